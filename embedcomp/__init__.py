@@ -1,0 +1,28 @@
+"""embedcomp: the smallest word-embedding layer that keeps the metric."""
+
+from embedcomp import methods
+from embedcomp.grouped import (
+  combine,
+  freeze,
+  init,
+  logits,
+  lookup,
+  partition,
+  reconstruct,
+  thaw,
+)
+from embedcomp.scheme import Group, Scheme
+
+__all__ = [
+  'Group',
+  'Scheme',
+  'combine',
+  'freeze',
+  'init',
+  'logits',
+  'lookup',
+  'methods',
+  'partition',
+  'reconstruct',
+  'thaw',
+]

@@ -1,0 +1,370 @@
+"""Reading a compressed table: lookup and logits over a whole scheme.
+
+`params` is a nested dict: `group_0`, `group_1`, ... hold each method's arrays
+and `order` the rank of each id, [V] int32, where the scheme stores one. Both
+forms of `methods.storage`, trainable and frozen, are read by the same code.
+
+Work is per token. Methods that gather pieces are joined to one gather over all
+groups, methods that multiply a basis to one product; the rest are computed
+for every token and selected.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from embedcomp.methods import base, storage
+from embedcomp.scheme import Scheme
+from embedcomp.types import Array, Params, PRNGKey
+
+
+def group_name(index: int) -> str:
+  """The key of a group in `params`."""
+  return f'group_{index}'
+
+
+def order_from_groups(group_of_id: np.ndarray, num_groups: int) -> np.ndarray:
+  """Ranks ids group by group and, inside a group, by id.
+
+  Args:
+    group_of_id: [V] integers in [0, num_groups).
+    num_groups: G.
+
+  Returns:
+    [V] int32, the rank of each id.
+
+  Example:
+    >>> order_from_groups(np.array([1, 0, 1, 0]), 2).tolist()
+    [2, 0, 3, 1]
+  """
+  del num_groups  # a stable sort needs no count
+  by_rank = np.argsort(group_of_id, kind='stable')
+  order = np.empty(len(by_rank), np.int32)
+  order[by_rank] = np.arange(len(by_rank), dtype=np.int32)
+  return order
+
+
+def groups_from_order(scheme: Scheme, order: np.ndarray) -> np.ndarray:
+  """The group of each id, [V] integers, from the rank of each id."""
+  return np.searchsorted(scheme.splits, np.asarray(order), side='right') - 1
+
+
+def check_order(scheme: Scheme, order: np.ndarray) -> np.ndarray:
+  """Checks that ranks are a permutation that the file can express.
+
+  Raises:
+    ValueError: if they are not, or not by id inside each group.
+  """
+  order = np.asarray(order)
+  if order.shape != (scheme.vocab_size,) or order.dtype.kind not in 'iu':
+    raise ValueError(
+      f'order must be [{scheme.vocab_size}] integers, '
+      f'got {order.dtype}{list(order.shape)}.'
+    )
+  groups = groups_from_order(scheme, order)
+  if not np.array_equal(order_from_groups(groups, len(scheme.groups)), order):
+    raise ValueError(
+      'order must rank each id once, group by group and by id inside a group.'
+    )
+  return order.astype(np.int32)
+
+
+def init(
+  scheme: Scheme, key: PRNGKey, order: np.ndarray | None = None
+) -> Params:
+  """Trainable params from noise.
+
+  Args:
+    scheme: the scheme.
+    key: random key.
+    order: [V] rank of each id, for schemes that store one; ids as they come
+      if not given.
+
+  Returns:
+    params in trainable form.
+  """
+  params: Params = {}
+  keys = jax.random.split(key, len(scheme.groups))
+  for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes)):
+    params[group_name(index)] = group.method.init(keys[index], shape)
+  if scheme.order == 'stored':
+    if order is None:
+      order = np.arange(scheme.vocab_size)
+    params['order'] = jnp.asarray(check_order(scheme, order))
+  elif order is not None:
+    raise ValueError("an order needs a scheme with order='stored'.")
+  return params
+
+
+def _convert(scheme: Scheme, params: Params, method_name: str) -> Params:
+  converted = {
+    group_name(index): getattr(group.method, method_name)(
+      params[group_name(index)], shape
+    )
+    for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes))
+  }
+  if scheme.order == 'stored':
+    converted['order'] = params['order']
+  return converted
+
+
+def freeze(scheme: Scheme, params: Params) -> Params:
+  """The form that is written to disk: rounded, without train-only arrays."""
+  return _convert(scheme, params, 'freeze')
+
+
+def thaw(scheme: Scheme, params: Params) -> Params:
+  """The form that can be trained: float32 masters of the frozen numbers."""
+  return _convert(scheme, params, 'thaw')
+
+
+def partition(params: Params) -> tuple[Params, Params]:
+  """Splits params into float arrays (to train) and integer ones (fixed).
+
+  Args:
+    params: nested dict of arrays.
+
+  Returns:
+    Two nested dicts; `combine` puts them together again.
+
+  Example:
+    >>> floats, ints = partition({'a': np.ones(2), 'b': {'c': np.arange(2)}})
+    >>> list(floats), list(ints)
+    (['a'], ['b'])
+  """
+  floats: Params = {}
+  integers: Params = {}
+  for key, value in params.items():
+    if isinstance(value, dict):
+      inner_floats, inner_integers = partition(value)
+      if inner_floats:
+        floats[key] = inner_floats
+      if inner_integers:
+        integers[key] = inner_integers
+    elif jnp.issubdtype(value.dtype, jnp.floating):
+      floats[key] = value
+    else:
+      integers[key] = value
+  return floats, integers
+
+
+def combine(left: Params, right: Params) -> Params:
+  """Merges two nested dicts that share no leaf; reverses `partition`."""
+  merged = dict(left)
+  for key, value in right.items():
+    merged[key] = combine(merged[key], value) if key in merged else value
+  return merged
+
+
+def check_ids(vocab_size: int, ids: Array) -> jax.Array:
+  """Checks ids; their range only where they are known (outside of jit).
+
+  Raises:
+    TypeError: for ids that are not integers.
+    ValueError: for known ids outside [0, vocab_size).
+  """
+  if not hasattr(ids, 'dtype'):
+    ids = np.asarray(ids)
+  if not jnp.issubdtype(ids.dtype, jnp.integer):
+    raise TypeError(f'ids must be integers, got {ids.dtype}.')
+  if not isinstance(ids, jax.core.Tracer) and ids.size:
+    known = np.asarray(ids)
+    lowest, highest = known.min(), known.max()
+    if lowest < 0 or highest >= vocab_size:
+      wrong = lowest if lowest < 0 else highest
+      raise ValueError(f'ids must be in [0, {vocab_size}), got {wrong}.')
+  return jnp.asarray(ids)
+
+
+def lookup(scheme: Scheme, params: Params, ids: Array) -> jax.Array:
+  """Vectors of words, without rebuilding the table.
+
+  Args:
+    scheme: the scheme.
+    params: of the scheme, trainable or frozen.
+    ids: [...] integers, the caller's own ids.
+
+  Returns:
+    [..., D] float32. Inside jit an id out of range gives NaN.
+
+  Raises:
+    TypeError: if ids are not integers.
+    ValueError: if an id is out of range, outside of jit.
+
+  Example:
+    >>> from embedcomp import Group, Scheme, grouped, methods
+    >>> scheme = Scheme(4, (Group(3, methods.Dense()),))
+    >>> params = grouped.init(scheme, jax.random.key(0))
+    >>> grouped.lookup(scheme, params, np.array([[0, 2]])).shape
+    (1, 2, 4)
+  """
+  return _lookup(scheme, params, check_ids(scheme.vocab_size, ids))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _lookup(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
+  valid = (ids >= 0) & (ids < scheme.vocab_size)
+  ids = jnp.where(valid, ids, 0).astype(jnp.int32)
+  ranks = ids
+  if scheme.order == 'stored':
+    ranks = storage.take(params['order'], ids)
+  members = []
+  for index, shape in enumerate(scheme.shapes):
+    rows = ranks - scheme.splits[index]
+    inside = (rows >= 0) & (rows < shape.num_words)
+    rows = jnp.clip(rows, 0, shape.num_words - 1)
+    members.append((index, inside, rows))
+
+  clusters, projected, single = _families(scheme, ids.size)
+  words = [
+    _join_pieces(scheme, params, [members[i] for i in cluster], valid)
+    for cluster in clusters
+  ]
+  if projected:
+    words.append(_join_bases(scheme, params, [members[i] for i in projected]))
+  for index, inside, rows in (members[i] for i in single):
+    group, shape = scheme.groups[index], scheme.shapes[index]
+    found = group.method.lookup(params[group_name(index)], rows, shape)
+    words.append(jnp.where(inside[..., None], found, 0))
+  total = functools.reduce(jnp.add, words)
+  if clusters:  # joined pieces hold the NaN already
+    return total
+  return jnp.where(valid[..., None], total, jnp.nan)
+
+
+def _families(scheme: Scheme, num_tokens: int):
+  """Which groups are read together: clusters of pieces, bases, single ones.
+
+  Joining copies the members' pieces, so it is done only where these are no
+  more than the tokens' own vectors; and only where the common width does not
+  cut the pieces much finer than they are.
+  """
+  clusters: list[list[int]] = []
+  projected, single = [], []
+  for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes)):
+    method = group.method
+    if isinstance(method, base.BasisMethod):
+      projected.append(index)
+      continue
+    if not isinstance(method, base.PieceMethod) or not method.is_plain:
+      single.append(index)
+      continue
+    num_rows, num_pieces = method.num_pieces(shape)
+    if num_rows > num_tokens * num_pieces:
+      single.append(index)
+      continue
+    for cluster in clusters:
+      counts = [
+        scheme.groups[i].method.num_pieces(scheme.shapes[i])[1]
+        for i in (*cluster, index)
+      ]
+      if math.lcm(*counts) <= 2 * max(counts):
+        cluster.append(index)
+        break
+    else:
+      clusters.append([index])
+  return clusters, projected, single
+
+
+def _join_pieces(scheme, params, members, valid) -> jax.Array:
+  """Gathers the words of several piece methods at once; others are zero."""
+  methods = [scheme.groups[index].method for index, _, _ in members]
+  shapes = [scheme.shapes[index] for index, _, _ in members]
+  counts = [m.num_pieces(s)[1] for m, s in zip(methods, shapes)]
+  num_pieces = math.lcm(*counts)
+  width = scheme.features // num_pieces
+  tables = [jnp.zeros((1, width)), jnp.full((1, width), jnp.nan)]
+  offset = 2
+  pieces = jnp.zeros((*valid.shape, num_pieces), jnp.int32)
+  for (index, inside, rows), method, shape, count in zip(
+    members, methods, shapes, counts
+  ):
+    group_params = params[group_name(index)]
+    table = method.pieces(group_params, shape).reshape(-1, width)
+    share = num_pieces // count  # of the common pieces in one of the group's
+    found = method.piece_rows(group_params, rows, shape)[..., None] * share
+    found = found + np.arange(share, dtype=np.int32) + offset
+    found = found.reshape(pieces.shape)
+    pieces = jnp.where(inside[..., None], found, pieces)
+    tables.append(table)
+    offset += len(table)
+  pieces = jnp.where(valid[..., None], pieces, 1)
+  # The barriers keep both gathers as plain copies (see `PieceMethod.lookup`).
+  pieces = jax.lax.optimization_barrier(pieces)
+  words = storage.take(jnp.concatenate(tables), pieces)
+  words = jax.lax.optimization_barrier(words)
+  return words.reshape(*valid.shape, scheme.features)
+
+
+def _join_bases(scheme, params, members) -> jax.Array:
+  """One product for all groups with a basis; words of others are zero."""
+  coefficients, bases = [], []
+  for index, inside, rows in members:
+    method = scheme.groups[index].method
+    group_params = params[group_name(index)]
+    found = method.coefficients(group_params, rows)  # [..., R]
+    coefficients.append(jnp.where(inside[..., None], found, 0))
+    bases.append(method.basis(group_params))
+  return jnp.concatenate(coefficients, -1) @ jnp.concatenate(bases)
+
+
+def logits(scheme: Scheme, params: Params, hidden: Array) -> jax.Array:
+  """Inner products with every word, without rebuilding the table.
+
+  Args:
+    scheme: the scheme.
+    params: of the scheme, trainable or frozen.
+    hidden: [..., D] float.
+
+  Returns:
+    [..., V] float32 in the order of the caller's ids.
+
+  Raises:
+    ValueError: if the last axis is not the scheme's features.
+  """
+  hidden = jnp.asarray(hidden)
+  if not hidden.ndim or hidden.shape[-1] != scheme.features:
+    raise ValueError(
+      f'hidden must end in {scheme.features} features, got {hidden.shape}.'
+    )
+  return _logits(scheme, params, hidden)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _logits(scheme: Scheme, params: Params, hidden: jax.Array) -> jax.Array:
+  hidden = hidden.astype(jnp.float32)
+  by_rank = [
+    group.method.logits(params[group_name(index)], hidden, shape)
+    for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes))
+  ]
+  by_rank = jnp.concatenate(by_rank, -1) if len(by_rank) > 1 else by_rank[0]
+  if scheme.order == 'identity':
+    return by_rank
+  order = params['order'].astype(jnp.uint32)
+  return by_rank.at[..., order].get(mode='promise_in_bounds')
+
+
+def reconstruct(scheme: Scheme, params: Params) -> jax.Array:
+  """The whole table, for inspection and tests.
+
+  Args:
+    scheme: the scheme.
+    params: of the scheme, trainable or frozen.
+
+  Returns:
+    [V, D] float32 in the order of the caller's ids.
+  """
+  by_rank = jnp.concatenate(
+    [
+      group.method.lookup(
+        params[group_name(index)], jnp.arange(shape.num_words), shape
+      )
+      for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes))
+    ]
+  )
+  if scheme.order == 'identity':
+    return by_rank
+  return storage.take(by_rank, params['order'])

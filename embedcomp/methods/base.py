@@ -1,0 +1,214 @@
+"""What every compression method is: a config with a few pure functions.
+
+A method stands in for a table of `Shape(num_words, features)`. It is a frozen
+dataclass of static choices and holds no arrays; its arrays are `params`, a
+dict that `init` or `fit` makes and the other functions take. Words are
+addressed by `rows`, their positions inside the group.
+
+Two families share their reading with others of the same family, so that a
+scheme of several groups costs about as much as one group:
+
+  PieceMethod   a word is a concatenation of pieces out of a small table;
+  BasisMethod   a word is a few coefficients times a basis.
+"""
+
+import abc
+import dataclasses
+from typing import ClassVar, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from embedcomp.methods import storage
+from embedcomp.methods.storage import Part
+from embedcomp.types import Array, Params, PRNGKey, Shape
+
+# Words decoded at a time when logits have to visit every word.
+LOGITS_BLOCK = 2048
+
+
+class Method(abc.ABC):
+  """A way to store the vectors of one group of words.
+
+  Subclasses are frozen dataclasses, registered by `methods.register`. `params`
+  may be trainable or frozen (see `methods.storage`) wherever they are read.
+  """
+
+  name: ClassVar[str]
+
+  def validate(self, shape: Shape) -> None:
+    """Raises ValueError if the method cannot stand in for `shape`."""
+
+  @abc.abstractmethod
+  def parts(self, shape: Shape) -> tuple[Part, ...]:
+    """What is written to disk, in order."""
+
+  @abc.abstractmethod
+  def init(self, key: PRNGKey, shape: Shape) -> Params:
+    """Trainable params from noise; vectors have variance 1 / D.
+
+    Args:
+      key: random key.
+      shape: of the table.
+    """
+
+  @abc.abstractmethod
+  def fit(self, table: np.ndarray, weights: np.ndarray, seed: int) -> Params:
+    """Trainable params of small weighted squared error.
+
+    Args:
+      table: [W, D] float32.
+      weights: [W] float, non-negative and not all zero.
+      seed: of whatever is random; equal seeds give equal params.
+    """
+
+  @abc.abstractmethod
+  def lookup(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
+    """Vectors of words.
+
+    Args:
+      params: of this method, either form.
+      rows: [...] integers in [0, W).
+      shape: of the table.
+
+    Returns:
+      [..., D] float32.
+    """
+
+  def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
+    """Inner products with every word of the group, without its table.
+
+    The default decodes `LOGITS_BLOCK` words at a time, again in the backward
+    pass, so that no more of the table than that ever exists.
+
+    Args:
+      params: of this method, either form.
+      hidden: [..., D] float.
+      shape: of the table.
+
+    Returns:
+      [..., W] float32.
+    """
+    flat = hidden.reshape(-1, shape.features)
+    block = min(LOGITS_BLOCK, shape.num_words)
+    num_blocks = -(-shape.num_words // block)
+
+    @jax.checkpoint
+    def score(start):
+      # The last block starts early, so that every block is full.
+      rows = start + jnp.arange(block)
+      return flat @ self.lookup(params, rows, shape).T  # [T, block]
+
+    def step(logits, start):
+      scores = score(start)
+      return jax.lax.dynamic_update_slice(logits, scores, (0, start)), None
+
+    starts = np.minimum(
+      np.arange(num_blocks) * block, shape.num_words - block
+    ).astype(np.int32)
+    logits = jnp.zeros((flat.shape[0], shape.num_words), jnp.float32)
+    logits, _ = jax.lax.scan(step, logits, starts)
+    return logits.reshape(*hidden.shape[:-1], shape.num_words)
+
+  @classmethod
+  def options(cls, shape: Shape) -> tuple[Self, ...]:
+    """The configs worth trying on a group of this shape, any order."""
+    return ()
+
+  def narrow(self, params: Params, smaller: Self, shape: Shape) -> Params:
+    """Params of a smaller config of this method, nested inside these.
+
+    Args:
+      params: of this method, either form.
+      smaller: a config that keeps the leading columns, books or codewords.
+      shape: of the table.
+
+    Raises:
+      ValueError: if `smaller` is not nested in this config.
+    """
+    raise ValueError(f'{self} has no nested options, got {smaller}.')
+
+  def freeze(self, params: Params, shape: Shape) -> Params:
+    """The stored form: trainable params rounded, train-only ones dropped."""
+    return {p.name: p.freeze(params[p.name]) for p in self.parts(shape)}
+
+  def thaw(self, params: Params, shape: Shape) -> Params:
+    """The trainable form of frozen params: float32 masters."""
+    return {p.name: p.thaw(params[p.name]) for p in self.parts(shape)}
+
+  def check_nested(self, smaller: Self, *fields: str) -> None:
+    """Raises unless `smaller` only has smaller values in `fields`."""
+    nested = type(smaller) is type(self) and smaller == dataclasses.replace(
+      self, **{field: getattr(smaller, field) for field in fields}
+    )
+    if not nested or any(
+      getattr(smaller, field) > getattr(self, field) for field in fields
+    ):
+      raise ValueError(
+        f'{smaller} is not nested in {self}: only {fields} may be smaller.'
+      )
+
+  def num_bytes(self, shape: Shape) -> int:
+    """Bytes on disk, exactly."""
+    return sum(self.bytes_by_role(shape).values())
+
+  def bytes_by_role(self, shape: Shape) -> dict[str, int]:
+    """Bytes on disk by what they hold (codes, codebooks, scales, ...)."""
+    totals: dict[str, int] = {}
+    for part in self.parts(shape):
+      for role, num_bytes in part.bytes_by_role().items():
+        totals[role] = totals.get(role, 0) + num_bytes
+    return totals
+
+  def num_params(self, shape: Shape) -> int:
+    """Stored numbers: values of factors and codes, scales not counted."""
+    return sum(part.size for part in self.parts(shape))
+
+
+class PieceMethod(Method):
+  """A method whose words are concatenated pieces of a small table."""
+
+  @property
+  def is_plain(self) -> bool:
+    """Whether a word is its pieces side by side, with nothing done to them."""
+    return True
+
+  @abc.abstractmethod
+  def pieces(self, params: Params, shape: Shape) -> jax.Array:
+    """[A, D // P] float32, every piece that a word may be made of."""
+
+  @abc.abstractmethod
+  def piece_rows(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
+    """[..., P] int32, the pieces of each word in order."""
+
+  @abc.abstractmethod
+  def num_pieces(self, shape: Shape) -> tuple[int, int]:
+    """A, the pieces in the table, and P, the pieces of one word."""
+
+  def lookup(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
+    piece_rows = self.piece_rows(params, rows, shape)  # [..., P]
+    pieces = storage.take(self.pieces(params, shape), piece_rows)
+    # Fused with the reshape, XLA's gather on CPU falls back to one element at
+    # a time; kept apart it copies whole pieces (three times faster).
+    pieces = jax.lax.optimization_barrier(pieces)
+    return pieces.reshape(*rows.shape, shape.features)
+
+
+class BasisMethod(Method):
+  """A method whose words are coefficients times a shared basis."""
+
+  @abc.abstractmethod
+  def basis(self, params: Params) -> jax.Array:
+    """[R, D] float32."""
+
+  @abc.abstractmethod
+  def coefficients(self, params: Params, rows: Array | None) -> jax.Array:
+    """[..., R] float32 of the given rows, or of all words in order."""
+
+  def lookup(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
+    return self.coefficients(params, rows) @ self.basis(params)
+
+  def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
+    projected = hidden @ self.basis(params).T  # [..., R]
+    return projected @ self.coefficients(params, None).T

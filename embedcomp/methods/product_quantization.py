@@ -1,0 +1,347 @@
+"""Vector and product quantization: a word is a few codes into codebooks.
+
+The D features are cut into M blocks; in each block a word takes the nearest of
+K codewords (Jegou et al., TPAMI 2011). M = 1 is plain vector quantization. A
+rotation of the features before the cut evens out what the blocks have to
+express (OPQ, Ge et al., CVPR 2013); it is stored and counted.
+"""
+
+import dataclasses
+import math
+from typing import ClassVar, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from embedcomp import kmeans
+from embedcomp.methods import base, registry, storage
+from embedcomp.methods.storage import Part
+from embedcomp.types import Array, Params, PRNGKey, Shape
+
+# Training points for each codeword; more hardly lowers the error.
+_POINTS_PER_CODEWORD = 64
+_MIN_POINTS = 4096
+_ROTATION_ROUNDS = 4
+
+
+def check_codebooks(books: int, codewords: int, shape: Shape) -> None:
+  """Raises ValueError unless the codebooks suit the group."""
+  if not 1 <= codewords <= shape.num_words:
+    raise ValueError(
+      f"codewords must be 1 to the group's {shape.num_words} words, "
+      f'got {codewords}.'
+    )
+  if not 1 <= books <= shape.features or shape.features % books:
+    near = [m for m in range(1, shape.features + 1) if shape.features % m == 0]
+    raise ValueError(
+      f'books must divide the {shape.features} features (one of {near}), '
+      f'got {books}.'
+    )
+
+
+def random_codes(key: PRNGKey, shape: Shape, books: int, codewords: int):
+  """[W, M] codes that use every codeword of a book about equally often."""
+
+  def one_book(key):
+    return jax.random.permutation(key, shape.num_words) % codewords
+
+  return jax.vmap(one_book)(jax.random.split(key, books)).T
+
+
+def fit_codebooks(
+  table: np.ndarray,
+  weights: np.ndarray,
+  books: int,
+  codewords: int,
+  seed: int,
+) -> np.ndarray:
+  """Weighted k-means in every block of features, on a sample of the words.
+
+  Args:
+    table: [W, D] float32, M a divisor of D.
+    weights: [W] non-negative, not all zero.
+    books: M.
+    codewords: K.
+    seed: of the sample and the starts.
+
+  Returns:
+    [M, K, D // M] float32 codebooks, the heaviest codewords first.
+  """
+  size = max(_MIN_POINTS, _POINTS_PER_CODEWORD * codewords)
+  rng = np.random.default_rng(seed)
+  rows, sample_weights = kmeans.training_sample(weights, size, rng)
+  blocks = table[rows].reshape(len(rows), books, -1)
+  return np.stack(
+    [
+      kmeans.kmeans(blocks[:, m], sample_weights, codewords, seed=seed + m)[0]
+      for m in range(books)
+    ]
+  )
+
+
+def encode(table: np.ndarray, codebooks: np.ndarray) -> np.ndarray:
+  """[W, M] nearest codewords of [W, D] words in [M, K, D // M] codebooks."""
+  books, codewords, width = codebooks.shape
+  dtype = np.min_scalar_type(codewords - 1)
+  codes = np.empty((len(table), books), dtype)
+  for m in range(books):
+    block = table[:, m * width : (m + 1) * width]
+    codes[:, m] = kmeans.assign(block, codebooks[m])
+  return codes
+
+
+def decode(codes: np.ndarray, codebooks: np.ndarray) -> np.ndarray:
+  """[W, D] words from [W, M] codes, the reverse of `encode`."""
+  books = np.arange(codebooks.shape[0])
+  return codebooks[books, codes].reshape(len(codes), -1)
+
+
+@registry.register
+@dataclasses.dataclass(frozen=True)
+class ProductQuantization(base.PieceMethod):
+  """M codes a word of log2 K bits each; K x D values in the codebooks.
+
+  Attributes:
+    books: M, a divisor of D.
+    codewords: K, at most W.
+    storage: of the codebooks; integers keep one scale a feature.
+    rotation: whether a learned rotation (stored like the codebooks, one scale
+      a row) precedes the cut into blocks.
+  """
+
+  name: ClassVar[str] = 'pq'
+  books: int
+  codewords: int
+  storage: str = 'float32'
+  rotation: bool = False
+
+  def __post_init__(self):
+    storage.check_storage(self.storage)
+
+  @property
+  def is_plain(self) -> bool:
+    return not self.rotation
+
+  def validate(self, shape: Shape) -> None:
+    check_codebooks(self.books, self.codewords, shape)
+
+  def parts(self, shape: Shape) -> tuple[Part, ...]:
+    width = shape.features // self.books
+    codebooks = (self.books, self.codewords, width)
+    parts = (
+      storage.Codes('codes', (shape.num_words, self.books), self.codewords),
+      storage.Factor('codebooks', codebooks, self.storage, (0, 2), 'codebooks'),
+    )
+    if self.rotation:
+      square = (shape.features, shape.features)
+      rotation = storage.Factor('rotation', square, self.storage, (0,))
+      parts += (dataclasses.replace(rotation, role='rotation'),)
+    return parts
+
+  def init(self, key: PRNGKey, shape: Shape) -> Params:
+    codes_key, codebooks_key, rotation_key = jax.random.split(key, 3)
+    width = shape.features // self.books
+    codebooks = jax.random.normal(
+      codebooks_key, (self.books, self.codewords, width)
+    ) / np.sqrt(shape.features)
+    codes = random_codes(codes_key, shape, self.books, self.codewords)
+    arrays = [codes, codebooks]
+    if self.rotation:
+      arrays.append(jax.random.orthogonal(rotation_key, shape.features))
+    return self._params(arrays, shape)
+
+  def fit(self, table: np.ndarray, weights: np.ndarray, seed: int) -> Params:
+    table = np.asarray(table, np.float32)
+    shape = Shape(*table.shape)
+    rotation = None
+    if self.rotation:
+      rotation = self._fit_rotation(table, weights, seed)
+      table = table @ rotation.T
+    codebooks = fit_codebooks(table, weights, self.books, self.codewords, seed)
+    codes = encode(table, codebooks)
+    for m in range(self.books):  # the sample placed them; all words refine
+      width = table.shape[1] // self.books
+      block = table[:, m * width : (m + 1) * width]
+      means, mass = kmeans.weighted_means(
+        block, weights, codes[:, m], self.codewords
+      )
+      codebooks[m][mass > 0] = means[mass > 0]
+    arrays = [codes, codebooks]
+    return self._params(arrays + [rotation] * self.rotation, shape)
+
+  def _params(self, arrays, shape: Shape) -> Params:
+    parts = self.parts(shape)
+    return {p.name: p.trainable(a) for p, a in zip(parts, arrays, strict=True)}
+
+  def _fit_rotation(self, table, weights, seed) -> np.ndarray:
+    """[D, D] rotation: eigenvalue allocation, then alternating refinement."""
+    rng = np.random.default_rng(seed)
+    rows, weights = kmeans.training_sample(weights, _MIN_POINTS, rng)
+    table = table[rows]
+    codewords = min(self.codewords, len(rows))
+    rotation = allocate_rotation(table, weights, self.books)
+    for step in range(_ROTATION_ROUNDS):
+      rotated = table @ rotation.T
+      codebooks = fit_codebooks(rotated, weights, self.books, codewords, step)
+      decoded = decode(encode(rotated, codebooks), codebooks)
+      # The rotation nearest to taking the table to its decoded form.
+      left, _, right = np.linalg.svd((decoded * weights[:, None]).T @ table)
+      rotation = (left @ right).astype(np.float32)
+    return rotation
+
+  def num_pieces(self, shape: Shape) -> tuple[int, int]:
+    return self.books * self.codewords, self.books
+
+  def pieces(self, params: Params, shape: Shape) -> jax.Array:
+    codebooks = storage.read(params['codebooks'], self.storage)
+    return codebooks.reshape(-1, shape.features // self.books)
+
+  def piece_rows(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
+    codes = storage.take(params['codes'], rows).astype(jnp.int32)
+    return codes + np.arange(self.books, dtype=np.int32) * self.codewords
+
+  def lookup(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
+    words = super().lookup(params, rows, shape)
+    if self.rotation:
+      words = words @ storage.read(params['rotation'], self.storage)
+    return words
+
+  def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
+    if not self.rotation:
+      return super().logits(params, hidden, shape)
+    plain = dataclasses.replace(self, rotation=False)
+    rotation = storage.read(params['rotation'], self.storage)
+    return plain.logits(params, hidden @ rotation.T, shape)
+
+  def narrow(self, params: Params, smaller: Self, shape: Shape) -> Params:
+    self.check_nested(smaller, 'codewords')
+    codebooks = np.asarray(storage.read(params['codebooks'], self.storage))
+    kept = codebooks[:, : smaller.codewords]
+    # A dropped codeword's words move to the nearest one that stays.
+    moved = np.stack(
+      [kmeans.assign(codebooks[m], kept[m]) for m in range(self.books)]
+    )
+    codes = moved[np.arange(self.books), np.asarray(params['codes'])]
+    codes_part = smaller.parts(shape)[0]
+    narrowed = dict(params, codes=codes_part.trainable(codes))
+    if isinstance(params['codebooks'], dict):
+      values = params['codebooks']['values'][:, : smaller.codewords]
+      narrowed['codebooks'] = dict(params['codebooks'], values=values)
+    else:
+      narrowed['codebooks'] = params['codebooks'][:, : smaller.codewords]
+    return narrowed
+
+  @classmethod
+  def options(cls, shape: Shape) -> tuple[Self, ...]:
+    divisors = [
+      m
+      for m in range(1, shape.features + 1)
+      if shape.features % m == 0 and shape.features // m >= 2
+    ]
+    books = (
+      {
+        min(divisors, key=lambda m: abs(math.log(m * width / shape.features)))
+        for width in (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
+      }
+      if divisors
+      else set()
+    )
+    return tuple(
+      cls(m, k, 'int8')
+      for m in sorted(books)
+      for k in (16, 64, 256)
+      if k <= shape.num_words
+    )
+
+
+def allocate_rotation(
+  table: np.ndarray, weights: np.ndarray, books: int
+) -> np.ndarray:
+  """OPQ's starting rotation: principal axes dealt out to even blocks.
+
+  Axes in order of variance go to the block with the least product of
+  variances so far (Ge et al., CVPR 2013, section 3.2).
+
+  Args:
+    table: [W, D] float.
+    weights: [W] non-negative.
+    books: M, a divisor of D.
+
+  Returns:
+    [D, D] float32 orthogonal; words are rotated by `table @ rotation.T`.
+  """
+  weights = np.asarray(weights, np.float64)
+  features = table.shape[1]
+  centered = table - np.average(table, axis=0, weights=weights)
+  covariance = (centered * weights[:, None]).T @ centered / weights.sum()
+  values, vectors = np.linalg.eigh(covariance)
+  logs = np.log(np.maximum(values, 1e-12 * max(values.max(), 1e-30)))
+  totals = np.zeros(books)
+  blocks: list[list[int]] = [[] for _ in range(books)]
+  for axis in range(features)[::-1]:  # eigh sorts upwards
+    open_blocks = [
+      b for b in range(books) if len(blocks[b]) < features // books
+    ]
+    block = min(open_blocks, key=lambda b: totals[b])
+    blocks[block].append(axis)
+    totals[block] += logs[axis] - logs[0]
+  return vectors[:, np.concatenate(blocks).astype(int)].T.astype(np.float32)
+
+
+@registry.register
+@dataclasses.dataclass(frozen=True)
+class VectorQuantization(base.PieceMethod):
+  """One code a word into a codebook of whole vectors.
+
+  Attributes:
+    codewords: K, at most W.
+    storage: of the codebook; integers keep one scale a feature.
+  """
+
+  name: ClassVar[str] = 'vq'
+  codewords: int
+  storage: str = 'float32'
+
+  def __post_init__(self):
+    storage.check_storage(self.storage)
+
+  @property
+  def _product(self) -> ProductQuantization:
+    return ProductQuantization(1, self.codewords, self.storage)
+
+  def validate(self, shape: Shape) -> None:
+    self._product.validate(shape)
+
+  def parts(self, shape: Shape) -> tuple[Part, ...]:
+    return self._product.parts(shape)
+
+  def init(self, key: PRNGKey, shape: Shape) -> Params:
+    return self._product.init(key, shape)
+
+  def fit(self, table: np.ndarray, weights: np.ndarray, seed: int) -> Params:
+    return self._product.fit(table, weights, seed)
+
+  def num_pieces(self, shape: Shape) -> tuple[int, int]:
+    return self._product.num_pieces(shape)
+
+  def pieces(self, params: Params, shape: Shape) -> jax.Array:
+    return self._product.pieces(params, shape)
+
+  def piece_rows(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
+    return self._product.piece_rows(params, rows, shape)
+
+  def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
+    scores = hidden @ self.pieces(params, shape).T  # [..., K]
+    codes = jnp.asarray(params['codes'][:, 0]).astype(jnp.uint32)
+    return scores.at[..., codes].get(mode='promise_in_bounds')
+
+  def narrow(self, params: Params, smaller: Self, shape: Shape) -> Params:
+    self.check_nested(smaller, 'codewords')
+    return self._product.narrow(params, smaller._product, shape)
+
+  @classmethod
+  def options(cls, shape: Shape) -> tuple[Self, ...]:
+    return tuple(
+      cls(k, 'int8') for k in (16, 64, 256, 1024) if k <= shape.num_words
+    )

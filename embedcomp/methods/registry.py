@@ -1,0 +1,60 @@
+"""The one table of methods by name."""
+
+import dataclasses
+from typing import Any
+
+from embedcomp.methods import base
+
+_METHODS: dict[str, type[base.Method]] = {}
+
+
+def register(cls: type[base.Method]) -> type[base.Method]:
+  """Class decorator that makes a method known by its `name`."""
+  if cls.name in _METHODS:
+    raise ValueError(f'a method called {cls.name!r} is registered already.')
+  _METHODS[cls.name] = cls
+  return cls
+
+
+def get(name: str) -> type[base.Method]:
+  """The config class of a method.
+
+  Raises:
+    ValueError: if no method has this name.
+  """
+  if name not in _METHODS:
+    raise ValueError(f'method must be one of {names()}, got {name!r}.')
+  return _METHODS[name]
+
+
+def names() -> tuple[str, ...]:
+  """Names of all registered methods, sorted."""
+  return tuple(sorted(_METHODS))
+
+
+def to_dict(method: base.Method) -> dict[str, Any]:
+  """A JSON-ready description of a method."""
+  return {'method': method.name, **dataclasses.asdict(method)}
+
+
+def from_dict(description: dict[str, Any]) -> base.Method:
+  """Reverses `to_dict`.
+
+  Raises:
+    ValueError: for an unknown method or field or a value of the wrong type.
+  """
+  fields = dict(description)
+  cls = get(fields.pop('method', None))
+  types = {field.name: field.type for field in dataclasses.fields(cls)}
+  unknown = sorted(set(fields) - set(types))
+  if unknown:
+    raise ValueError(f'{cls.name} has no field {unknown}, only {list(types)}.')
+  for name, value in fields.items():
+    if type(value) is not types[name]:
+      raise ValueError(
+        f'{cls.name}.{name} must be {types[name].__name__}, got {value!r}.'
+      )
+  try:
+    return cls(**fields)
+  except TypeError as error:
+    raise ValueError(f'{cls.name} is incomplete: {error}.') from error

@@ -1,0 +1,353 @@
+"""How the arrays of a compression method are stored, to the bit.
+
+A method describes what it writes to disk as a tuple of parts. A `Factor` holds
+real numbers in one of the `STORAGES`; `Codes` holds integers, each in the
+fewest bits that its range needs. Bytes, quantization, packing and checking
+depend on the part alone and live here, once, for every method.
+
+The arrays of a part take one of two forms:
+
+  trainable  float32 masters. An integer storage is a dict of `values` and
+             `scale`; reading rounds to the stored grid and passes gradients
+             straight through, so that training sees what will be written.
+             Gradients of `scale` follow LSQ (Esser et al., ICLR 2020).
+  frozen     the stored numbers: int8 or int4 values beside bfloat16 scales,
+             bfloat16, float16, or the smallest unsigned integer for codes.
+
+`freeze(thaw(x))` gives `x` back exactly.
+"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+
+from embedcomp.types import Array
+
+INTEGER_BITS = {'int8': 8, 'int4': 4}
+FLOAT_DTYPES = {
+  'float32': np.dtype(np.float32),
+  'bfloat16': np.dtype(ml_dtypes.bfloat16),
+  'float16': np.dtype(np.float16),
+}
+STORAGES = (*FLOAT_DTYPES, *INTEGER_BITS)
+SCALE_DTYPE = np.dtype(ml_dtypes.bfloat16)
+
+
+def check_storage(storage: str) -> None:
+  """Raises ValueError unless `storage` is one of `STORAGES`."""
+  if storage not in STORAGES:
+    raise ValueError(f'storage must be one of {STORAGES}, got {storage!r}.')
+
+
+def take(array: Array, rows: Array) -> jax.Array:
+  """Gathers rows that are known to be in range, without a bounds check.
+
+  Args:
+    array: [W, ...].
+    rows: [...] integers in [0, W).
+
+  Returns:
+    [..., *array.shape[1:]].
+  """
+  # Unsigned indices spare XLA the wrap-around of negative ones.
+  rows = jnp.asarray(rows).astype(jnp.uint32)
+  return jnp.asarray(array).at[rows].get(mode='promise_in_bounds')
+
+
+def code_bits(num_values: int) -> int:
+  """The bits of one code in [0, num_values): 0 for a single value."""
+  return max(num_values - 1, 0).bit_length()
+
+
+def pack_bits(values: np.ndarray, bits: int) -> np.ndarray:
+  """Packs integers of `bits` bits each into bytes, least significant first.
+
+  Args:
+    values: integers in [0, 2**bits), any shape, read in C order.
+    bits: 0 to 32.
+
+  Returns:
+    [ceil(values.size * bits / 8)] uint8, unused bits zero.
+
+  Example:
+    >>> pack_bits(np.array([1, 2, 3]), bits=3).tolist()
+    [209, 0]
+  """
+  flat = np.ascontiguousarray(values, np.uint32).reshape(-1)
+  if bits in (8, 16, 32):
+    return flat.astype(f'<u{bits // 8}').view(np.uint8)
+  planes = np.empty((flat.size, bits), np.uint8)
+  for bit in range(bits):
+    planes[:, bit] = (flat >> np.uint32(bit)) & np.uint32(1)
+  return np.packbits(planes.reshape(-1), bitorder='little')
+
+
+def unpack_bits(packed: np.ndarray, bits: int, count: int) -> np.ndarray:
+  """Reverses `pack_bits`.
+
+  Args:
+    packed: uint8 bytes.
+    bits: 0 to 32.
+    count: how many integers were packed.
+
+  Returns:
+    [count] uint32.
+
+  Raises:
+    ValueError: if the length does not fit or an unused bit is set.
+  """
+  expected = -(-count * bits // 8)
+  if packed.size != expected:
+    raise ValueError(
+      f'{count} codes of {bits} bits take {expected} bytes, got {packed.size}.'
+    )
+  if bits in (8, 16, 32):
+    return packed.view(f'<u{bits // 8}').astype(np.uint32)
+  planes = np.unpackbits(packed, bitorder='little')
+  if planes[count * bits :].any():
+    raise ValueError('unused bits after the last code must be zero.')
+  planes = planes[: count * bits].reshape(count, bits)
+  values = np.zeros(count, np.uint32)
+  for bit in range(bits):
+    values |= planes[:, bit].astype(np.uint32) << np.uint32(bit)
+  return values
+
+
+def quantize(values: Array, scale: Array, bits: int) -> jax.Array:
+  """Rounds to the symmetric integer grid, gradients passed straight through.
+
+  Args:
+    values: [...] float.
+    scale: float, broadcastable to `values`: the distance of two grid points.
+    bits: 8 or 4; the grid is -(2**(bits-1) - 1) ... 2**(bits-1) - 1.
+
+  Returns:
+    [...] float32, integral.
+  """
+  limit = 2.0 ** (bits - 1) - 1
+  ratio = jnp.clip(values / scale, -limit, limit)
+  return ratio + jax.lax.stop_gradient(jnp.round(ratio) - ratio)
+
+
+def read(leaf, storage: str, rows: Array | None = None) -> jax.Array:
+  """Reads a factor, in either form, as float32.
+
+  Args:
+    leaf: the factor's arrays (see the module's text).
+    storage: one of `STORAGES`.
+    rows: [...] positions along the first axis; None reads the whole factor.
+
+  Returns:
+    The factor, or its rows, in float32.
+  """
+  if storage not in INTEGER_BITS:
+    values = leaf if rows is None else take(leaf, rows)
+    return values.astype(FLOAT_DTYPES[storage]).astype(jnp.float32)
+  values, scale = leaf['values'], leaf['scale']
+  if rows is not None:
+    values = take(values, rows)
+    scale = take(scale, rows) if scale.shape[0] > 1 else scale[0]
+  scale = scale.astype(SCALE_DTYPE).astype(jnp.float32)
+  if jnp.issubdtype(values.dtype, jnp.integer):
+    return values.astype(jnp.float32) * scale
+  return quantize(values, scale, INTEGER_BITS[storage]) * scale
+
+
+def _best_scale(values: np.ndarray, axes: tuple[int, ...], bits: int):
+  """The scale of least squared rounding error among clipped ranges."""
+  limit = 2 ** (bits - 1) - 1
+  largest = np.abs(values).max(axis=axes, keepdims=True)
+  best, best_error = None, None
+  for shrink in np.linspace(1.0, 0.6 if bits == 4 else 0.9, 7):
+    scale = (largest * np.float32(shrink / limit)).astype(SCALE_DTYPE)
+    scale = np.where(scale > 0, scale, SCALE_DTYPE.type(1)).astype(np.float32)
+    rounded = np.clip(np.round(values / scale), -limit, limit) * scale
+    error = np.square(values - rounded).sum(axis=axes, keepdims=True)
+    if best is None:
+      best, best_error = scale, error
+    else:
+      best = np.where(error < best_error, scale, best)
+      best_error = np.minimum(error, best_error)
+  return best
+
+
+@dataclasses.dataclass(frozen=True)
+class Factor:
+  """A real array of fixed shape.
+
+  Attributes:
+    name: key in the method's params and in the file.
+    shape: shape of the values.
+    storage: one of `STORAGES`.
+    scale_axes: the axes along which an integer storage keeps separate scales;
+      the others share one.
+    role: heading under which the bytes are reported.
+  """
+
+  name: str
+  shape: tuple[int, ...]
+  storage: str = 'float32'
+  scale_axes: tuple[int, ...] = (0,)
+  role: str = 'factors'
+
+  def __post_init__(self):
+    check_storage(self.storage)
+
+  @property
+  def size(self) -> int:
+    return math.prod(self.shape)
+
+  @property
+  def is_integer(self) -> bool:
+    return self.storage in INTEGER_BITS
+
+  @property
+  def scale_shape(self) -> tuple[int, ...]:
+    return tuple(
+      n if axis in self.scale_axes else 1 for axis, n in enumerate(self.shape)
+    )
+
+  def bytes_by_role(self) -> dict[str, int]:
+    """Bytes on disk under each heading."""
+    if not self.is_integer:
+      itemsize = FLOAT_DTYPES[self.storage].itemsize
+      return {self.role: self.size * itemsize}
+    return {
+      self.role: -(-self.size * INTEGER_BITS[self.storage] // 8),
+      'scales': math.prod(self.scale_shape) * SCALE_DTYPE.itemsize,
+    }
+
+  def file_tensors(self) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
+    """Name, dtype and shape of every tensor that `pack` writes."""
+    if not self.is_integer:
+      return {self.name: (FLOAT_DTYPES[self.storage], self.shape)}
+    num_bytes = -(-self.size * INTEGER_BITS[self.storage] // 8)
+    values = (np.dtype(np.uint8), (num_bytes,))
+    if self.storage == 'int8':
+      values = (np.dtype(np.int8), self.shape)
+    return {
+      f'{self.name}.values': values,
+      f'{self.name}.scale': (SCALE_DTYPE, self.scale_shape),
+    }
+
+  def trainable(self, values: Array):
+    """The trainable form of given float values, with scales that fit them."""
+    values = np.asarray(values, np.float32).reshape(self.shape)
+    if not self.is_integer:
+      return jnp.asarray(values)
+    axes = tuple(a for a in range(values.ndim) if a not in self.scale_axes)
+    scale = _best_scale(values, axes, INTEGER_BITS[self.storage])
+    return {'values': jnp.asarray(values), 'scale': jnp.asarray(scale)}
+
+  def freeze(self, leaf):
+    """Rounds the trainable form to the stored one; frozen stays as it is."""
+    if not self.is_integer:
+      return jnp.asarray(leaf).astype(FLOAT_DTYPES[self.storage])
+    values = leaf['values']
+    scale = leaf['scale'].astype(SCALE_DTYPE)
+    if not jnp.issubdtype(values.dtype, jnp.integer):
+      bits = INTEGER_BITS[self.storage]
+      values = quantize(values, scale.astype(jnp.float32), bits)
+      values = values.astype(jnp.int8)
+    return {'values': values, 'scale': scale}
+
+  def thaw(self, leaf):
+    """Turns the stored form into float32 masters."""
+    if not self.is_integer:
+      return jnp.asarray(leaf).astype(jnp.float32)
+    scale = leaf['scale'].astype(jnp.float32)
+    values = leaf['values'].astype(jnp.float32)
+    if jnp.issubdtype(leaf['values'].dtype, jnp.integer):
+      values = values * scale
+    return {'values': values, 'scale': scale}
+
+  def pack(self, leaf) -> dict[str, np.ndarray]:
+    """The tensors written to disk, from the frozen form."""
+    if not self.is_integer:
+      return {self.name: np.asarray(leaf)}
+    values = np.asarray(leaf['values'])
+    if self.storage == 'int4':
+      values = pack_bits(values.astype(np.int32) & 15, 4)
+    return {
+      f'{self.name}.values': values,
+      f'{self.name}.scale': np.asarray(leaf['scale']),
+    }
+
+  def unpack(self, tensors: dict[str, np.ndarray]):
+    """The frozen form, from tensors whose dtype and shape are checked."""
+    if not self.is_integer:
+      values = tensors[self.name]
+      if not np.isfinite(values.astype(np.float32)).all():
+        raise ValueError(f'{self.name} must be finite.')
+      return jnp.asarray(values)
+    values = tensors[f'{self.name}.values']
+    scale = tensors[f'{self.name}.scale']
+    positive = scale.astype(np.float32) > 0
+    if not (np.isfinite(scale.astype(np.float32)) & positive).all():
+      raise ValueError(f'{self.name}.scale must be positive and finite.')
+    if self.storage == 'int4':
+      values = unpack_bits(values, 4, self.size).astype(np.int32)
+      values = ((values ^ 8) - 8).astype(np.int8).reshape(self.shape)
+    limit = 2 ** (INTEGER_BITS[self.storage] - 1) - 1
+    if (values < -limit).any():
+      raise ValueError(f'{self.name}.values must be at least {-limit}.')
+    return {'values': jnp.asarray(values), 'scale': jnp.asarray(scale)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Codes:
+  """An integer array with values in [0, num_values), packed bit by bit."""
+
+  name: str
+  shape: tuple[int, ...]
+  num_values: int
+  role: str = 'codes'
+
+  @property
+  def size(self) -> int:
+    return math.prod(self.shape)
+
+  @property
+  def num_bytes(self) -> int:
+    return -(-self.size * code_bits(self.num_values) // 8)
+
+  @property
+  def dtype(self) -> np.dtype:
+    """The unpacked dtype: the smallest unsigned integer that holds a code."""
+    return np.min_scalar_type(max(self.num_values - 1, 0))
+
+  def bytes_by_role(self) -> dict[str, int]:
+    """Bytes on disk under each heading."""
+    return {self.role: self.num_bytes}
+
+  def file_tensors(self) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
+    """Name, dtype and shape of every tensor that `pack` writes."""
+    return {self.name: (np.dtype(np.uint8), (self.num_bytes,))}
+
+  def trainable(self, values: Array) -> jax.Array:
+    """Codes are the same in both forms."""
+    return jnp.asarray(np.asarray(values, self.dtype).reshape(self.shape))
+
+  freeze = trainable
+  thaw = trainable
+
+  def pack(self, leaf) -> dict[str, np.ndarray]:
+    """The tensors written to disk."""
+    return {self.name: pack_bits(np.asarray(leaf), code_bits(self.num_values))}
+
+  def unpack(self, tensors: dict[str, np.ndarray]) -> jax.Array:
+    """The codes, from tensors whose dtype and shape are checked."""
+    bits = code_bits(self.num_values)
+    values = unpack_bits(tensors[self.name], bits, self.size)
+    if values.size and values.max() >= max(self.num_values, 1):
+      raise ValueError(
+        f'{self.name} must be below {self.num_values}, got {values.max()}.'
+      )
+    return self.trainable(values)
+
+
+Part = Factor | Codes

@@ -1,0 +1,25 @@
+"""Strict settings for all tests: four CPU devices, no rank promotion."""
+
+import os
+
+os.environ['XLA_FLAGS'] = (
+  os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=4'
+)
+os.environ['JAX_PLATFORMS'] = 'cpu'
+
+import hypothesis
+import jax
+import numpy as np
+import pytest
+
+jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+# Compilation makes the first example slow, so no example has a deadline.
+hypothesis.settings.register_profile('default', deadline=None)
+hypothesis.settings.load_profile('default')
+
+
+@pytest.fixture
+def rng():
+  """A source of random numbers that is the same in every run."""
+  return np.random.default_rng(0)
