@@ -1,6 +1,6 @@
 """embedcomp: the smallest word-embedding layer that keeps the metric."""
 
-from embedcomp import methods
+from embedcomp import frequency, methods
 from embedcomp.grouped import (
   combine,
   freeze,
@@ -18,6 +18,7 @@ __all__ = [
   'Scheme',
   'combine',
   'freeze',
+  'frequency',
   'init',
   'logits',
   'lookup',
