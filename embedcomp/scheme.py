@@ -12,6 +12,22 @@ from embedcomp.types import Shape
 
 SCHEMA_VERSION = 1
 ORDERS = ('identity', 'stored')
+# Far above any real table; keeps work on a hostile file's features bounded.
+MAX_FEATURES = 2**20
+
+
+def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+  """A JSON object as a dict; `json` would keep the last of equal fields.
+
+  Raises:
+    ValueError: naming a field that occurs twice.
+  """
+  fields: dict[str, Any] = {}
+  for name, value in pairs:
+    if name in fields:
+      raise ValueError(f'field {name!r} occurs twice')
+    fields[name] = value
+  return fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +83,10 @@ class Scheme:
   dtype: str = 'float32'
 
   def __post_init__(self):
-    if type(self.features) is not int or self.features < 1:
-      raise ValueError(f'features must be at least 1, got {self.features!r}.')
+    if type(self.features) is not int or not 1 <= self.features <= MAX_FEATURES:
+      raise ValueError(
+        f'features must be 1 to {MAX_FEATURES}, got {self.features!r}.'
+      )
     if not isinstance(self.groups, tuple) or not self.groups:
       raise ValueError(
         f'groups must be a tuple of Groups, got {self.groups!r}.'
@@ -222,7 +240,7 @@ class Scheme:
       ValueError: naming what is missing, unknown or out of range.
     """
     try:
-      fields = json.loads(text)
+      fields = json.loads(text, object_pairs_hook=unique_fields)
     except (TypeError, ValueError, RecursionError) as error:
       raise ValueError(f'a scheme must be JSON text: {error}.') from None
     expected = {'schema_version', 'features', 'order', 'dtype', 'groups'}
@@ -230,7 +248,7 @@ class Scheme:
       found = sorted(fields) if isinstance(fields, dict) else type(fields)
       raise ValueError(f'a scheme has fields {sorted(expected)}, got {found}.')
     version = fields.pop('schema_version')
-    if version != SCHEMA_VERSION:
+    if type(version) is not int or version != SCHEMA_VERSION:
       raise ValueError(
         f'this version reads schema {SCHEMA_VERSION}, got {version!r}.'
       )

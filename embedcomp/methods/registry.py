@@ -22,7 +22,7 @@ def get(name: str) -> type[base.Method]:
   Raises:
     ValueError: if no method has this name.
   """
-  if name not in _METHODS:
+  if not isinstance(name, str) or name not in _METHODS:
     raise ValueError(f'method must be one of {names()}, got {name!r}.')
   return _METHODS[name]
 
