@@ -12,8 +12,9 @@ from embedcomp.types import Shape
 
 SCHEMA_VERSION = 1
 ORDERS = ('identity', 'stored')
-# Far above any real table; keeps work on a hostile file's features bounded.
+# Far above any real table; they bound the work that a hostile file can cause.
 MAX_FEATURES = 2**20
+MAX_GROUPS = 1024
 
 
 def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -95,6 +96,8 @@ class Scheme:
       raise ValueError(
         f'groups must be a tuple of Groups, got {self.groups!r}.'
       )
+    if len(self.groups) > MAX_GROUPS:
+      raise ValueError(f'at most {MAX_GROUPS} groups, got {len(self.groups)}.')
     if self.order not in ORDERS:
       raise ValueError(f'order must be one of {ORDERS}, got {self.order!r}.')
     if self.dtype not in storage.FLOAT_DTYPES:
