@@ -14,6 +14,7 @@ scheme of several groups costs about as much as one group:
 
 import abc
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar, Self
 
 import jax
@@ -115,6 +116,34 @@ class Method(abc.ABC):
   def options(cls, shape: Shape) -> tuple[Self, ...]:
     """The configs worth trying on a group of this shape, any order."""
     return ()
+
+  @classmethod
+  def distortions(
+    cls,
+    options: Sequence[Self],
+    table: np.ndarray,
+    weights: np.ndarray,
+    seed: int,
+  ) -> np.ndarray:
+    """Squared errors that configs of this method leave when they are fitted.
+
+    Args:
+      options: O configs.
+      table: [W, D] float32.
+      weights: [W] float, non-negative and not all zero.
+      seed: of whatever is random.
+
+    Returns:
+      [O, W] float32, the squared error of every word.
+    """
+    shape = Shape(*table.shape)
+    rows = np.arange(shape.num_words)
+    errors = np.empty((len(options), shape.num_words), np.float32)
+    for index, option in enumerate(options):
+      params = option.fit(table, weights, seed)
+      words = np.asarray(option.lookup(params, rows, shape))
+      errors[index] = np.square(table - words).sum(axis=1)
+    return errors
 
   def narrow(self, params: Params, smaller: Self, shape: Shape) -> Params:
     """Params of a smaller config of this method, nested inside these.

@@ -1,6 +1,7 @@
 """Dense storage: every word keeps all its features, at a chosen precision."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar, Self
 
 import jax
@@ -60,4 +61,18 @@ class Dense(base.PieceMethod):
 
   @classmethod
   def options(cls, shape: Shape) -> tuple[Self, ...]:
-    return tuple(cls(storage=s) for s in ('bfloat16', 'int8', 'int4'))
+    stored = ('float32', 'bfloat16', 'int8', 'int4')
+    return tuple(cls(storage=s) for s in stored)
+
+  @classmethod
+  def distortions(
+    cls,
+    options: Sequence[Self],
+    table: np.ndarray,
+    weights: np.ndarray,
+    seed: int,
+  ) -> np.ndarray:
+    (parts,) = zip(*(o.parts(Shape(*table.shape)) for o in options))
+    return np.stack(
+      [np.square(table - part.round_trip(table)).sum(axis=1) for part in parts]
+    )

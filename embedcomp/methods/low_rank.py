@@ -1,6 +1,7 @@
 """Low rank: a few coefficients a word times a basis shared by the group."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar, Self
 
 import jax
@@ -64,9 +65,7 @@ class LowRank(base.BasisMethod):
   def fit(self, table: np.ndarray, weights: np.ndarray, seed: int) -> Params:
     del seed  # an eigenvalue problem has one answer
     table = np.asarray(table, np.float32)
-    gram = table.T @ (table * np.asarray(weights, np.float32)[:, None])
-    _, vectors = np.linalg.eigh(gram.astype(np.float64))
-    basis = vectors[:, ::-1][:, : self.rank].T.astype(np.float32)
+    basis = weighted_basis(table, weights, self.rank)
     return self._params(table @ basis.T, basis, Shape(*table.shape))
 
   def _params(self, coefficients: Array, basis: Array, shape: Shape) -> Params:
@@ -104,3 +103,40 @@ class LowRank(base.BasisMethod):
       for stored in ('int8', 'int4')
       if rank <= min(shape)
     )
+
+  @classmethod
+  def distortions(
+    cls,
+    options: Sequence[Self],
+    table: np.ndarray,
+    weights: np.ndarray,
+    seed: int,
+  ) -> np.ndarray:
+    # One decomposition serves every rank: the leading columns of the largest.
+    basis = weighted_basis(table, weights, max(o.rank for o in options))
+    coefficients = table @ basis.T
+    errors = []
+    for option in options:
+      leading = (coefficients[:, : option.rank], basis[: option.rank])
+      parts = option.parts(Shape(*table.shape))
+      left, right = (p.round_trip(x) for p, x in zip(parts, leading))
+      errors.append(np.square(table - left @ right).sum(axis=1))
+    return np.stack(errors)
+
+
+def weighted_basis(
+  table: np.ndarray, weights: np.ndarray, rank: int
+) -> np.ndarray:
+  """Leading right singular vectors of sqrt(weights) times the table.
+
+  Args:
+    table: [W, D] float32.
+    weights: [W] float.
+    rank: R, at most D.
+
+  Returns:
+    [R, D] float32, orthonormal rows.
+  """
+  gram = table.T @ (table * np.asarray(weights, np.float32)[:, None])
+  _, vectors = np.linalg.eigh(gram.astype(np.float64))
+  return vectors[:, ::-1][:, :rank].T.astype(np.float32)

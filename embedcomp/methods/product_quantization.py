@@ -8,6 +8,7 @@ express (OPQ, Ge et al., CVPR 2013); it is stored and counted.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import ClassVar, Self
 
 import jax
@@ -19,19 +20,28 @@ from embedcomp.methods import base, registry, storage
 from embedcomp.methods.storage import Part
 from embedcomp.types import Array, Params, PRNGKey, Shape
 
+# Lloyd iterations, and blocks looked at, when only the error is asked for, to
+# a few per cent.
+_QUICK_ITERATIONS = 4
+_QUICK_BOOKS = 6
 # Training points for each codeword; more hardly lowers the error.
 _POINTS_PER_CODEWORD = 64
 _MIN_POINTS = 4096
 _ROTATION_ROUNDS = 4
 
 
-def check_codebooks(books: int, codewords: int, shape: Shape) -> None:
-  """Raises ValueError unless the codebooks suit the group."""
+def check_codewords(codewords: int, shape: Shape) -> None:
+  """Raises ValueError unless the group has words for the codewords."""
   if not 1 <= codewords <= shape.num_words:
     raise ValueError(
       f"codewords must be 1 to the group's {shape.num_words} words, "
       f'got {codewords}.'
     )
+
+
+def check_codebooks(books: int, codewords: int, shape: Shape) -> None:
+  """Raises ValueError unless the codebooks suit the group."""
+  check_codewords(codewords, shape)
   if not 1 <= books <= shape.features or shape.features % books:
     near = [m for m in range(1, shape.features + 1) if shape.features % m == 0]
     raise ValueError(
@@ -80,6 +90,28 @@ def fit_codebooks(
   )
 
 
+def quick_distortion(
+  table: np.ndarray, weights: np.ndarray, books: int, codewords: int, seed: int
+) -> np.ndarray:
+  """[W] estimated squared errors of words under codebooks fitted to these.
+
+  Only some of the blocks are quantized; the others are taken to lose the same
+  share of what they hold.
+  """
+  blocks = table.reshape(len(table), books, -1)
+  tried = np.unique(np.linspace(0, books - 1, _QUICK_BOOKS).round().astype(int))
+  error = np.zeros(len(table), np.float32)
+  for m in tried:
+    block = np.ascontiguousarray(blocks[:, m])
+    found, codes = kmeans.kmeans(
+      block, weights, codewords, seed=seed, iterations=_QUICK_ITERATIONS
+    )
+    error += np.square(block - found[codes]).sum(axis=1)
+  energy = np.square(table).sum(axis=1) @ weights
+  energy_tried = np.square(blocks[:, tried]).sum(axis=(1, 2)) @ weights
+  return error * (energy / max(energy_tried, np.finfo(np.float32).tiny))
+
+
 def encode(table: np.ndarray, codebooks: np.ndarray) -> np.ndarray:
   """[W, M] nearest codewords of [W, D] words in [M, K, D // M] codebooks."""
   books, codewords, width = codebooks.shape
@@ -95,6 +127,51 @@ def decode(codes: np.ndarray, codebooks: np.ndarray) -> np.ndarray:
   """[W, D] words from [W, M] codes, the reverse of `encode`."""
   books = np.arange(codebooks.shape[0])
   return codebooks[books, codes].reshape(len(codes), -1)
+
+
+def flat_rows(codes: Array, codewords: int) -> jax.Array:
+  """Where codes point to in codebooks that lie one after the other.
+
+  Args:
+    codes: [..., M] integers in [0, K).
+    codewords: K.
+
+  Returns:
+    [..., M] int32 in [0, M K).
+  """
+  offsets = np.arange(codes.shape[-1], dtype=np.int32) * codewords
+  lead = (1,) * (codes.ndim - 1)
+  return codes.astype(jnp.int32) + offsets.reshape(*lead, -1)
+
+
+def leading_codewords(codebooks, codewords: int):
+  """The leading codewords of every book, in either form of the factor.
+
+  Args:
+    codebooks: [M, K, d] factor whose scales, if any, all codewords share.
+    codewords: how many to keep.
+  """
+  if isinstance(codebooks, dict):
+    return dict(codebooks, values=codebooks['values'][:, :codewords])
+  return codebooks[:, :codewords]
+
+
+def leading_codes(codes: Array, codebooks: Array, codewords: int) -> np.ndarray:
+  """Moves words of dropped codewords to the nearest one that stays.
+
+  Args:
+    codes: [W, M] integers in [0, K).
+    codebooks: [M, K, d] float.
+    codewords: how many leading ones stay.
+
+  Returns:
+    [W, M] integers in [0, codewords).
+  """
+  codebooks = np.asarray(codebooks)
+  moved = np.stack([kmeans.assign(b, b[:codewords]) for b in codebooks])
+  # Identical codewords must not trade places.
+  moved[:, :codewords] = np.arange(codewords)
+  return moved[np.arange(len(codebooks)), np.asarray(codes)]
 
 
 @registry.register
@@ -198,8 +275,7 @@ class ProductQuantization(base.PieceMethod):
     return codebooks.reshape(-1, shape.features // self.books)
 
   def piece_rows(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
-    codes = storage.take(params['codes'], rows).astype(jnp.int32)
-    return codes + np.arange(self.books, dtype=np.int32) * self.codewords
+    return flat_rows(storage.take(params['codes'], rows), self.codewords)
 
   def lookup(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
     words = super().lookup(params, rows, shape)
@@ -216,21 +292,13 @@ class ProductQuantization(base.PieceMethod):
 
   def narrow(self, params: Params, smaller: Self, shape: Shape) -> Params:
     self.check_nested(smaller, 'codewords')
-    codebooks = np.asarray(storage.read(params['codebooks'], self.storage))
-    kept = codebooks[:, : smaller.codewords]
-    # A dropped codeword's words move to the nearest one that stays.
-    moved = np.stack(
-      [kmeans.assign(codebooks[m], kept[m]) for m in range(self.books)]
+    codebooks = storage.read(params['codebooks'], self.storage)
+    codes = leading_codes(params['codes'], codebooks, smaller.codewords)
+    return dict(
+      params,
+      codes=smaller.parts(shape)[0].trainable(codes),
+      codebooks=leading_codewords(params['codebooks'], smaller.codewords),
     )
-    codes = moved[np.arange(self.books), np.asarray(params['codes'])]
-    codes_part = smaller.parts(shape)[0]
-    narrowed = dict(params, codes=codes_part.trainable(codes))
-    if isinstance(params['codebooks'], dict):
-      values = params['codebooks']['values'][:, : smaller.codewords]
-      narrowed['codebooks'] = dict(params['codebooks'], values=values)
-    else:
-      narrowed['codebooks'] = params['codebooks'][:, : smaller.codewords]
-    return narrowed
 
   @classmethod
   def options(cls, shape: Shape) -> tuple[Self, ...]:
@@ -242,7 +310,7 @@ class ProductQuantization(base.PieceMethod):
     books = (
       {
         min(divisors, key=lambda m: abs(math.log(m * width / shape.features)))
-        for width in (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
+        for width in (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 96)
       }
       if divisors
       else set()
@@ -251,7 +319,26 @@ class ProductQuantization(base.PieceMethod):
       cls(m, k, 'int8')
       for m in sorted(books)
       for k in (16, 64, 256)
-      if k <= shape.num_words
+      # Above 3 bits a feature, plain integers are as good.
+      if k <= shape.num_words and k <= 2 ** (3 * shape.features // m)
+    )
+
+  @classmethod
+  def distortions(
+    cls,
+    options: Sequence[Self],
+    table: np.ndarray,
+    weights: np.ndarray,
+    seed: int,
+  ) -> np.ndarray:
+    if any(option.rotation for option in options):
+      return super().distortions(options, table, weights, seed)
+    # Rounding the codebooks adds next to nothing to what the codes lose.
+    return np.stack(
+      [
+        quick_distortion(table, weights, option.books, option.codewords, seed)
+        for option in options
+      ]
     )
 
 
@@ -332,9 +419,8 @@ class VectorQuantization(base.PieceMethod):
     return self._product.piece_rows(params, rows, shape)
 
   def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
-    scores = hidden @ self.pieces(params, shape).T  # [..., K]
-    codes = jnp.asarray(params['codes'][:, 0]).astype(jnp.uint32)
-    return scores.at[..., codes].get(mode='promise_in_bounds')
+    pieces = self.pieces(params, shape)  # [K, D]
+    return storage.take_scores(pieces, params['codes'][:, 0], hidden)
 
   def narrow(self, params: Params, smaller: Self, shape: Shape) -> Params:
     self.check_nested(smaller, 'codewords')
@@ -342,6 +428,19 @@ class VectorQuantization(base.PieceMethod):
 
   @classmethod
   def options(cls, shape: Shape) -> tuple[Self, ...]:
-    return tuple(
-      cls(k, 'int8') for k in (16, 64, 256, 1024) if k <= shape.num_words
+    return tuple(cls(k, 'int8') for k in (16, 64, 256) if k <= shape.num_words)
+
+  @classmethod
+  def distortions(
+    cls,
+    options: Sequence[Self],
+    table: np.ndarray,
+    weights: np.ndarray,
+    seed: int,
+  ) -> np.ndarray:
+    return np.stack(
+      [
+        quick_distortion(table, weights, 1, option.codewords, seed)
+        for option in options
+      ]
     )

@@ -58,6 +58,24 @@ def take(array: Array, rows: Array) -> jax.Array:
   return jnp.asarray(array).at[rows].get(mode='promise_in_bounds')
 
 
+def take_scores(vectors: Array, rows: Array, hidden: Array) -> jax.Array:
+  """Inner products with gathered vectors, each vector scored only once.
+
+  Args:
+    vectors: [K, D] float.
+    rows: [W] integers in [0, K), the vector of each word.
+    hidden: [..., D] float.
+
+  Returns:
+    [..., W] inner products of each word's vector.
+  """
+  flat = hidden.reshape(-1, hidden.shape[-1])
+  # Words lead, so that whole rows are gathered and, in the backward pass,
+  # added up: on CPU ten times faster there than along the last axis.
+  scores = take(vectors @ flat.T, rows)  # [W, T]
+  return scores.T.reshape(*hidden.shape[:-1], rows.shape[0])
+
+
 def code_bits(num_values: int) -> int:
   """The bits of one code in [0, num_values): 0 for a single value."""
   return max(num_values - 1, 0).bit_length()
@@ -150,7 +168,11 @@ def read(leaf, storage: str, rows: Array | None = None) -> jax.Array:
   values, scale = leaf['values'], leaf['scale']
   if rows is not None:
     values = take(values, rows)
-    scale = take(scale, rows) if scale.shape[0] > 1 else scale[0]
+    if scale.shape[0] > 1:
+      scale = take(scale, rows)
+    else:
+      lead = (1,) * (values.ndim - scale.ndim)
+      scale = scale.reshape(*lead, *scale.shape)
   scale = scale.astype(SCALE_DTYPE).astype(jnp.float32)
   if jnp.issubdtype(values.dtype, jnp.integer):
     return values.astype(jnp.float32) * scale
@@ -242,6 +264,16 @@ class Factor:
     axes = tuple(a for a in range(values.ndim) if a not in self.scale_axes)
     scale = _best_scale(values, axes, INTEGER_BITS[self.storage])
     return {'values': jnp.asarray(values), 'scale': jnp.asarray(scale)}
+
+  def round_trip(self, values: np.ndarray) -> np.ndarray:
+    """What is left of float values once they are stored, on the host."""
+    if not self.is_integer:
+      return values.astype(FLOAT_DTYPES[self.storage]).astype(np.float32)
+    bits = INTEGER_BITS[self.storage]
+    axes = tuple(a for a in range(values.ndim) if a not in self.scale_axes)
+    scale = _best_scale(values, axes, bits)
+    limit = 2 ** (bits - 1) - 1
+    return np.clip(np.round(values / scale), -limit, limit) * scale
 
   def freeze(self, leaf):
     """Rounds the trainable form to the stored one; frozen stays as it is."""
