@@ -1,4 +1,4 @@
-"""Vector and product quantization: a word is a few codes into codebooks.
+"""Product quantization: a word is a few codes into codebooks.
 
 The D features are cut into M blocks; in each block a word takes the nearest of
 K codewords (Jegou et al., TPAMI 2011). M = 1 is plain vector quantization. A
@@ -374,73 +374,3 @@ def allocate_rotation(
     blocks[block].append(axis)
     totals[block] += logs[axis] - logs[0]
   return vectors[:, np.concatenate(blocks).astype(int)].T.astype(np.float32)
-
-
-@registry.register
-@dataclasses.dataclass(frozen=True)
-class VectorQuantization(base.PieceMethod):
-  """One code a word into a codebook of whole vectors.
-
-  Attributes:
-    codewords: K, at most W.
-    storage: of the codebook; integers keep one scale a feature.
-  """
-
-  name: ClassVar[str] = 'vq'
-  codewords: int
-  storage: str = 'float32'
-
-  def __post_init__(self):
-    storage.check_storage(self.storage)
-
-  @property
-  def _product(self) -> ProductQuantization:
-    return ProductQuantization(1, self.codewords, self.storage)
-
-  def validate(self, shape: Shape) -> None:
-    self._product.validate(shape)
-
-  def parts(self, shape: Shape) -> tuple[Part, ...]:
-    return self._product.parts(shape)
-
-  def init(self, key: PRNGKey, shape: Shape) -> Params:
-    return self._product.init(key, shape)
-
-  def fit(self, table: np.ndarray, weights: np.ndarray, seed: int) -> Params:
-    return self._product.fit(table, weights, seed)
-
-  def num_pieces(self, shape: Shape) -> tuple[int, int]:
-    return self._product.num_pieces(shape)
-
-  def pieces(self, params: Params, shape: Shape) -> jax.Array:
-    return self._product.pieces(params, shape)
-
-  def piece_rows(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
-    return self._product.piece_rows(params, rows, shape)
-
-  def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
-    pieces = self.pieces(params, shape)  # [K, D]
-    return storage.take_scores(pieces, params['codes'][:, 0], hidden)
-
-  def narrow(self, params: Params, smaller: Self, shape: Shape) -> Params:
-    self.check_nested(smaller, 'codewords')
-    return self._product.narrow(params, smaller._product, shape)
-
-  @classmethod
-  def options(cls, shape: Shape) -> tuple[Self, ...]:
-    return tuple(cls(k, 'int8') for k in (16, 64, 256) if k <= shape.num_words)
-
-  @classmethod
-  def distortions(
-    cls,
-    options: Sequence[Self],
-    table: np.ndarray,
-    weights: np.ndarray,
-    seed: int,
-  ) -> np.ndarray:
-    return np.stack(
-      [
-        quick_distortion(table, weights, 1, option.codewords, seed)
-        for option in options
-      ]
-    )
