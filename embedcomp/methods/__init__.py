@@ -2,22 +2,34 @@
 
 from embedcomp.methods.base import BasisMethod, Method, PieceMethod
 from embedcomp.methods.dense import Dense
-from embedcomp.methods.low_rank import LowRank
-from embedcomp.methods.product_quantization import (
-  ProductQuantization,
-  VectorQuantization,
+from embedcomp.methods.differentiable import (
+  DifferentiableNearest,
+  DifferentiableSoftmax,
 )
+from embedcomp.methods.drop import Drop
+from embedcomp.methods.hashed import Hashed
+from embedcomp.methods.low_rank import LowRank
+from embedcomp.methods.product_quantization import ProductQuantization
 from embedcomp.methods.registry import from_dict, get, names, register, to_dict
+from embedcomp.methods.residual_quantization import ResidualQuantization
 from embedcomp.methods.storage import STORAGES
+from embedcomp.methods.tensor_train import TensorTrain
+from embedcomp.methods.vector_quantization import VectorQuantization
 
 __all__ = [
   'STORAGES',
   'BasisMethod',
   'Dense',
+  'DifferentiableNearest',
+  'DifferentiableSoftmax',
+  'Drop',
+  'Hashed',
   'LowRank',
   'Method',
   'PieceMethod',
   'ProductQuantization',
+  'ResidualQuantization',
+  'TensorTrain',
   'VectorQuantization',
   'from_dict',
   'get',
