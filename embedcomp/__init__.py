@@ -11,6 +11,7 @@ from embedcomp.grouped import (
   reconstruct,
   thaw,
 )
+from embedcomp.io.packed import load, save
 from embedcomp.scheme import Group, Scheme
 
 __all__ = [
@@ -20,10 +21,12 @@ __all__ = [
   'freeze',
   'frequency',
   'init',
+  'load',
   'logits',
   'lookup',
   'methods',
   'partition',
   'reconstruct',
+  'save',
   'thaw',
 ]

@@ -1,0 +1,333 @@
+"""Packed files: a scheme and its params, data only.
+
+A packed file is a safetensors file. Its metadata holds the scheme as JSON
+under the key 'embedcomp'; its tensors are those of the methods' parts, named
+'group_0.codes', 'group_0.codebooks.values', ..., and 'order', the group of
+each id, where the scheme stores one. Every tensor is present, also one that
+takes no bytes, and together they take `scheme.num_bytes` bytes.
+
+The scheme alone determines the name, dtype and shape of every tensor, so a
+reader knows the size of the file before it reads a tensor.
+"""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from typing import BinaryIO
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from embedcomp import grouped
+from embedcomp.io import files
+from embedcomp.methods import storage
+from embedcomp.scheme import Scheme, unique_fields
+from embedcomp.types import Params
+
+METADATA_KEY = 'embedcomp'
+# The most groups that a scheme may have take less than 1 MB.
+MAX_HEADER_BYTES = 2**21
+# What a file may unpack to in memory. One bit a word grows to an int32, 32
+# times its size; codes of one codeword take no bytes at all, and there a file
+# of a few bytes must not fill the memory.
+MAX_GROWTH = 64
+FREE_BYTES = 2**26
+
+_DTYPE_NAMES = {
+  np.dtype(np.int8): 'I8',
+  np.dtype(np.uint8): 'U8',
+  storage.FLOAT_DTYPES['float16']: 'F16',
+  storage.FLOAT_DTYPES['bfloat16']: 'BF16',
+  storage.FLOAT_DTYPES['float32']: 'F32',
+}
+
+
+def save(path: str | os.PathLike, scheme: Scheme, params: Params) -> None:
+  """Writes a packed file; a failure leaves an existing file as it was.
+
+  Args:
+    path: of the file, by custom `*.safetensors`.
+    scheme: the scheme.
+    params: of the scheme, trainable or frozen.
+
+  Raises:
+    ImportError: without safetensors.
+    ValueError: if the params do not fit the scheme or are not finite.
+    OSError: if the file cannot be written.
+
+  Example:
+    >>> import tempfile
+    >>> from embedcomp import Group, Scheme, init, load, methods, save
+    >>> scheme = Scheme(4, (Group(3, methods.Dense(storage='int8')),))
+    >>> path = f'{tempfile.mkdtemp()}/table.safetensors'
+    >>> save(path, scheme, init(scheme, jax.random.key(0)))
+    >>> load(path)[0] == scheme
+    True
+  """
+  safetensors = _import_safetensors()
+  _check_unpacked_bytes(scheme)
+  tensors = _pack(scheme, params)
+  header = {METADATA_KEY: scheme.to_json()}
+  data = safetensors.numpy.save(tensors, metadata=header)
+  files.write_atomically(path, data)
+
+
+def load(path: str | os.PathLike) -> tuple[Scheme, Params]:
+  """Reads a packed file, trusting none of it.
+
+  Args:
+    path: of the file.
+
+  Returns:
+    The scheme, and its params in frozen form (`thaw` makes them trainable).
+
+  Raises:
+    FileNotFoundError: if there is no file.
+    ImportError: without safetensors.
+    ValueError: if the file is not exactly what `save` writes.
+  """
+  safetensors = _import_safetensors()
+  try:
+    with files.open_regular(path) as file:
+      scheme, header = _read_header(file)
+      data = header + file.read()
+    # The library checks the offsets: in range, no overlap, no hole.
+    tensors = {
+      name: tensor['data'] for name, tensor in safetensors.deserialize(data)
+    }
+    return scheme, _unpack(scheme, tensors)
+  except (ValueError, safetensors.SafetensorError) as error:
+    raise ValueError(_describe(path, error)) from None
+
+
+def load_scheme(path: str | os.PathLike) -> Scheme:
+  """Reads the scheme of a packed file alone, without its tensors.
+
+  Args:
+    path: of the file.
+
+  Returns:
+    The scheme; `print(load_scheme(path).summary())` tells what is inside.
+
+  Raises:
+    FileNotFoundError: if there is no file.
+    ValueError: if header and size are not those of a packed file.
+  """
+  try:
+    with files.open_regular(path) as file:
+      return _read_header(file)[0]
+  except ValueError as error:
+    raise ValueError(_describe(path, error)) from None
+
+
+def _import_safetensors():
+  try:
+    import safetensors.numpy
+  except ImportError as error:
+    raise ImportError(
+      'packed files need safetensors: pip install "embedcomp[files]".'
+    ) from error
+  return safetensors
+
+
+def _describe(path: str | os.PathLike, error: Exception) -> str:
+  """An error text that stays printable whatever the file holds."""
+  text = str(error).encode(errors='backslashreplace').decode()
+  if len(text) > 600:
+    text = f'{text[:400]} ... {text[-150:]}'
+  return f'{os.fspath(path)} is not a valid packed file: {text}'
+
+
+def _file_tensors(scheme: Scheme):
+  """Name, dtype and shape of every tensor of the file."""
+  tensors = {
+    f'{grouped.group_name(index)}.{name}': tensor
+    for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes))
+    for part in group.method.parts(shape)
+    for name, tensor in part.file_tensors().items()
+  }
+  if scheme.order == 'stored':
+    tensors.update(scheme.order_part.file_tensors())
+  return tensors
+
+
+def _check_unpacked_bytes(scheme: Scheme) -> None:
+  """Raises ValueError if codes grow out of proportion to the file."""
+  unpacked = sum(
+    part.size * part.dtype.itemsize
+    for group, shape in zip(scheme.groups, scheme.shapes)
+    for part in group.method.parts(shape)
+    if isinstance(part, storage.Codes)
+  )
+  if scheme.order == 'stored':
+    unpacked += scheme.vocab_size * np.dtype(np.int32).itemsize
+  allowed = MAX_GROWTH * scheme.num_bytes + FREE_BYTES
+  if unpacked > allowed:
+    raise ValueError(
+      f'{scheme.num_bytes} bytes may unpack to at most {allowed} bytes of '
+      f'codes and order, got {unpacked}; use fewer words of one codeword.'
+    )
+
+
+def _pack(scheme: Scheme, params: Params) -> dict[str, np.ndarray]:
+  """The tensors of the file, after checking the params."""
+  names = [grouped.group_name(index) for index in range(len(scheme.groups))]
+  names += ['order'] * (scheme.order == 'stored')
+  if set(params) != set(names):
+    raise ValueError(f'params must have {names}, got {sorted(params)}.')
+  tensors = {}
+  for name, group, shape in zip(names, scheme.groups, scheme.shapes):
+    parts = group.method.parts(shape)
+    if not isinstance(params[name], Mapping):
+      raise ValueError(f'{name} must be a dict, got {type(params[name])}.')
+    for part in parts:
+      # What only training needs (a method's queries, say) is not a part.
+      if part.name in params[name]:
+        _check_leaf(f'{name}.{part.name}', part, params[name][part.name])
+    try:
+      frozen = group.method.freeze(params[name], shape)
+    except KeyError as error:
+      raise ValueError(f'{name} lacks {error}, see {group.method}.') from None
+    for part in parts:
+      # Again: rounding may overflow, and a scale may vanish.
+      _check_leaf(f'{name}.{part.name}', part, frozen[part.name])
+      for key, tensor in part.pack(frozen[part.name]).items():
+        tensors[f'{name}.{key}'] = np.ascontiguousarray(tensor)
+  if scheme.order == 'stored':
+    order = grouped.check_order(scheme, params['order'])
+    groups = grouped.groups_from_order(scheme, order)
+    tensors.update(scheme.order_part.pack(groups))
+  for name, (dtype, shape) in _file_tensors(scheme).items():
+    found = tensors[name]
+    if (found.dtype, found.shape) != (dtype, shape):
+      raise ValueError(
+        f'{name} must freeze to {dtype}{list(shape)}, '
+        f'got {found.dtype}{list(found.shape)}.'
+      )
+  return tensors
+
+
+def _check_leaf(name: str, part: storage.Part, leaf) -> None:
+  """Raises ValueError unless the arrays suit the part, in either form."""
+  if isinstance(part, storage.Codes):
+    codes = _check_array(name, leaf, part.shape, np.integer)
+    if codes.size and not 0 <= codes.min() <= codes.max() < part.num_values:
+      raise ValueError(f'{name} must be in [0, {part.num_values}).')
+    return
+  if not part.is_integer:
+    _check_array(name, leaf, part.shape, jnp.floating)
+    return
+  if not isinstance(leaf, Mapping) or set(leaf) != {'values', 'scale'}:
+    raise ValueError(f'{name} must be a dict of values and scale.')
+  shape = part.scale_shape
+  scale = _check_array(f'{name}.scale', leaf['scale'], shape, jnp.floating)
+  if (scale <= 0).any():
+    raise ValueError(f'{name}.scale must be positive, got {scale.min()}.')
+  values = _check_array(
+    f'{name}.values', leaf['values'], part.shape, jnp.floating, np.int8
+  )
+  limit = 2 ** (storage.INTEGER_BITS[part.storage] - 1) - 1
+  if (
+    values.dtype == np.int8
+    and not (abs(values.astype(np.int16)) <= limit).all()
+  ):
+    raise ValueError(f'{name}.values must be in [-{limit}, {limit}].')
+
+
+def _check_array(name: str, leaf, shape: tuple[int, ...], *kinds: type):
+  """A leaf as numpy, after checking its shape, its dtype and its numbers."""
+  if not isinstance(leaf, jax.Array | np.ndarray):
+    raise ValueError(f'{name} must be an array, got {type(leaf)}.')
+  array = np.asarray(leaf)
+  if array.shape != shape:
+    raise ValueError(f'{name} must be {list(shape)}, got {list(array.shape)}.')
+  if not any(jnp.issubdtype(array.dtype, kind) for kind in kinds):
+    allowed = ' or '.join(kind.__name__ for kind in kinds)
+    raise ValueError(f'{name} must be {allowed}, got {array.dtype}.')
+  if not np.isfinite(array).all():
+    raise ValueError(f'{name} must be finite in {array.dtype}.')
+  return array
+
+
+def _read_header(file: BinaryIO) -> tuple[Scheme, bytes]:
+  """The scheme and the checked header bytes; the file stands behind them."""
+  size = os.fstat(file.fileno()).st_size
+  prefix = file.read(8)
+  length = int.from_bytes(prefix, 'little')
+  if len(prefix) < 8 or not 2 <= length <= min(size - 8, MAX_HEADER_BYTES):
+    raise ValueError(
+      f'a file of {size} bytes cannot have a header of {length} bytes; '
+      f'at most {MAX_HEADER_BYTES} are allowed.'
+    )
+  text = file.read(length)
+  try:
+    header = json.loads(text.decode(), object_pairs_hook=unique_fields)
+  except RecursionError:
+    raise ValueError('the header is nested too deeply.') from None
+  metadata = header.get('__metadata__') if isinstance(header, dict) else None
+  if not isinstance(metadata, dict) or set(metadata) != {METADATA_KEY}:
+    raise ValueError(f'metadata must be one text under {METADATA_KEY!r}.')
+  scheme = Scheme.from_json(metadata[METADATA_KEY])
+  _check_unpacked_bytes(scheme)
+  expected = _file_tensors(scheme)
+  found = {name for name in header if name != '__metadata__'}
+  if found != set(expected):
+    missing, unknown = set(expected) - found, found - set(expected)
+    raise ValueError(
+      f'tensors must be those of the scheme: missing {sorted(missing)}, '
+      f'unknown {sorted(unknown)}.'
+    )
+  for name, (dtype, shape) in expected.items():
+    _check_entry(name, header[name], dtype, shape)
+  if size != 8 + length + scheme.num_bytes:
+    raise ValueError(
+      f'the scheme takes {scheme.num_bytes} bytes of tensors, '
+      f'got {size - 8 - length}; the file is cut off or has bytes too many.'
+    )
+  return scheme, prefix + text
+
+
+def _check_entry(name: str, entry, dtype: np.dtype, shape: tuple) -> None:
+  """Raises ValueError unless a tensor's header entry is as the scheme says."""
+  if not isinstance(entry, dict) or set(entry) != {
+    'dtype',
+    'shape',
+    'data_offsets',
+  }:
+    raise ValueError(f'{name} must have dtype, shape and data_offsets.')
+  wanted = {'dtype': _DTYPE_NAMES[dtype], 'shape': list(shape)}
+  if any(entry[key] != wanted[key] for key in wanted):
+    raise ValueError(
+      f'{name} must be {wanted}, got {entry["dtype"]!r}, {entry["shape"]!r}.'
+    )
+
+
+def _unpack(scheme: Scheme, tensors: dict[str, bytes]) -> Params:
+  """Frozen params from the bytes of tensors."""
+  arrays = {
+    name: np.frombuffer(tensors[name], dtype, math.prod(shape)).reshape(shape)
+    for name, (dtype, shape) in _file_tensors(scheme).items()
+  }
+  params: Params = {}
+  for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes)):
+    name = grouped.group_name(index)
+    params[name] = {}
+    for part in group.method.parts(shape):
+      found = {key: arrays[f'{name}.{key}'] for key in part.file_tensors()}
+      try:
+        params[name][part.name] = part.unpack(found)
+      except ValueError as error:
+        raise ValueError(f'{name}: {error}') from None
+  if scheme.order == 'stored':
+    groups = np.asarray(scheme.order_part.unpack(arrays))
+    sizes = [group.size for group in scheme.groups]
+    counts = np.bincount(groups, minlength=len(sizes)).tolist()
+    if counts != sizes:
+      raise ValueError(
+        f'order must give the groups {sizes} words, it gives {counts}.'
+      )
+    order = grouped.order_from_groups(groups, len(sizes))
+    params['order'] = jnp.asarray(order)
+  return params
