@@ -1,0 +1,334 @@
+"""Packed files: round trips, exact bytes, checked params, atomic writing."""
+
+import dataclasses
+import json
+import os
+import stat
+import struct
+import subprocess
+import sys
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import numpy as np
+import pytest
+
+from embedcomp import Group, Scheme, grouped, methods
+from embedcomp.io import packed
+from embedcomp.methods import storage
+
+# One small config for every registered method, for 24 words of 8 features.
+CONFIGS = {
+  'dense': methods.Dense(),
+  'dpq_sx': methods.DifferentiableSoftmax(books=2, codewords=5),
+  'dpq_vq': methods.DifferentiableNearest(books=4, codewords=3),
+  'drop': methods.Drop(),
+  'hashed': methods.Hashed(buckets=5),
+  'low_rank': methods.LowRank(rank=3),
+  'pq': methods.ProductQuantization(books=2, codewords=11, rotation=True),
+  'rvq': methods.ResidualQuantization(books=3, codewords=7),
+  'tensor_train': methods.TensorTrain(rank=2),
+  'vq': methods.VectorQuantization(codewords=24),
+}
+DTYPES = {
+  'BF16': (2, 'bfloat16'),
+  'F16': (2, 'float16'),
+  'F32': (4, 'float32'),
+  'I8': (1, 'int8'),
+  'U8': (1, 'uint8'),
+}
+
+
+def read_raw(path):
+  """Metadata, tensor entries and data of a file, without our own code."""
+  data = path.read_bytes()
+  (length,) = struct.unpack('<Q', data[:8])
+  entries = json.loads(data[8 : 8 + length])
+  return entries.pop('__metadata__'), entries, data[8 + length :]
+
+
+def assert_equal_params(left, right):
+  assert jax.tree.structure(left) == jax.tree.structure(right)
+  for one, other in zip(jax.tree.leaves(left), jax.tree.leaves(right)):
+    one, other = np.asarray(one), np.asarray(other)
+    assert (one.dtype, one.shape) == (other.dtype, other.shape)
+    assert one.tobytes() == other.tobytes()
+
+
+def with_storage(method, stored):
+  fields = [f.name for f in dataclasses.fields(method) if 'storage' in f.name]
+  return dataclasses.replace(method, **dict.fromkeys(fields, stored))
+
+
+def random_frozen(scheme, rng):
+  """Frozen params by the parts alone; `init` compiles for every shape."""
+  params = {}
+  for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes)):
+    arrays = params[grouped.group_name(index)] = {}
+    for part in group.method.parts(shape):
+      if isinstance(part, storage.Codes):
+        codes = rng.integers(part.num_values, size=part.shape)
+        arrays[part.name] = codes.astype(part.dtype)
+        continue
+      values = rng.normal(size=part.shape)
+      if not part.is_integer:
+        arrays[part.name] = values.astype(storage.FLOAT_DTYPES[part.storage])
+        continue
+      limit = 2 ** (storage.INTEGER_BITS[part.storage] - 1) - 1
+      values = np.clip(np.round(values * limit), -limit, limit)
+      scale = rng.uniform(0.1, 1, part.scale_shape).astype(storage.SCALE_DTYPE)
+      arrays[part.name] = {'values': values.astype(np.int8), 'scale': scale}
+  if scheme.order == 'stored':
+    sizes = [group.size for group in scheme.groups]
+    ids = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
+    params['order'] = grouped.order_from_groups(ids, len(sizes))
+  return params
+
+
+def check_round_trip(path, scheme, params):
+  packed.save(path, scheme, params)
+  metadata, entries, data = read_raw(path)
+  assert metadata == {'embedcomp': scheme.to_json()}
+  sizes = []
+  for entry in entries.values():
+    start, stop = entry['data_offsets']
+    itemsize = DTYPES[entry['dtype']][0]
+    assert stop - start == itemsize * np.prod(entry['shape'], dtype=int)
+    sizes.append(stop - start)
+  assert sum(sizes) == scheme.num_bytes == len(data)
+
+  loaded_scheme, loaded = packed.load(path)
+  assert loaded_scheme == scheme == packed.load_scheme(path)
+  assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(loaded))
+  frozen = grouped.freeze(scheme, params)
+  for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes)):
+    for part in group.method.parts(shape):
+      name = grouped.group_name(index)
+      assert_equal_params(loaded[name][part.name], frozen[name][part.name])
+  if scheme.order == 'stored':
+    assert_equal_params(loaded['order'], np.asarray(params['order'], np.int32))
+
+  first = path.read_bytes()
+  packed.save(path, scheme, loaded)  # frozen params give the same bytes
+  assert path.read_bytes() == first
+
+
+def test_every_method_is_in_the_table():
+  assert tuple(sorted(CONFIGS)) == methods.names()
+
+
+@pytest.mark.parametrize('stored', methods.STORAGES)
+@pytest.mark.parametrize('name', CONFIGS)
+def test_round_trip_of_every_method_and_storage(tmp_path, name, stored):
+  method = with_storage(CONFIGS[name], stored)
+  scheme = Scheme(8, (Group(24, method),))
+  params = grouped.init(scheme, jax.random.key(0))
+  check_round_trip(tmp_path / 'a', scheme, params)
+
+
+def test_round_trip_of_all_methods_in_one_scheme(tmp_path, rng):
+  groups = tuple(Group(24, method) for method in CONFIGS.values())
+  scheme = Scheme(8, groups, order='stored')
+  check_round_trip(tmp_path / 'a', scheme, random_frozen(scheme, rng))
+
+
+def test_tensors_of_no_bytes_are_present(tmp_path):
+  one = methods.VectorQuantization(codewords=1)
+  scheme = Scheme(4, (Group(10, one),), order='stored')
+  check_round_trip(
+    tmp_path / 'a', scheme, grouped.init(scheme, jax.random.key(0))
+  )
+  _, entries, _ = read_raw(tmp_path / 'a')
+  assert set(entries) == {'group_0.codes', 'group_0.codebooks', 'order'}
+  assert entries['group_0.codes']['shape'] == [0]
+  assert entries['order']['shape'] == [0]
+
+
+@st.composite
+def schemes(draw):
+  features = draw(st.sampled_from([2, 4, 6]))
+  divisors = [m for m in (1, 2, 3, 6) if features % m == 0]
+  groups = []
+  for _ in range(draw(st.integers(1, 4))):
+    size = draw(st.integers(1, 20))
+    stored = draw(st.sampled_from(methods.STORAGES))
+    books = draw(st.sampled_from(divisors))
+    codewords = draw(st.integers(1, size))
+    rank = draw(st.integers(1, min(size, features)))
+    method = draw(
+      st.sampled_from(
+        [
+          methods.Dense(stored),
+          methods.Drop(stored),
+          methods.LowRank(
+            rank, stored, draw(st.sampled_from(methods.STORAGES))
+          ),
+          methods.ProductQuantization(
+            books, codewords, stored, draw(st.booleans())
+          ),
+          methods.ResidualQuantization(books, codewords, stored),
+          methods.VectorQuantization(codewords, stored),
+        ]
+      )
+    )
+    groups.append(Group(size, method))
+  order = draw(st.sampled_from(['identity', 'stored']))
+  return Scheme(features, tuple(groups), order)
+
+
+@hypothesis.settings(max_examples=40, derandomize=True)
+@hypothesis.given(scheme=schemes(), seed=st.integers(0, 2**31 - 1))
+def test_round_trip_of_any_scheme(tmp_path_factory, scheme, seed):
+  params = random_frozen(scheme, np.random.default_rng(seed))
+  check_round_trip(tmp_path_factory.mktemp('any') / 'a', scheme, params)
+
+
+def pq_scheme(order='stored'):
+  pq = methods.ProductQuantization(books=2, codewords=5, storage='int4')
+  dense = methods.Dense('float16')
+  return Scheme(4, (Group(3, dense), Group(9, pq)), order=order)
+
+
+def changed(params, *keys, to):
+  """A copy of nested params in which one leaf is `to`, or `to(leaf)`."""
+  copy = dict(params)
+  if len(keys) > 1:
+    copy[keys[0]] = changed(params[keys[0]], *keys[1:], to=to)
+  else:
+    copy[keys[0]] = to(np.array(params[keys[0]])) if callable(to) else to
+  return copy
+
+
+def set_first(value):
+  def change(array):
+    array.flat[0] = value
+    return array
+
+  return change
+
+
+@pytest.mark.parametrize(
+  ('keys', 'to', 'message'),
+  [
+    (['group_0', 'table'], lambda x: x.T, r'group_0.table must be \[3, 4\]'),
+    (['group_0', 'table'], set_first(np.nan), 'group_0.table must be finite'),
+    (['group_0', 'table'], set_first(1e6), 'must be finite in float16'),
+    (['group_0', 'table'], [[1.0]], 'group_0.table must be an array'),
+    (['group_0', 'table'], np.zeros((3, 4), int), 'must be floating'),
+    (['group_0'], np.zeros(3), 'group_0 must be a dict'),
+    (['group_0'], {}, "group_0 lacks 'table'"),
+    (['group_1', 'codes'], lambda x: x.T, r'codes must be \[9, 2\]'),
+    (['group_1', 'codes'], set_first(5), r'codes must be in \[0, 5\)'),
+    (['group_1', 'codes'], np.full((9, 2), -1), 'codes must be in'),
+    (['group_1', 'codes'], np.full((9, 2), 261), 'codes must be in'),
+    (['group_1', 'codes'], np.zeros((9, 2)), 'codes must be integer'),
+    (['group_1', 'codebooks'], np.zeros((2, 5, 2)), 'values and scale'),
+    (['group_1', 'codebooks', 'scale'], set_first(0), 'must be positive'),
+    (['group_1', 'codebooks', 'scale'], set_first(-1), 'must be positive'),
+    (['group_1', 'codebooks', 'scale'], set_first(1e-45), 'must be positive'),
+    (['group_1', 'codebooks', 'scale'], set_first(np.inf), 'must be finite'),
+    (['group_1', 'codebooks', 'values'], lambda x: x[:1], 'must be'),
+    (
+      ['group_1', 'codebooks', 'values'],
+      np.full((2, 5, 2), 8, np.int8),
+      r'values must be in \[-7, 7\]',
+    ),
+    (['group_1', 'codebooks', 'values'], np.full((2, 5, 2), 1), 'int8'),
+    (['group_2'], {}, r"params must have \['group_0', 'group_1', 'order'\]"),
+    (['order'], lambda x: x[:-1], 'order must be'),
+    (['order'], lambda x: x[::-1], 'by id inside'),
+    (['order'], set_first(-1), 'rank each id once'),
+  ],
+)
+def test_save_names_what_does_not_fit(tmp_path, keys, to, message):
+  scheme = pq_scheme()
+  params = grouped.init(scheme, jax.random.key(0))
+  with pytest.raises(ValueError, match=message):
+    packed.save(tmp_path / 'a', scheme, changed(params, *keys, to=to))
+  assert not list(tmp_path.iterdir())
+
+
+def test_save_refuses_a_mix_of_both_forms(tmp_path):
+  method = methods.DifferentiableNearest(2, 3, storage='int8')
+  scheme = Scheme(4, (Group(9, method),))
+  params = grouped.init(scheme, jax.random.key(0))
+  params['group_0']['codes'] = np.zeros((9, 2), np.uint8)
+  with pytest.raises(
+    ValueError, match=r'codebooks\.values must freeze to int8'
+  ):
+    packed.save(tmp_path / 'a', scheme, params)
+
+
+def test_save_reads_arrays_of_any_layout(tmp_path):
+  scheme = Scheme(4, (Group(3, methods.Dense()),))
+  table = np.asfortranarray(np.arange(12, dtype=np.float32).reshape(3, 4))
+  packed.save(tmp_path / 'a', scheme, {'group_0': {'table': table}})
+  _, params = packed.load(tmp_path / 'a')
+  np.testing.assert_array_equal(params['group_0']['table'], table)
+
+
+def test_neither_writes_nor_reads_codes_of_no_bytes_without_end(tmp_path):
+  one = methods.VectorQuantization(codewords=1)
+  scheme = Scheme(4, (Group(2**31 - 1, one),))
+  with pytest.raises(ValueError, match='may unpack to at most'):
+    packed.save(tmp_path / 'a', scheme, {})
+
+
+@pytest.mark.parametrize('target', ['os.replace', 'os.fsync'])
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch, target):
+  scheme = pq_scheme()
+  params = grouped.init(scheme, jax.random.key(0))
+  path = tmp_path / 'a'
+  path.write_bytes(b'old')
+
+  def fail(*_):
+    raise OSError(28, 'No space left on device')
+
+  monkeypatch.setattr(target, fail)
+  with pytest.raises(OSError, match='No space left'):
+    packed.save(path, scheme, params)
+  assert [p.read_bytes() for p in tmp_path.iterdir()] == [b'old']
+
+
+def test_save_replaces_follows_links_and_keeps_the_umask(tmp_path):
+  scheme = pq_scheme(order='identity')
+  params = grouped.init(scheme, jax.random.key(0))
+  path, link = tmp_path / 'a', tmp_path / 'link'
+  path.write_bytes(b'old')
+  link.symlink_to(path)
+  packed.save(link, scheme, params)
+  assert link.is_symlink()
+  assert packed.load(path)[0] == scheme
+  (tmp_path / 'plain').write_bytes(b'')
+  modes = {stat.S_IMODE(os.stat(p).st_mode) for p in tmp_path.iterdir()}
+  assert len(modes) == 1
+  assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_paths_that_are_no_files(tmp_path):
+  scheme = pq_scheme(order='identity')
+  params = grouped.init(scheme, jax.random.key(0))
+  with pytest.raises(FileNotFoundError):
+    packed.save(tmp_path / 'no' / 'a', scheme, params)
+  with pytest.raises(ValueError, match='must be a file'):
+    packed.save(tmp_path, scheme, params)
+  with pytest.raises(FileNotFoundError):
+    packed.load(tmp_path / 'a')
+  with pytest.raises(ValueError, match='must be a file'):
+    packed.load(tmp_path)
+  os.mkfifo(tmp_path / 'pipe')
+  with pytest.raises(ValueError, match='must be a file'):
+    packed.load(tmp_path / 'pipe')
+
+
+def test_without_safetensors_the_extra_is_named(monkeypatch, tmp_path):
+  monkeypatch.setitem(sys.modules, 'safetensors', None)
+  monkeypatch.setitem(sys.modules, 'safetensors.numpy', None)
+  with pytest.raises(ImportError, match=r'embedcomp\[files\]'):
+    packed.load(tmp_path / 'a')
+
+
+def test_import_embedcomp_does_not_import_safetensors():
+  code = 'import sys, embedcomp; sys.exit("safetensors" in sys.modules)'
+  subprocess.run([sys.executable, '-c', code], check=True, timeout=120)
