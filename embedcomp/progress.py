@@ -1,4 +1,4 @@
-"""Progress bars for long work, through tqdm where it is installed."""
+"""Progress bars for long work (tqdm, from the extra `embedcomp[fit]`)."""
 
 from collections.abc import Iterable, Iterator
 from typing import TypeVar

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from embedcomp import kmeans
+from embedcomp import kmeans, parallel
 from embedcomp.methods import base, registry, storage
 from embedcomp.methods.storage import Part
 from embedcomp.types import Array, Params, PRNGKey, Shape
@@ -82,12 +82,12 @@ def fit_codebooks(
   rng = np.random.default_rng(seed)
   rows, sample_weights = kmeans.training_sample(weights, size, rng)
   blocks = table[rows].reshape(len(rows), books, -1)
-  return np.stack(
-    [
-      kmeans.kmeans(blocks[:, m], sample_weights, codewords, seed=seed + m)[0]
-      for m in range(books)
-    ]
-  )
+
+  def fit_book(m):
+    block = np.ascontiguousarray(blocks[:, m])
+    return kmeans.kmeans(block, sample_weights, codewords, seed=seed + m)[0]
+
+  return np.stack(list(parallel.map_threads(fit_book, range(books))))
 
 
 def quick_distortion(
@@ -117,9 +117,13 @@ def encode(table: np.ndarray, codebooks: np.ndarray) -> np.ndarray:
   books, codewords, width = codebooks.shape
   dtype = np.min_scalar_type(codewords - 1)
   codes = np.empty((len(table), books), dtype)
-  for m in range(books):
+
+  def encode_book(m):
     block = table[:, m * width : (m + 1) * width]
     codes[:, m] = kmeans.assign(block, codebooks[m])
+
+  for _ in parallel.map_threads(encode_book, range(books)):
+    pass
   return codes
 
 

@@ -22,7 +22,7 @@ class Segment:
     stop: bin after the last.
     num_bytes: [O] int, cost of each option; a negative cost marks an option
       that does not suit the segment.
-    losses: [O] float, loss of each option.
+    losses: [O] float, loss of each option; infinite where it is not known.
   """
 
   start: int
@@ -56,11 +56,6 @@ class Frontier:
   num_groups: np.ndarray
   _tables: '_Tables'
 
-  @property
-  def smallest(self) -> int:
-    """Bytes of the smallest size that has a solution."""
-    return int(np.flatnonzero(np.isfinite(self.losses))[0]) * self.unit
-
   def best(self, budget: int) -> list[Choice]:
     """The division of least loss within `budget` bytes.
 
@@ -69,10 +64,7 @@ class Frontier:
     """
     size = min(budget // self.unit, len(self.losses) - 1)
     if size < 0 or not np.isfinite(self.losses[size]):
-      raise ValueError(
-        f'nothing fits into {budget} bytes: the smallest choice takes '
-        f'{self.smallest}.'
-      )
+      raise ValueError(f'nothing fits into {budget} bytes.')
     return self._tables.choices(size, int(self.num_groups[size]))
 
 
@@ -140,6 +132,12 @@ def solve(
   counts = [len(segment.losses) for segment in segments]
   costs = np.concatenate([segment.num_bytes for segment in segments])
   fixed = [0] + [-(-fixed_bytes(g) // unit) for g in range(1, max_groups + 1)]
+  smallest = smallest_bytes(segments, num_bins, max_groups, fixed_bytes)
+  if max_bytes < smallest:
+    raise ValueError(
+      f'nothing fits into {max_bytes} bytes: the smallest choice takes '
+      f'{smallest} bytes.'
+    )
   tables = _Tables(
     segments=segments,
     steps=np.where(costs < 0, sizes, -(-costs // unit)).astype(np.int64),
@@ -153,7 +151,32 @@ def solve(
   for groups in range(1, max_groups + 1):
     for index, segment in enumerate(segments):
       _extend(losses, tables, groups, index, segment)
-  return _frontier(losses[:, num_bins], tables, unit, max_bytes)
+  return _frontier(losses[:, num_bins], tables, unit)
+
+
+def smallest_bytes(
+  segments: Sequence[Segment],
+  num_bins: int,
+  max_groups: int,
+  fixed_bytes: Callable[[int], int] = lambda num_groups: 0,
+) -> int:
+  """The exact size of the smallest division; arguments as for `solve`."""
+  sizes = np.full((max_groups + 1, num_bins + 1), np.inf)
+  sizes[0, 0] = 0
+  for groups in range(1, max_groups + 1):
+    for segment in segments:
+      valid = segment.num_bytes[segment.num_bytes >= 0]
+      if len(valid):
+        size = sizes[groups - 1, segment.start] + valid.min()
+        stop = segment.stop
+        sizes[groups, stop] = min(sizes[groups, stop], size)
+  totals = [
+    sizes[groups, num_bins] + fixed_bytes(groups)
+    for groups in range(1, max_groups + 1)
+  ]
+  if not np.isfinite(min(totals)):
+    raise ValueError(f'no division of {num_bins} bins has an option for all.')
+  return int(min(totals))
 
 
 def _extend(losses, tables, groups, index, segment) -> None:
@@ -164,17 +187,20 @@ def _extend(losses, tables, groups, index, segment) -> None:
   if not np.isfinite(before[-1]):
     return
   first = tables.offsets[index]
-  for row, loss in enumerate(segment.losses, start=first):
-    step = tables.steps[row]
-    if step >= len(after) or not np.isfinite(loss):
-      continue
+  steps = tables.steps[first : first + len(segment.losses)]
+  cheapest = np.inf
+  for option in np.lexsort((segment.losses, steps)):
+    step, loss = steps[option], segment.losses[option]
+    if step >= len(after) or loss >= cheapest:
+      continue  # another option is no larger and no worse
+    cheapest, row = loss, first + option
     candidate = before[: len(before) - step] + loss
     better = candidate < after[step:]
     after[step:][better] = candidate[better]
     taken[step:][better] = row
 
 
-def _frontier(finals, tables, unit, max_bytes) -> Frontier:
+def _frontier(finals, tables, unit) -> Frontier:
   """The best number of groups at every size."""
   best = np.full_like(finals, np.inf)
   for groups, fixed in enumerate(tables.fixed):
@@ -182,6 +208,4 @@ def _frontier(finals, tables, unit, max_bytes) -> Frontier:
       best[groups, fixed:] = finals[groups, : finals.shape[1] - fixed]
   num_groups = best.argmin(axis=0)
   losses = best.min(axis=0)
-  if not np.isfinite(losses[-1]):
-    raise ValueError(f'no choice fits into {max_bytes} bytes.')
   return Frontier(unit, losses, num_groups, tables)
