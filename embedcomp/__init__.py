@@ -1,6 +1,7 @@
 """embedcomp: the smallest word-embedding layer that keeps the metric."""
 
 from embedcomp import frequency, methods
+from embedcomp.compress import compress, frontier
 from embedcomp.grouped import (
   combine,
   freeze,
@@ -13,13 +14,17 @@ from embedcomp.grouped import (
 )
 from embedcomp.io.packed import load, save
 from embedcomp.scheme import Group, Scheme
+from embedcomp.search import SizeErrorCurve, relative_error
 
 __all__ = [
   'Group',
   'Scheme',
+  'SizeErrorCurve',
   'combine',
+  'compress',
   'freeze',
   'frequency',
+  'frontier',
   'init',
   'load',
   'logits',
@@ -27,6 +32,7 @@ __all__ = [
   'methods',
   'partition',
   'reconstruct',
+  'relative_error',
   'save',
   'thaw',
 ]

@@ -1,5 +1,15 @@
-"""Choosing splits, sizes and methods: the exact step that ends every search."""
+"""Choosing splits, sizes and methods under a budget."""
 
+from embedcomp.search.budget import parse_budget
+from embedcomp.search.curve import SizeErrorCurve, relative_error
 from embedcomp.search.discretise import Choice, Frontier, Segment, solve
 
-__all__ = ['Choice', 'Frontier', 'Segment', 'solve']
+__all__ = [
+  'Choice',
+  'Frontier',
+  'Segment',
+  'SizeErrorCurve',
+  'parse_budget',
+  'relative_error',
+  'solve',
+]

@@ -1,0 +1,342 @@
+"""From measured options to schemes of every size, and to fitted params."""
+
+import dataclasses
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+
+from embedcomp import frequency, grouped
+from embedcomp import methods as methods_lib
+from embedcomp.methods import storage
+from embedcomp.progress import track
+from embedcomp.scheme import Group, Scheme
+from embedcomp.search import discretise
+from embedcomp.search.budget import parse_budget
+from embedcomp.types import Array, Params, Shape
+
+# Sizes that a curve reports.
+_CURVE_POINTS = 200
+# Words that are looked at together where the whole table has to be.
+_BLOCK = 1 << 16
+
+
+def relative_error(
+  table: Array,
+  scheme: Scheme,
+  params: Params,
+  importance: Array | None = None,
+) -> float:
+  """The weighted relative error of a compressed table.
+
+  sqrt(sum_i w_i |e_i - e'_i|^2 / sum_i w_i |e_i|^2), the relative error in
+  the (weighted) Frobenius norm; 0 for a table of zeros kept exactly.
+
+  Args:
+    table: [V, D] float, the original.
+    scheme: of the compressed table.
+    params: of the compressed table.
+    importance: [V] weights w of the words, 1 if not given.
+
+  Returns:
+    The error; 1 is as bad as no vectors at all.
+  """
+  table = np.asarray(table)
+  weights = np.ones(len(table)) if importance is None else importance
+  weights = frequency.check_counts(weights, len(table))
+  lost = total = 0.0
+  block = min(4096, len(table))
+  for start in range(0, len(table), block):
+    # The last block starts early: one shape, one compilation.
+    ids = np.arange(start, start + block) - max(start + block - len(table), 0)
+    words = np.asarray(grouped.lookup(scheme, params, ids))
+    keep = ids >= start
+    rows = table[ids[keep]].astype(np.float64)
+    mass = weights[ids[keep]]
+    lost += mass @ np.square(rows - words[keep]).sum(axis=1)
+    total += mass @ np.square(rows).sum(axis=1)
+  return float(np.sqrt(lost / total)) if total else float(lost > 0)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Words:
+  """A checked table with the order and the weights of its words.
+
+  Attributes:
+    table: [V, D] float, as given.
+    weights: [V] float64, mean 1.
+    ids: [V] the id at each rank.
+    dtype: name of the table's dtype.
+    order: 'identity' if ids are ranks, else 'stored'.
+  """
+
+  table: np.ndarray
+  weights: np.ndarray
+  ids: np.ndarray
+  dtype: str
+  order: str
+
+  @classmethod
+  def prepare(cls, table, counts, importance) -> 'Words':
+    table = np.asarray(table)
+    if table.ndim != 2 or not table.size:
+      raise ValueError(
+        'the table must be [V, D] with at least one word and one feature, '
+        f'got shape {table.shape}.'
+      )
+    if table.dtype == np.float64:
+      table = table.astype(np.float32)
+    if table.dtype not in storage.FLOAT_DTYPES.values():
+      raise ValueError(f'the table must be of floats, got {table.dtype}.')
+    for start in range(0, len(table), _BLOCK):
+      rows = table[start : start + _BLOCK].astype(np.float32)
+      wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+      if len(wrong):
+        raise ValueError(
+          'the table must be finite, got NaN or infinity in row '
+          f'{start + wrong[0]}; clean it or drop such words first.'
+        )
+    weights = np.ones(len(table))
+    if importance is not None:
+      if counts is not None:
+        frequency.check_counts(counts, len(table))
+      weights = frequency.check_counts(importance, len(table))
+    elif counts is not None:
+      weights = frequency.check_counts(counts, len(table)) + 1
+    ids = np.argsort(-weights, kind='stable')
+    sorted_already = bool((np.diff(weights) <= 0).all())
+    return cls(
+      table=table,
+      weights=weights / weights.mean(),
+      ids=ids,
+      dtype=str(table.dtype),
+      order='identity' if sorted_already else 'stored',
+    )
+
+  def vectors(self, ids: np.ndarray) -> np.ndarray:
+    """[W, D] float32 vectors of some ids."""
+    return self.table[ids].astype(np.float32, copy=False)
+
+  def rows(self, ranks: np.ndarray) -> np.ndarray:
+    """[W, D] float32 vectors at some ranks."""
+    return self.vectors(self.ids[ranks])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SizeErrorCurve:
+  """What every size of a table costs, from one pass over the options.
+
+  Made by `embedcomp.frontier`. Its errors are those measured on samples.
+
+  Example:
+    >>> import embedcomp
+    >>> table = np.random.default_rng(0).normal(size=(500, 8))
+    >>> counts = 500 // np.arange(1, 501)
+    >>> curve = embedcomp.frontier(table, counts, progress=False)
+    >>> scheme, params = curve.compress('8x', progress=False)
+    >>> curve.error('8x') > curve.error('4x')
+    True
+  """
+
+  _words: Words
+  _options: tuple[methods_lib.Method, ...]
+  _bins: tuple[int, ...]
+  _segments: list[discretise.Segment]
+  _max_groups: int
+  _seed: int
+
+  @property
+  def dense_bytes(self) -> int:
+    """Bytes of the uncompressed table in its own dtype."""
+    table = self._words.table
+    return table.size * table.dtype.itemsize
+
+  @functools.cached_property
+  def smallest_bytes(self) -> int:
+    """Bytes of the smallest scheme."""
+    return discretise.smallest_bytes(
+      self._segments, len(self._bins) - 1, self._max_groups, self._order_bytes
+    )
+
+  @functools.cached_property
+  def num_bytes(self) -> np.ndarray:
+    """[S] int64 sizes, evenly spaced in log, from smallest to dense."""
+    largest = max(self.dense_bytes, self.smallest_bytes)
+    sizes = np.geomspace(self.smallest_bytes, largest, _CURVE_POINTS)
+    return np.unique(np.ceil(sizes).astype(np.int64))
+
+  @functools.cached_property
+  def errors(self) -> np.ndarray:
+    """[S] relative errors, as `relative_error`, at `num_bytes`."""
+    return np.array([self.error(int(size)) for size in self.num_bytes])
+
+  def error(self, budget: float | int | str) -> float:
+    """The expected relative error within a budget."""
+    size = parse_budget(budget, self.dense_bytes)
+    table = self._solve(size)
+    losses = table.losses[min(size // table.unit, len(table.losses) - 1)]
+    return float(np.sqrt(losses / max(self._energy[-1], 1e-300)))
+
+  def scheme(self, budget: float | int | str) -> Scheme:
+    """The best scheme within a budget.
+
+    Raises:
+      ValueError: if the budget is malformed or too small for any scheme.
+    """
+    size = parse_budget(budget, self.dense_bytes)
+    choices = self._solve(size).best(size)
+    return self._spend_slack(choices, size)
+
+  def compress(
+    self, budget: float | int | str, *, progress: bool = True
+  ) -> tuple[Scheme, Params]:
+    """The best scheme within a budget, fitted; see `embedcomp.compress`."""
+    scheme = self.scheme(budget)
+    return scheme, self.fit(scheme, progress=progress)
+
+  def compress_within(
+    self, tolerance: float, *, progress: bool = True
+  ) -> tuple[Scheme, Params]:
+    """The smallest scheme of at most this relative error, fitted.
+
+    Sizes are searched by bisection, each step fits a scheme and measures it.
+
+    Raises:
+      ValueError: if the tolerance is malformed or no size is good enough.
+    """
+    if not isinstance(tolerance, (int, float)) or not 0 < tolerance < 1:
+      raise ValueError(f'tolerance must be in (0, 1), got {tolerance!r}.')
+    sizes = self.num_bytes
+    low, high, found = 0, len(sizes), None
+    while low < high:
+      middle = (low + high) // 2
+      scheme, params = self.compress(int(sizes[middle]), progress=progress)
+      error = relative_error(
+        self._words.table, scheme, params, self._words.weights
+      )
+      if error <= tolerance:
+        high, found = middle, (scheme, params)
+      else:
+        low = middle + 1
+    if found is None:
+      raise ValueError(
+        f'no scheme of these methods has a relative error of {tolerance} or '
+        f'less: the largest leaves {error:.3g}. Allow more error or methods.'
+      )
+    return found
+
+  def fit(self, scheme: Scheme, *, progress: bool = True) -> Params:
+    """Fits a scheme's methods to the words of their groups.
+
+    Args:
+      scheme: for this table, groups by falling importance.
+      progress: whether to show a progress bar.
+
+    Returns:
+      Frozen params.
+    """
+    ids_by_rank = self._words.ids
+    group_of_id = np.empty(len(ids_by_rank), np.int32)
+    params: Params = {}
+    groups = track(
+      enumerate(zip(scheme.groups, scheme.shapes)),
+      'fitting groups',
+      enabled=progress,
+      total=len(scheme.groups),
+      unit='group',
+    )
+    for index, (group, shape) in groups:
+      ids = ids_by_rank[scheme.splits[index] : scheme.splits[index + 1]]
+      ids = np.sort(ids)
+      group_of_id[ids] = index
+      weights = self._words.weights[ids]
+      if not weights.any():
+        weights = np.ones_like(weights)
+      fitted = group.method.fit(self._words.vectors(ids), weights, self._seed)
+      name = grouped.group_name(index)
+      params[name] = group.method.freeze(fitted, shape)
+    if scheme.order == 'stored':
+      order = grouped.order_from_groups(group_of_id, len(scheme.groups))
+      params['order'] = jnp.asarray(order)
+    return params
+
+  def _order_bytes(self, num_groups: int) -> int:
+    """Bytes of the order map of a scheme of so many groups."""
+    if self._words.order == 'identity':
+      return 0
+    return storage.Codes('order', (len(self._words.ids),), num_groups).num_bytes
+
+  def _solve(self, max_bytes: int) -> discretise.Frontier:
+    return discretise.solve(
+      self._segments,
+      len(self._bins) - 1,
+      max_bytes,
+      max_groups=min(self._max_groups, len(self._bins) - 1),
+      fixed_bytes=self._order_bytes,
+    )
+
+  @functools.cached_property
+  def _energy(self) -> np.ndarray:
+    """[V + 1] weighted squared norms of the words before each rank."""
+    energy = np.zeros(len(self._words.ids) + 1)
+    for start in range(0, len(self._words.ids), _BLOCK):
+      ids = self._words.ids[start : start + _BLOCK]
+      norms = np.square(self._words.vectors(ids)).sum(axis=1)
+      energy[start + 1 : start + 1 + len(ids)] = (
+        norms * self._words.weights[ids]
+      )
+    return np.cumsum(energy)
+
+  def _spend_slack(self, choices, budget: int) -> Scheme:
+    """Moves splits so that words join the dearer group while bytes last."""
+    splits = [self._bins[choice.start] for choice in choices]
+    splits.append(self._bins[-1])
+    methods = [self._options[choice.option] for choice in choices]
+    rates = [self._loss_rate(choice) for choice in choices]
+    gains = np.abs(np.diff(rates))
+    for boundary in np.argsort(-gains, kind='stable') + 1:
+      before, after = methods[boundary - 1 : boundary + 1]
+      dearer = self._bytes_per_word(before) > self._bytes_per_word(after)
+      splits[boundary] = self._move_split(
+        splits, methods, boundary, 1 if dearer else -1, budget
+      )
+    return self._scheme(splits, methods)
+
+  def _bytes_per_word(self, method: methods_lib.Method) -> float:
+    shape = Shape(*self._words.table.shape)
+    twice = Shape(2 * shape.num_words, shape.features)
+    return method.num_bytes(twice) - method.num_bytes(shape)
+
+  def _loss_rate(self, choice: discretise.Choice) -> float:
+    """The share of its words' energy that a group is expected to lose."""
+    start, stop = self._bins[choice.start], self._bins[choice.stop]
+    energy = self._energy[stop] - self._energy[start]
+    for segment in self._segments:
+      if (segment.start, segment.stop) == (choice.start, choice.stop):
+        return segment.losses[choice.option] / max(energy, 1e-300)
+    raise AssertionError('every choice is of a segment.')
+
+  def _move_split(self, splits, methods, boundary, direction, budget) -> int:
+    """The furthest place of one split, in one direction, within budget."""
+
+    def fits(distance):
+      moved = list(splits)
+      moved[boundary] += direction * distance
+      try:
+        return self._scheme(moved, methods).num_bytes <= budget
+      except ValueError:  # too few words left for the shrinking group
+        return False
+
+    neighbour = splits[boundary + direction]
+    low, high = 0, abs(neighbour - splits[boundary])
+    while high - low > 1:
+      middle = (low + high) // 2
+      low, high = (middle, high) if fits(middle) else (low, middle)
+    return splits[boundary] + direction * low
+
+  def _scheme(self, splits, methods) -> Scheme:
+    sizes = np.diff(splits).tolist()
+    groups = tuple(Group(n, method) for n, method in zip(sizes, methods))
+    order = self._words.order if len(groups) > 1 else 'identity'
+    features = self._words.table.shape[1]
+    return Scheme(features, groups, order, self._words.dtype)
