@@ -1,0 +1,1 @@
+"""Commands: every number that the project reports comes from one of these."""

@@ -1,0 +1,93 @@
+r"""Measures the library beside its peers; every figure of the README is here.
+
+  python -m experiments.benchmark NAME [--smoke] [--seeds=N] [--output=FILE]
+  python -m experiments.benchmark NAME --markdown     # the table of a result
+
+A result is one JSON file, by default `results/NAME.json`, with the command, the
+commit, the hardware and the versions beside the rows. An interrupted run
+continues where it was; to start anew, delete the `.jsonl` beside the result.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments import record, tables
+
+BENCHMARKS: dict[str, record.Benchmark] = {}
+
+
+def _parser() -> argparse.ArgumentParser:
+  listed = '\n'.join(
+    f'  {name:<14}{module.__doc__.splitlines()[0]}'
+    for name, module in BENCHMARKS.items()
+  )
+  parser = argparse.ArgumentParser(
+    prog='python -m experiments.benchmark',
+    description='Measures the library beside its peers.',
+    epilog=f'benchmarks:\n{listed}',
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
+  )
+  parser.add_argument('name', choices=BENCHMARKS, metavar='NAME')
+  parser.add_argument(
+    '--smoke', action='store_true', help='small sizes, to see that all runs'
+  )
+  parser.add_argument(
+    '--seeds', type=_positive, help='tables, draws or repeats to measure'
+  )
+  parser.add_argument(
+    '--output',
+    type=_json_path,
+    help='the result (results/NAME.json; results/smoke/NAME.json if smoke)',
+  )
+  parser.add_argument(
+    '--markdown',
+    action='store_true',
+    help='print the table of an earlier result and measure nothing',
+  )
+  return parser
+
+
+def _positive(text: str) -> int:
+  if not text.isdecimal() or int(text) < 1:
+    raise argparse.ArgumentTypeError(f'must be at least 1, got {text!r}')
+  return int(text)
+
+
+def _json_path(text: str) -> Path:
+  if not text.endswith('.json'):
+    raise argparse.ArgumentTypeError(f'must end in .json, got {text!r}')
+  return Path(text)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs one benchmark as the command line says."""
+  argv = sys.argv[1:] if argv is None else list(argv)
+  args = _parser().parse_args(argv)
+  folder = Path('results/smoke' if args.smoke else 'results')
+  output = args.output or folder / f'{args.name}.json'
+  if args.markdown:
+    print(tables.markdown_table(record.read_result(output)['rows']))
+    return
+  benchmark = BENCHMARKS[args.name]
+  seeds = args.seeds or (1 if args.smoke else benchmark.SEEDS)
+  setting = {'smoke': args.smoke, 'seeds': seeds}
+  jobs = benchmark.jobs(**setting)
+  rows, commits = record.run_jobs(jobs, output, setting)
+  result = {
+    'benchmark': args.name,
+    'command': ' '.join(['python -m experiments.benchmark', *argv]),
+    'commit': commits,
+    **setting,
+    **record.provenance(),
+    'rows': rows,
+  }
+  record.write_result(output, result)
+  print(tables.text_table(rows))
+  print(f'\n{output}')
+
+
+if __name__ == '__main__':
+  main()

@@ -1,0 +1,1 @@
+"""One file a benchmark, each with `jobs(smoke, seeds)` (see `record`)."""
