@@ -1,6 +1,7 @@
 """Packed files that are damaged or hostile: a ValueError and nothing else."""
 
 import dataclasses
+import itertools
 import json
 import re
 import struct
@@ -172,6 +173,7 @@ def test_every_bit_of_the_smallest_data(tmp_path, no_sync):
     join('{"__metadata__":{"embedcomp":"{}"}}'.encode('utf-16'), b''),
     join(b'\xef\xbb\xbf{}', b''),
   ],
+  ids=itertools.count(),  # not the data
 )
 def test_no_header_at_all(tmp_path, data):
   assert not survives(tmp_path, data)
