@@ -170,7 +170,10 @@ def check_ids(vocab_size: int, ids: Array) -> jax.Array:
     ids = np.asarray(ids)
   if not jnp.issubdtype(ids.dtype, jnp.integer):
     raise TypeError(f'ids must be integers, got {ids.dtype}.')
-  if not isinstance(ids, jax.core.Tracer) and ids.size:
+  is_known = not isinstance(ids, jax.core.Tracer) and getattr(
+    ids, 'is_fully_addressable', True
+  )
+  if is_known and ids.size:
     known = np.asarray(ids)
     lowest, highest = known.min(), known.max()
     if lowest < 0 or highest >= vocab_size:
@@ -206,19 +209,8 @@ def lookup(scheme: Scheme, params: Params, ids: Array) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _lookup(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
-  valid = (ids >= 0) & (ids < scheme.vocab_size)
-  ids = jnp.where(valid, ids, 0).astype(jnp.int32)
-  ranks = ids
-  if scheme.order == 'stored':
-    ranks = storage.take(params['order'], ids)
-  members = []
-  for index, shape in enumerate(scheme.shapes):
-    rows = ranks - scheme.splits[index]
-    inside = (rows >= 0) & (rows < shape.num_words)
-    rows = jnp.clip(rows, 0, shape.num_words - 1)
-    members.append((index, inside, rows))
-
-  clusters, projected, single = _families(scheme, ids.size)
+  valid, members = _members(scheme, params, ids)
+  clusters, projected, single = _families(scheme, len(valid))
   words = [
     _join_pieces(scheme, params, [members[i] for i in cluster], valid)
     for cluster in clusters
@@ -228,11 +220,33 @@ def _lookup(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
   for index, inside, rows in (members[i] for i in single):
     group, shape = scheme.groups[index], scheme.shapes[index]
     found = group.method.lookup(params[group_name(index)], rows, shape)
-    words.append(jnp.where(inside[..., None], found, 0))
-  total = functools.reduce(jnp.add, words)
-  if clusters:  # joined pieces hold the NaN already
-    return total
-  return jnp.where(valid[..., None], total, jnp.nan)
+    words.append(jnp.where(inside[:, None], found, 0))
+  total = functools.reduce(jnp.add, words)  # [T, D]
+  if not clusters:  # joined pieces hold the NaN already
+    total = jnp.where(valid[:, None], total, jnp.nan)
+  return total.reshape(*ids.shape, scheme.features)
+
+
+def _members(scheme: Scheme, params: Params, ids: jax.Array):
+  """Which ids are valid, and for each group its words among them.
+
+  Returns:
+    [T] bool, and for each group its index, [T] whether the word is inside, and
+    [T] int32 rows in the group, in range for all words.
+  """
+  ids = ids.reshape(-1)
+  if jnp.iinfo(ids.dtype).max < scheme.vocab_size:
+    ids = ids.astype(jnp.int32)  # the comparison below has to fit the dtype
+  valid = (ids >= 0) & (ids < scheme.vocab_size)
+  ranks = jnp.where(valid, ids, 0).astype(jnp.int32)
+  if scheme.order == 'stored':
+    ranks = storage.take(params['order'], ranks)
+  members = []
+  for index, shape in enumerate(scheme.shapes):
+    rows = ranks - scheme.splits[index]
+    inside = valid & (rows >= 0) & (rows < shape.num_words)
+    members.append((index, inside, jnp.clip(rows, 0, shape.num_words - 1)))
+  return valid, members
 
 
 def _families(scheme: Scheme, num_tokens: int):
@@ -266,7 +280,9 @@ def _families(scheme: Scheme, num_tokens: int):
         break
     else:
       clusters.append([index])
-  return clusters, projected, single
+  # One group alone has nothing to be joined with and needs no copy.
+  single += [cluster[0] for cluster in clusters if len(cluster) == 1]
+  return [c for c in clusters if len(c) > 1], projected, sorted(single)
 
 
 def _join_pieces(scheme, params, members, valid) -> jax.Array:
@@ -278,7 +294,7 @@ def _join_pieces(scheme, params, members, valid) -> jax.Array:
   width = scheme.features // num_pieces
   tables = [jnp.zeros((1, width)), jnp.full((1, width), jnp.nan)]
   offset = 2
-  pieces = jnp.zeros((*valid.shape, num_pieces), jnp.int32)
+  pieces = jnp.where(valid[:, None], 0, np.ones((1, num_pieces), np.int32))
   for (index, inside, rows), method, shape, count in zip(
     members, methods, shapes, counts
   ):
@@ -286,17 +302,16 @@ def _join_pieces(scheme, params, members, valid) -> jax.Array:
     table = method.pieces(group_params, shape).reshape(-1, width)
     share = num_pieces // count  # of the common pieces in one of the group's
     found = method.piece_rows(group_params, rows, shape)[..., None] * share
-    found = found + np.arange(share, dtype=np.int32) + offset
-    found = found.reshape(pieces.shape)
-    pieces = jnp.where(inside[..., None], found, pieces)
+    steps = np.arange(offset, offset + share, dtype=np.int32)
+    found = (found + steps.reshape(1, 1, -1)).reshape(pieces.shape)
+    pieces = jnp.where(inside[:, None], found, pieces)
     tables.append(table)
     offset += len(table)
-  pieces = jnp.where(valid[..., None], pieces, 1)
   # The barriers keep both gathers as plain copies (see `PieceMethod.lookup`).
   pieces = jax.lax.optimization_barrier(pieces)
-  words = storage.take(jnp.concatenate(tables), pieces)
+  words = storage.take(jnp.concatenate(tables), pieces)  # [T, P, D // P]
   words = jax.lax.optimization_barrier(words)
-  return words.reshape(*valid.shape, scheme.features)
+  return words.reshape(-1, scheme.features)
 
 
 def _join_bases(scheme, params, members) -> jax.Array:
@@ -305,10 +320,38 @@ def _join_bases(scheme, params, members) -> jax.Array:
   for index, inside, rows in members:
     method = scheme.groups[index].method
     group_params = params[group_name(index)]
-    found = method.coefficients(group_params, rows)  # [..., R]
-    coefficients.append(jnp.where(inside[..., None], found, 0))
+    found = method.coefficients(group_params, rows)  # [T, R]
+    coefficients.append(jnp.where(inside[:, None], found, 0))
     bases.append(method.basis(group_params))
   return jnp.concatenate(coefficients, -1) @ jnp.concatenate(bases)
+
+
+def commitment(scheme: Scheme, params: Params, ids: Array) -> jax.Array | None:
+  """What methods with learned codes want added to a loss, word by word.
+
+  Args:
+    scheme: the scheme.
+    params: of the scheme, trainable or frozen.
+    ids: [...] integers, the caller's own ids.
+
+  Returns:
+    [...] float32, 0 for words of other methods; None if no method of the
+    scheme has such a term in the given form of the params.
+
+  Raises:
+    TypeError: if ids are not integers.
+    ValueError: if an id is out of range, outside of jit.
+  """
+  ids = check_ids(scheme.vocab_size, ids)
+  total = None
+  for index, inside, rows in _members(scheme, params, ids)[1]:
+    term = scheme.groups[index].method.commitment(
+      params[group_name(index)], rows, scheme.shapes[index]
+    )
+    if term is not None:
+      term = jnp.where(inside, term, 0)
+      total = term if total is None else total + term
+  return None if total is None else total.reshape(ids.shape)
 
 
 def logits(scheme: Scheme, params: Params, hidden: Array) -> jax.Array:
@@ -344,7 +387,9 @@ def _logits(scheme: Scheme, params: Params, hidden: jax.Array) -> jax.Array:
   if scheme.order == 'identity':
     return by_rank
   order = params['order'].astype(jnp.uint32)
-  return by_rank.at[..., order].get(mode='promise_in_bounds')
+  return by_rank.at[..., order].get(
+    mode='promise_in_bounds', unique_indices=True
+  )
 
 
 def reconstruct(scheme: Scheme, params: Params) -> jax.Array:

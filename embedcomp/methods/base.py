@@ -112,6 +112,21 @@ class Method(abc.ABC):
     logits, _ = jax.lax.scan(step, logits, starts)
     return logits.reshape(*hidden.shape[:-1], shape.num_words)
 
+  def commitment(
+    self, params: Params, rows: Array, shape: Shape
+  ) -> jax.Array | None:
+    """What the method wants added to a task's loss, word by word.
+
+    Args:
+      params: of this method, either form.
+      rows: [...] integers in [0, W).
+      shape: of the table.
+
+    Returns:
+      [...] float32; None, the default, if there is no such term.
+    """
+    return None
+
   @classmethod
   def options(cls, shape: Shape) -> tuple[Self, ...]:
     """The configs worth trying on a group of this shape, any order."""

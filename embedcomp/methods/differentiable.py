@@ -5,10 +5,14 @@ takes one of K codewords (Chen, Li & Sun, ICML 2020, arXiv:1908.09756). The
 forward pass is always the hard choice, to the bit what the frozen form gives;
 the methods differ in what passes gradients on:
 
-  dpq_sx  codewords are chosen by keys of their own; the gradient is that of
-          the softmax-weighted mean of the codewords;
-  dpq_vq  the nearest codeword is chosen; its gradient also goes straight
-          through to the query (van den Oord et al., NeurIPS 2017).
+  dpq_sx  codewords are chosen by keys of their own; queries and keys take the
+          gradient of the softmax-weighted mean of the codewords;
+  dpq_vq  the nearest codeword is chosen; the gradient goes straight through to
+          the query (van den Oord et al., NeurIPS 2017).
+
+In both, codewords learn from the words that chose them. (Chen et al. let them,
+too, take dpq_sx's softmax gradient. They then answer for words that they do
+not stand for: fitting random vectors that way diverged at every rate tried.)
 
 Frozen, both are product quantization: queries and keys are dropped and the
 codes stored.
@@ -203,7 +207,7 @@ class DifferentiableSoftmax(_Differentiable):
   """Hard choice by keys, the gradient of a softmax over them (DPQ-SX).
 
   With s = standardize(closeness(query, keys)), a block's value is the codeword
-  of the largest s and its gradient that of softmax(s) @ codewords.
+  of the largest s; queries and keys take the gradient of softmax(s) @ codewords.
 
   Attributes:
     books: M, a divisor of D.
@@ -235,9 +239,10 @@ class DifferentiableSoftmax(_Differentiable):
     scores = closeness(queries, params['keys'])  # [..., M, K]
     hard = gather_codewords(codebooks, scores.argmax(-1))
     odds = jax.nn.softmax(standardize(scores))
-    soft = jnp.einsum('...MK,MKd->...Md', odds, codebooks)
+    fixed = jax.lax.stop_gradient(codebooks)
+    soft = jnp.einsum('...MK,MKd->...Md', odds, fixed)
     # The bracket is exactly 0, whatever `soft` is.
-    return jax.lax.stop_gradient(hard) + (soft - jax.lax.stop_gradient(soft))
+    return hard + (soft - jax.lax.stop_gradient(soft))
 
 
 @registry.register
@@ -274,7 +279,9 @@ class DifferentiableNearest(_Differentiable):
     through = queries - jax.lax.stop_gradient(queries)
     return self._nearest(params, queries) + through
 
-  def commitment(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
+  def commitment(
+    self, params: Params, rows: Array, shape: Shape
+  ) -> jax.Array | None:
     """How far queries are from their codewords, to be added to a loss.
 
     The squared distance |q - stop_gradient(c)|^2 (van den Oord et al., NeurIPS
@@ -282,13 +289,16 @@ class DifferentiableNearest(_Differentiable):
     coefficient (0.25 is usual) suits tables of any scale.
 
     Args:
-      params: of this method, trainable.
+      params: of this method, either form.
       rows: [...] integers in [0, W).
       shape: of the table.
 
     Returns:
-      [...] float32; gradients reach the queries alone.
+      [...] float32, gradients reach the queries alone; None for frozen params,
+      which have no queries.
     """
+    if 'codes' in params:
+      return None
     queries = split_blocks(storage.take(params['queries'], rows), self.books)
     chosen = jax.lax.stop_gradient(self._nearest(params, queries))
     distances = jnp.square(queries - chosen).sum((-2, -1))

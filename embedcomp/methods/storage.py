@@ -151,6 +151,24 @@ def quantize(values: Array, scale: Array, bits: int) -> jax.Array:
   return ratio + jax.lax.stop_gradient(jnp.round(ratio) - ratio)
 
 
+def round_to(values: Array, dtype: np.dtype) -> jax.Array:
+  """Rounds to a dtype, gradients passed straight through and not rounded.
+
+  Args:
+    values: [...] float; stored numbers, already of `dtype`, stay as they are.
+    dtype: of `FLOAT_DTYPES`.
+
+  Returns:
+    [...] float32.
+  """
+  rounded = values.astype(dtype).astype(jnp.float32)
+  if values.dtype == dtype:
+    return rounded
+  # The bracket is exactly 0.
+  through = values - jax.lax.stop_gradient(values)
+  return jax.lax.stop_gradient(rounded) + through
+
+
 def read(leaf, storage: str, rows: Array | None = None) -> jax.Array:
   """Reads a factor, in either form, as float32.
 
@@ -164,7 +182,7 @@ def read(leaf, storage: str, rows: Array | None = None) -> jax.Array:
   """
   if storage not in INTEGER_BITS:
     values = leaf if rows is None else take(leaf, rows)
-    return values.astype(FLOAT_DTYPES[storage]).astype(jnp.float32)
+    return round_to(values, FLOAT_DTYPES[storage])
   values, scale = leaf['values'], leaf['scale']
   if rows is not None:
     values = take(values, rows)
@@ -173,27 +191,35 @@ def read(leaf, storage: str, rows: Array | None = None) -> jax.Array:
     else:
       lead = (1,) * (values.ndim - scale.ndim)
       scale = scale.reshape(*lead, *scale.shape)
-  scale = scale.astype(SCALE_DTYPE).astype(jnp.float32)
+  scale = round_to(scale, SCALE_DTYPE)
   if jnp.issubdtype(values.dtype, jnp.integer):
     return values.astype(jnp.float32) * scale
   return quantize(values, scale, INTEGER_BITS[storage]) * scale
 
 
-def _best_scale(values: np.ndarray, axes: tuple[int, ...], bits: int):
+def _numpy_of(values: Array):
+  """NumPy for known values, without compilation; JAX's for traced ones."""
+  return jnp if isinstance(values, jax.core.Tracer) else np
+
+
+def _best_scale(values: Array, axes: tuple[int, ...], bits: int):
   """The scale of least squared rounding error among clipped ranges."""
+  numpy = _numpy_of(values)
   limit = 2 ** (bits - 1) - 1
-  largest = np.abs(values).max(axis=axes, keepdims=True)
+  largest = numpy.abs(values).max(axis=axes, keepdims=True)
   best, best_error = None, None
   for shrink in np.linspace(1.0, 0.6 if bits == 4 else 0.9, 7):
     scale = (largest * np.float32(shrink / limit)).astype(SCALE_DTYPE)
-    scale = np.where(scale > 0, scale, SCALE_DTYPE.type(1)).astype(np.float32)
-    rounded = np.clip(np.round(values / scale), -limit, limit) * scale
-    error = np.square(values - rounded).sum(axis=axes, keepdims=True)
+    scale = numpy.where(scale > 0, scale, SCALE_DTYPE.type(1)).astype(
+      np.float32
+    )
+    rounded = numpy.clip(numpy.round(values / scale), -limit, limit) * scale
+    error = numpy.square(values - rounded).sum(axis=axes, keepdims=True)
     if best is None:
       best, best_error = scale, error
     else:
-      best = np.where(error < best_error, scale, best)
-      best_error = np.minimum(error, best_error)
+      best = numpy.where(error < best_error, scale, best)
+      best_error = numpy.minimum(error, best_error)
   return best
 
 
@@ -258,7 +284,7 @@ class Factor:
 
   def trainable(self, values: Array):
     """The trainable form of given float values, with scales that fit them."""
-    values = np.asarray(values, np.float32).reshape(self.shape)
+    values = _numpy_of(values).asarray(values, np.float32).reshape(self.shape)
     if not self.is_integer:
       return jnp.asarray(values)
     axes = tuple(a for a in range(values.ndim) if a not in self.scale_axes)
@@ -362,7 +388,8 @@ class Codes:
 
   def trainable(self, values: Array) -> jax.Array:
     """Codes are the same in both forms."""
-    return jnp.asarray(np.asarray(values, self.dtype).reshape(self.shape))
+    codes = _numpy_of(values).asarray(values, self.dtype)
+    return jnp.asarray(codes.reshape(self.shape))
 
   freeze = trainable
   thaw = trainable
