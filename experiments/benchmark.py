@@ -14,8 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import record, tables
+from experiments.benchmarks import logits, lookup
 
-BENCHMARKS: dict[str, record.Benchmark] = {}
+BENCHMARKS: dict[str, record.Benchmark] = {
+  'logits': logits,
+  'lookup': lookup,
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -35,7 +39,10 @@ def _parser() -> argparse.ArgumentParser:
     '--smoke', action='store_true', help='small sizes, to see that all runs'
   )
   parser.add_argument(
-    '--seeds', type=_positive, help='tables, draws or repeats to measure'
+    '--seeds',
+    type=_positive,
+    metavar='N',
+    help='tables, draws or repeats to measure',
   )
   parser.add_argument(
     '--output',
