@@ -206,8 +206,8 @@ class _Differentiable(base.Method):
 class DifferentiableSoftmax(_Differentiable):
   """Hard choice by keys, the gradient of a softmax over them (DPQ-SX).
 
-  With s = standardize(closeness(query, keys)), a block's value is the codeword
-  of the largest s; queries and keys take the gradient of softmax(s) @ codewords.
+  With s = standardize(closeness(query, keys)), a block takes the codeword of
+  the largest s; queries and keys take the gradient of softmax(s) @ codewords.
 
   Attributes:
     books: M, a divisor of D.
