@@ -1,0 +1,371 @@
+"""The one table of tests that every compression method passes."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from plain_tables import dequantize, plain_table
+
+from embedcomp import grouped, methods
+from embedcomp.methods import base, storage
+from embedcomp.types import Shape
+
+SHAPE = Shape(61, 12)
+CONFIGS = (
+  methods.Dense(),
+  methods.LowRank(3),
+  methods.ProductQuantization(3, 8),
+  methods.ProductQuantization(4, 7, rotation=True),
+  methods.VectorQuantization(9),
+  methods.ResidualQuantization(2, 7),
+  methods.DifferentiableSoftmax(3, 8),
+  methods.DifferentiableNearest(3, 8),
+  methods.TensorTrain(2),
+  methods.TensorTrain(5),
+  methods.Hashed(13),
+  methods.Drop(),
+)
+# Trainable, these have gradients of their own (see differentiable_test.py).
+RELAXED = (methods.DifferentiableSoftmax, methods.DifferentiableNearest)
+FITTED = tuple(c for c in CONFIGS if not isinstance(c, methods.Drop))
+EDGES = (
+  (methods.Dense(), Shape(1, 1)),
+  (methods.LowRank(1), Shape(1, 5)),
+  (methods.LowRank(1), Shape(5, 1)),
+  (methods.ProductQuantization(1, 1), Shape(1, 1)),
+  (methods.ProductQuantization(5, 3), Shape(17, 5)),
+  (methods.ProductQuantization(1, 2, rotation=True), Shape(5, 1)),
+  (methods.VectorQuantization(1), Shape(3, 2)),
+  (methods.ResidualQuantization(3, 1), Shape(1, 1)),
+  (methods.DifferentiableSoftmax(1, 1), Shape(1, 1)),
+  (methods.DifferentiableSoftmax(2, 1), Shape(3, 4)),
+  (methods.DifferentiableNearest(2, 1), Shape(3, 4)),
+  (methods.TensorTrain(1), Shape(1, 1)),
+  (methods.TensorTrain(2), Shape(7, 5)),
+  (methods.Hashed(1), Shape(1, 1)),
+  (methods.Hashed(2), Shape(3, 1)),
+  (methods.Drop(), Shape(1, 1)),
+)
+
+
+def name_of(value):
+  return str(value) if isinstance(value, base.Method) else None
+
+
+def stored_as(method, kind):
+  if isinstance(method, methods.LowRank):
+    return dataclasses.replace(method, storage=kind, basis_storage=kind)
+  return dataclasses.replace(method, storage=kind)
+
+
+ALL = tuple(stored_as(c, kind) for c in CONFIGS for kind in methods.STORAGES)
+
+
+@functools.cache
+def sample(shape=SHAPE):
+  """A table with clusters, a mean and decaying directions, and its weights."""
+  rng = np.random.default_rng(7)
+  spread = np.linspace(1.5, 0.2, shape.features)
+  centers = rng.normal(size=(5, shape.features))
+  table = centers[rng.integers(5, size=shape.num_words)]
+  table = table + 0.5 * rng.normal(size=shape)
+  table = 0.2 * table * spread + 0.05
+  return table.astype(np.float32), 1 / (1.0 + np.arange(shape.num_words))
+
+
+@functools.cache
+def fitted(method, shape=SHAPE):
+  params = method.fit(*sample(shape), seed=0)
+  return params, method.freeze(params, shape)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def lookup(method, params, rows, shape):
+  return method.lookup(params, rows, shape)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def logits(method, params, hidden, shape):
+  return method.logits(params, hidden, shape)
+
+
+def whole(method, params, shape=SHAPE):
+  rows = np.arange(shape.num_words)
+  return np.asarray(lookup(method, params, rows, shape))
+
+
+def expected(method, frozen, shape=SHAPE):
+  codes = np.asarray(frozen['codes']) if 'codes' in frozen else None
+  real = {k: dequantize(v) for k, v in frozen.items() if k != 'codes'}
+  return plain_table(method.name, real, codes, shape)
+
+
+def assert_same(left, right):
+  assert jax.tree.structure(left) == jax.tree.structure(right)
+  for x, y in zip(jax.tree.leaves(left), jax.tree.leaves(right)):
+    assert x.dtype == y.dtype
+    np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
+
+
+def assert_like(params, other):
+  def spec(leaf):
+    return leaf.shape, leaf.dtype
+
+  assert jax.tree.map(spec, params) == jax.tree.map(spec, other)
+
+
+def weighted_error(method, params, weights, shape=SHAPE):
+  squares = np.square(sample(shape)[0] - whole(method, params, shape))
+  return np.average(squares.sum(axis=1), weights=weights)
+
+
+def test_table_covers_every_method():
+  assert {config.name for config in CONFIGS} == set(methods.names())
+
+
+@pytest.mark.parametrize('method', CONFIGS, ids=name_of)
+def test_init_has_the_variance_of_a_fresh_table(method):
+  shape = Shape(300, 60)
+  words = whole(method, method.init(jax.random.key(0), shape), shape)
+  assert words.shape == shape
+  assert words.dtype == np.float32
+  assert 0.6 < words.var() * shape.features < 1.6
+
+
+@pytest.mark.parametrize('method', ALL, ids=name_of)
+def test_init_and_fit_give_the_same_leaves(method):
+  init = method.init(jax.random.key(0), SHAPE)
+  params, frozen = fitted(method)
+  assert_like(init, params)
+  assert_like(method.freeze(init, SHAPE), frozen)
+
+
+@pytest.mark.parametrize('kind', methods.STORAGES)
+@pytest.mark.parametrize('method', FITTED, ids=name_of)
+def test_fit_beats_the_mean(method, kind):
+  method = stored_as(method, kind)
+  weights = sample()[1]
+  drop = methods.Drop()
+  error = weighted_error(method, fitted(method)[0], weights)
+  assert error < 0.9 * weighted_error(drop, fitted(drop)[0], weights)
+
+
+@pytest.mark.parametrize('method', CONFIGS, ids=name_of)
+def test_fit_is_deterministic(method):
+  assert_same(method.fit(*sample(), seed=0), fitted(method)[0])
+
+
+@pytest.mark.parametrize('method', CONFIGS[1:], ids=name_of)
+def test_weights_decide_which_words_are_kept_well(method):
+  heavy = np.arange(SHAPE.num_words) < 16
+  table, _ = sample()
+  uniform = method.fit(table, np.ones(SHAPE.num_words), 0)
+  weighted = method.fit(table, np.where(heavy, 50.0, 1.0), 0)
+  before = weighted_error(method, uniform, heavy)
+  assert weighted_error(method, weighted, heavy) < before
+
+
+@pytest.mark.parametrize('method', ALL, ids=name_of)
+def test_lookup_equals_the_plain_table(method):
+  params, frozen = fitted(method)
+  table = expected(method, frozen)
+  np.testing.assert_allclose(whole(method, frozen), table, atol=3e-6)
+  # What training sees is what will be written, to the bit.
+  np.testing.assert_array_equal(whole(method, params), whole(method, frozen))
+
+
+@pytest.mark.parametrize('method', CONFIGS, ids=name_of)
+@pytest.mark.parametrize('form', [0, 1], ids=['trainable', 'frozen'])
+def test_lookup_takes_rows_of_any_shape(method, form):
+  params = fitted(method)[form]
+  table = whole(method, params)
+  for rows in (np.int32(7), np.array([60, 0, 7]), np.arange(6).reshape(2, 3)):
+    words = method.lookup(params, jnp.asarray(rows), SHAPE)  # not compiled
+    np.testing.assert_allclose(words, table[rows], atol=1e-6)
+
+
+@pytest.mark.parametrize('kind', ['float32', 'int4'])
+@pytest.mark.parametrize('form', [0, 1], ids=['trainable', 'frozen'])
+@pytest.mark.parametrize('method', CONFIGS, ids=name_of)
+def test_logits_equal_products_with_the_plain_table(
+  method, form, kind, rng, monkeypatch
+):
+  method = stored_as(method, kind)
+  monkeypatch.setattr(base, 'LOGITS_BLOCK', 16)  # 61 words: the last overlaps
+  params, frozen = fitted(method)
+  hidden = rng.normal(size=(2, 3, SHAPE.features)).astype(np.float32)
+  scores = logits(method, (params, frozen)[form], hidden, SHAPE)
+  table = expected(method, frozen)
+  np.testing.assert_allclose(scores, hidden @ table.T, atol=1e-5)
+
+
+@pytest.mark.parametrize('kind', ['float32', 'bfloat16', 'int4'])
+@pytest.mark.parametrize(
+  'method', [m for m in CONFIGS if not isinstance(m, RELAXED)], ids=name_of
+)
+def test_gradients_equal_those_of_the_plain_table(
+  method, kind, rng, monkeypatch
+):
+  monkeypatch.setattr(base, 'LOGITS_BLOCK', 16)
+  method = stored_as(method, kind)
+  params, _ = fitted(method)
+  floats, integers = grouped.partition(params)
+  rows = rng.integers(SHAPE.num_words, size=(2, 9))
+  hidden = rng.normal(size=(4, SHAPE.features)).astype(np.float32)
+  storages = {
+    part.name: part.storage
+    for part in method.parts(SHAPE)
+    if isinstance(part, storage.Factor)
+  }
+
+  def plain(floats):
+    real = {k: storage.read(v, storages[k]) for k, v in floats.items()}
+    return plain_table(method.name, real, integers.get('codes'), SHAPE, jnp)
+
+  def loss(words, scores):
+    return jnp.sin(words).sum() + jnp.sin(scores).sum()
+
+  @jax.jit
+  @jax.grad
+  def wanted(floats, hidden):
+    table = plain(floats)
+    return loss(table[rows], hidden @ table.T)
+
+  @jax.jit
+  @jax.grad
+  def found(floats, hidden):
+    params = grouped.combine(floats, integers)
+    words = method.lookup(params, rows, SHAPE)
+    return loss(words, method.logits(params, hidden, SHAPE))
+
+  def assert_close(x, y):
+    # Gradients of scales are sums of many terms that nearly cancel.
+    tolerance = 1e-4 * max(1.0, np.abs(np.asarray(y)).max())
+    np.testing.assert_allclose(x, y, atol=tolerance)
+
+  jax.tree.map(assert_close, found(floats, hidden), wanted(floats, hidden))
+
+
+@pytest.mark.parametrize('method', ALL, ids=name_of)
+def test_freeze_reverses_thaw(method):
+  _, frozen = fitted(method)
+  assert_same(method.freeze(frozen, SHAPE), frozen)
+  thawed = method.thaw(frozen, SHAPE)
+  assert_like(thawed, fitted(method)[0])
+  assert_same(method.freeze(thawed, SHAPE), frozen)
+  np.testing.assert_array_equal(whole(method, thawed), whole(method, frozen))
+
+
+def assert_packs(method, frozen, shape):
+  num_bytes = 0
+  for part in method.parts(shape):
+    tensors = part.pack(frozen[part.name])
+    promised = part.file_tensors()
+    assert {k: (v.dtype, v.shape) for k, v in tensors.items()} == promised
+    num_bytes += sum(tensor.nbytes for tensor in tensors.values())
+    assert_same(part.unpack(tensors), frozen[part.name])
+  assert num_bytes == method.num_bytes(shape)
+  assert num_bytes == sum(method.bytes_by_role(shape).values())
+
+
+@pytest.mark.parametrize('method', ALL, ids=name_of)
+def test_packed_bytes_are_counted_and_come_back(method):
+  _, frozen = fitted(method)
+  assert set(frozen) == {part.name for part in method.parts(SHAPE)}
+  assert_packs(method, frozen, SHAPE)
+
+
+@pytest.mark.parametrize('kind', ['float32', 'int4'])
+@pytest.mark.parametrize(('method', 'shape'), EDGES, ids=name_of)
+def test_smallest_shapes(method, shape, kind):
+  method = stored_as(method, kind)
+  method.validate(shape)
+  method.init(jax.random.key(0), shape)
+  params, frozen = fitted(method, shape)
+  table = expected(method, frozen, shape)
+  np.testing.assert_allclose(whole(method, params, shape), table, atol=1e-6)
+  hidden = np.ones((2, shape.features), np.float32)
+  scores = logits(method, params, hidden, shape)
+  np.testing.assert_allclose(scores, hidden @ table.T, atol=1e-5)
+  assert_same(method.freeze(method.thaw(frozen, shape), shape), frozen)
+  assert_packs(method, frozen, shape)
+
+
+@pytest.mark.parametrize('kind', ['float32', 'int8'])
+@pytest.mark.parametrize('method', CONFIGS, ids=name_of)
+def test_words_that_are_zero_or_have_no_weight(method, kind):
+  method = stored_as(method, kind)
+  table, weights = sample()
+  weights = np.where(np.arange(SHAPE.num_words) % 2, weights, 0)
+  assert np.isfinite(whole(method, method.fit(table, weights, 0))).all()
+  zeros = whole(method, method.fit(np.zeros_like(table), weights, 0))
+  np.testing.assert_array_equal(zeros, np.zeros_like(zeros))
+
+
+@pytest.mark.parametrize('config', CONFIGS, ids=name_of)
+@pytest.mark.parametrize('shape', [Shape(1, 1), Shape(40, 7), Shape(999, 96)])
+def test_options_suit_the_shape(config, shape):
+  for option in type(config).options(shape):
+    option.validate(shape)
+    assert methods.from_dict(methods.to_dict(option)) == option
+  if shape.num_words > 900:
+    assert type(config).options(shape)
+
+
+@pytest.mark.parametrize('config', CONFIGS, ids=name_of)
+def test_unknown_storage_is_refused(config):
+  with pytest.raises(ValueError, match="got 'int3'"):
+    dataclasses.replace(config, storage='int3')
+
+
+NARROWED = (
+  (methods.LowRank(5), methods.LowRank(2)),
+  (methods.ProductQuantization(3, 8), methods.ProductQuantization(3, 5)),
+  (methods.VectorQuantization(9), methods.VectorQuantization(4)),
+  (methods.ResidualQuantization(3, 8), methods.ResidualQuantization(2, 8)),
+  (methods.ResidualQuantization(3, 8), methods.ResidualQuantization(1, 3)),
+  (methods.DifferentiableSoftmax(3, 8), methods.DifferentiableSoftmax(3, 5)),
+  (methods.DifferentiableNearest(3, 8), methods.DifferentiableNearest(3, 4)),
+  (methods.TensorTrain(6), methods.TensorTrain(3)),
+)
+
+
+@pytest.mark.parametrize('kind', ['float32', 'int8'])
+@pytest.mark.parametrize(('method', 'smaller'), NARROWED, ids=name_of)
+def test_narrowed_params_are_valid_and_still_beat_the_mean(
+  method, smaller, kind
+):
+  method, smaller = stored_as(method, kind), stored_as(smaller, kind)
+  params, frozen = fitted(method)
+  narrowed = method.narrow(params, smaller, SHAPE)
+  assert_like(narrowed, fitted(smaller)[0])
+  assert_like(method.narrow(frozen, smaller, SHAPE), fitted(smaller)[1])
+  if not isinstance(method, RELAXED):  # whose queries choose afresh
+    np.testing.assert_array_equal(
+      whole(smaller, method.narrow(frozen, smaller, SHAPE)),
+      whole(smaller, narrowed),
+    )
+  weights = sample()[1]
+  drop = methods.Drop()
+  assert weighted_error(smaller, narrowed, weights) < weighted_error(
+    drop, fitted(drop)[0], weights
+  )
+
+
+@pytest.mark.parametrize(('method', 'smaller'), NARROWED, ids=name_of)
+def test_narrowing_to_itself_changes_nothing(method, smaller):
+  params, frozen = fitted(method)
+  assert_same(method.narrow(params, method, SHAPE), params)
+  assert_same(method.narrow(frozen, method, SHAPE), frozen)
+  with pytest.raises(ValueError, match='is not nested in'):
+    smaller.narrow(fitted(smaller)[0], method, SHAPE)
+  with pytest.raises(ValueError, match='is not nested in'):
+    method.narrow(params, stored_as(smaller, 'int8'), SHAPE)
+
+
+def test_methods_without_nesting_say_so():
+  with pytest.raises(ValueError, match='has no nested options'):
+    methods.Dense().narrow({}, methods.Dense(), SHAPE)

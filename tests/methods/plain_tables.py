@@ -1,0 +1,84 @@
+"""Each method's table in the plainest words, to hold the library against."""
+
+import math
+
+import numpy as np
+
+MASK = 2**32 - 1
+
+
+def dequantize(leaf):
+  """[...] float32 values of a frozen factor, by its definition."""
+  if isinstance(leaf, dict):
+    values = np.asarray(leaf['values']).astype(np.float32)
+    return values * np.asarray(leaf['scale']).astype(np.float32)
+  return np.asarray(leaf).astype(np.float32)
+
+
+def fmix32(key):
+  """MurmurHash3's finaliser in Python's integers."""
+  key ^= key >> 16
+  key = key * 0x85EBCA6B & MASK
+  key ^= key >> 13
+  key = key * 0xC2B2AE35 & MASK
+  return key ^ key >> 16
+
+
+def hashed_buckets(row, num):
+  first = fmix32(row + 1) % num
+  step = fmix32(row ^ 0x9E3779B9) % max(num - 1, 1)
+  return first, (first + step + 1) % num
+
+
+def _product(real, codes, shape, xp):
+  words = xp.concatenate(
+    [book[codes[:, m]] for m, book in enumerate(real['codebooks'])], axis=1
+  )
+  return words @ real['rotation'] if 'rotation' in real else words
+
+
+def _tensor_train(real, shape, xp):
+  cores = real['first'], real['middle'], real['last']
+  table = xp.einsum('xjp,pykr,rzq->xyzjkq', *cores)
+  rows = table.reshape(math.prod(table.shape[:3]), -1)
+  return rows[: shape.num_words, : shape.features]
+
+
+def _hashed(real, shape):
+  pairs = [
+    hashed_buckets(row, len(real['buckets'])) for row in range(shape.num_words)
+  ]
+  first, second = np.array(pairs).T
+  weights, buckets = real['weights'], real['buckets']
+  return weights[:, :1] * buckets[first] + weights[:, 1:] * buckets[second]
+
+
+def plain_table(name, real, codes, shape, xp=np):
+  """The whole table of a method.
+
+  Args:
+    name: of the method.
+    real: its factors by name, dequantized.
+    codes: [W, M] integers, or None.
+    shape: of the table.
+    xp: numpy, or jax.numpy to take gradients.
+
+  Returns:
+    [W, D].
+  """
+  if name == 'dense':
+    return real['table']
+  if name == 'low_rank':
+    return real['coefficients'] @ real['basis']
+  if name in ('pq', 'vq', 'dpq_sx', 'dpq_vq'):
+    return _product(real, codes, shape, xp)
+  if name == 'rvq':
+    books = enumerate(real['codebooks'])
+    return sum(book[codes[:, m]] for m, book in books)
+  if name == 'tensor_train':
+    return _tensor_train(real, shape, xp)
+  if name == 'hashed':
+    return _hashed(real, shape)
+  if name == 'drop':
+    return real['vector'] * np.ones((shape.num_words, 1), np.float32)
+  raise ValueError(f'no plain table is known for {name!r}.')
