@@ -1,0 +1,46 @@
+"""Methods by name, to and from plain dicts."""
+
+import pytest
+
+from embedcomp import methods
+
+
+def test_names_lead_to_classes():
+  assert 'tensor_train' in methods.names()
+  for name in methods.names():
+    assert methods.get(name).name == name
+
+
+def test_round_trip():
+  method = methods.ProductQuantization(4, 16, 'int8', rotation=True)
+  description = methods.to_dict(method)
+  assert description == {
+    'method': 'pq',
+    'books': 4,
+    'codewords': 16,
+    'storage': 'int8',
+    'rotation': True,
+  }
+  assert methods.from_dict(description) == method
+
+
+@pytest.mark.parametrize(
+  ('description', 'message'),
+  [
+    ({}, 'must be one of .* got None'),
+    ({'method': 'zip'}, "got 'zip'"),
+    ({'method': 'low_rank'}, 'low_rank is incomplete'),
+    ({'method': 'low_rank', 'rank': 2.0}, 'rank must be int, got 2.0'),
+    ({'method': 'low_rank', 'rank': True}, 'rank must be int, got True'),
+    ({'method': 'dense', 'rank': 2}, r"has no field \['rank'\]"),
+    ({'method': 'dense', 'storage': 'int2'}, "got 'int2'"),
+  ],
+)
+def test_wrong_descriptions_are_refused(description, message):
+  with pytest.raises(ValueError, match=message):
+    methods.from_dict(description)
+
+
+def test_names_are_taken_once():
+  with pytest.raises(ValueError, match="'dense' is registered already"):
+    methods.register(methods.Dense)
