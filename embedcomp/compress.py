@@ -64,6 +64,7 @@ def compress(
       the smallest scheme names that one's size.
 
   Example:
+    >>> import numpy as np
     >>> table = np.random.default_rng(0).normal(size=(1000, 16))
     >>> counts = 1000 // np.arange(1, 1001)
     >>> scheme, params = compress(table, counts, budget='10x', progress=False)

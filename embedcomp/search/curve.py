@@ -19,6 +19,7 @@ from embedcomp.types import Array, Params, Shape
 _CURVE_POINTS = 200
 # Words that are looked at together where the whole table has to be.
 _BLOCK = 1 << 16
+_ERROR_BLOCK = 1 << 12
 
 
 def relative_error(
@@ -45,7 +46,7 @@ def relative_error(
   weights = np.ones(len(table)) if importance is None else importance
   weights = frequency.check_counts(weights, len(table))
   lost = total = 0.0
-  block = min(4096, len(table))
+  block = min(_ERROR_BLOCK, len(table))
   for start in range(0, len(table), block):
     # The last block starts early: one shape, one compilation.
     ids = np.arange(start, start + block) - max(start + block - len(table), 0)
@@ -154,9 +155,9 @@ class SizeErrorCurve:
   @functools.cached_property
   def smallest_bytes(self) -> int:
     """Bytes of the smallest scheme."""
-    return discretise.smallest_bytes(
+    return discretise.smallest(
       self._segments, len(self._bins) - 1, self._max_groups, self._order_bytes
-    )
+    )[0]
 
   @functools.cached_property
   def num_bytes(self) -> np.ndarray:
@@ -167,15 +168,22 @@ class SizeErrorCurve:
 
   @functools.cached_property
   def errors(self) -> np.ndarray:
-    """[S] relative errors, as `relative_error`, at `num_bytes`."""
-    return np.array([self.error(int(size)) for size in self.num_bytes])
+    """[S] expected relative errors, as `relative_error`, at `num_bytes`."""
+    errors, table, solved = [], None, 0
+    for size in self.num_bytes.tolist()[::-1]:
+      if table is None or 2 * size < solved:  # one solution serves an octave
+        table, solved = self._solve(size), size
+      errors.append(self._error(table.best(size)))
+    return np.array(errors[::-1])
 
   def error(self, budget: float | int | str) -> float:
-    """The expected relative error within a budget."""
+    """The expected relative error within a budget, before slack is spent."""
     size = parse_budget(budget, self.dense_bytes)
-    table = self._solve(size)
-    losses = table.losses[min(size // table.unit, len(table.losses) - 1)]
-    return float(np.sqrt(losses / max(self._energy[-1], 1e-300)))
+    return self._error(self._solve(size).best(size))
+
+  def _error(self, choices: list[discretise.Choice]) -> float:
+    loss = sum(self._loss(choice) for choice in choices)
+    return float(np.sqrt(loss / max(self._energy[-1], 1e-300)))
 
   def scheme(self, budget: float | int | str) -> Scheme:
     """The best scheme within a budget.
@@ -307,14 +315,19 @@ class SizeErrorCurve:
     twice = Shape(2 * shape.num_words, shape.features)
     return method.num_bytes(twice) - method.num_bytes(shape)
 
+  def _loss(self, choice: discretise.Choice) -> float:
+    """The measured weighted squared error of a group."""
+    return self._by_ends[choice.start, choice.stop].losses[choice.option]
+
+  @functools.cached_property
+  def _by_ends(self) -> dict[tuple[int, int], discretise.Segment]:
+    return {(s.start, s.stop): s for s in self._segments}
+
   def _loss_rate(self, choice: discretise.Choice) -> float:
     """The share of its words' energy that a group is expected to lose."""
     start, stop = self._bins[choice.start], self._bins[choice.stop]
     energy = self._energy[stop] - self._energy[start]
-    for segment in self._segments:
-      if (segment.start, segment.stop) == (choice.start, choice.stop):
-        return segment.losses[choice.option] / max(energy, 1e-300)
-    raise AssertionError('every choice is of a segment.')
+    return self._loss(choice) / max(energy, 1e-300)
 
   def _move_split(self, splits, methods, boundary, direction, budget) -> int:
     """The furthest place of one split, in one direction, within budget."""

@@ -49,11 +49,14 @@ class Frontier:
     losses: [S] float, the least loss at a size of at most s * unit bytes;
       infinite where nothing is small enough.
     num_groups: [S] int, the groups of each solution.
+    smallest: exact bytes and groups of the smallest division, which rounding
+      may hide from the sizes.
   """
 
   unit: int
   losses: np.ndarray
   num_groups: np.ndarray
+  smallest: tuple[int, list[Choice]]
   _tables: '_Tables'
 
   def best(self, budget: int) -> list[Choice]:
@@ -64,7 +67,12 @@ class Frontier:
     """
     size = min(budget // self.unit, len(self.losses) - 1)
     if size < 0 or not np.isfinite(self.losses[size]):
-      raise ValueError(f'nothing fits into {budget} bytes.')
+      if budget >= self.smallest[0]:
+        return self.smallest[1]
+      raise ValueError(
+        f'nothing fits into {budget} bytes: the smallest choice takes '
+        f'{self.smallest[0]} bytes.'
+      )
     return self._tables.choices(size, int(self.num_groups[size]))
 
 
@@ -132,11 +140,11 @@ def solve(
   counts = [len(segment.losses) for segment in segments]
   costs = np.concatenate([segment.num_bytes for segment in segments])
   fixed = [0] + [-(-fixed_bytes(g) // unit) for g in range(1, max_groups + 1)]
-  smallest = smallest_bytes(segments, num_bins, max_groups, fixed_bytes)
-  if max_bytes < smallest:
+  least = smallest(segments, num_bins, max_groups, fixed_bytes)
+  if max_bytes < least[0]:
     raise ValueError(
       f'nothing fits into {max_bytes} bytes: the smallest choice takes '
-      f'{smallest} bytes.'
+      f'{least[0]} bytes.'
     )
   tables = _Tables(
     segments=segments,
@@ -151,32 +159,51 @@ def solve(
   for groups in range(1, max_groups + 1):
     for index, segment in enumerate(segments):
       _extend(losses, tables, groups, index, segment)
-  return _frontier(losses[:, num_bins], tables, unit)
+  return _frontier(losses[:, num_bins], tables, unit, least)
 
 
-def smallest_bytes(
+def smallest(
   segments: Sequence[Segment],
   num_bins: int,
   max_groups: int,
   fixed_bytes: Callable[[int], int] = lambda num_groups: 0,
-) -> int:
-  """The exact size of the smallest division; arguments as for `solve`."""
-  sizes = np.full((max_groups + 1, num_bins + 1), np.inf)
-  sizes[0, 0] = 0
-  for groups in range(1, max_groups + 1):
+) -> tuple[int, list[Choice]]:
+  """The smallest division, exactly, whatever it loses.
+
+  Args:
+    segments: as for `solve`, like the others.
+    num_bins: J.
+    max_groups: G.
+    fixed_bytes: cost that depends on the number of groups alone.
+
+  Returns:
+    Its bytes and its groups.
+
+  Raises:
+    ValueError: if some bins have no option at all.
+  """
+  # By groups used and bins covered: the bytes and the groups that lead there.
+  found: list[dict[int, tuple[int, list[Choice]]]] = [{0: (0, [])}]
+  for _ in range(max_groups):
+    reached: dict[int, tuple[int, list[Choice]]] = {}
     for segment in segments:
-      valid = segment.num_bytes[segment.num_bytes >= 0]
-      if len(valid):
-        size = sizes[groups - 1, segment.start] + valid.min()
-        stop = segment.stop
-        sizes[groups, stop] = min(sizes[groups, stop], size)
-  totals = [
-    sizes[groups, num_bins] + fixed_bytes(groups)
-    for groups in range(1, max_groups + 1)
+      sizes = np.where(segment.num_bytes < 0, np.inf, segment.num_bytes)
+      option = int(sizes.argmin())
+      if segment.start not in found[-1] or not np.isfinite(sizes[option]):
+        continue
+      before, choices = found[-1][segment.start]
+      size = before + int(sizes[option])
+      if size < reached.get(segment.stop, (np.inf,))[0]:
+        last = Choice(segment.start, segment.stop, option)
+        reached[segment.stop] = (size, [*choices, last])
+    found.append(reached)
+  complete = [
+    (size + fixed_bytes(len(choices)), choices)
+    for size, choices in (ends[num_bins] for ends in found if num_bins in ends)
   ]
-  if not np.isfinite(min(totals)):
+  if not complete:
     raise ValueError(f'no division of {num_bins} bins has an option for all.')
-  return int(min(totals))
+  return min(complete, key=lambda division: division[0])
 
 
 def _extend(losses, tables, groups, index, segment) -> None:
@@ -200,7 +227,7 @@ def _extend(losses, tables, groups, index, segment) -> None:
     taken[step:][better] = row
 
 
-def _frontier(finals, tables, unit) -> Frontier:
+def _frontier(finals, tables, unit, least) -> Frontier:
   """The best number of groups at every size."""
   best = np.full_like(finals, np.inf)
   for groups, fixed in enumerate(tables.fixed):
@@ -208,4 +235,4 @@ def _frontier(finals, tables, unit) -> Frontier:
       best[groups, fixed:] = finals[groups, : finals.shape[1] - fixed]
   num_groups = best.argmin(axis=0)
   losses = best.min(axis=0)
-  return Frontier(unit, losses, num_groups, tables)
+  return Frontier(unit, losses, num_groups, least, tables)
