@@ -2,6 +2,7 @@
 
 from embedcomp import frequency, methods
 from embedcomp.compress import compress, frontier
+from embedcomp.embed import embed_from_table
 from embedcomp.grouped import (
   combine,
   freeze,
@@ -13,15 +14,18 @@ from embedcomp.grouped import (
   thaw,
 )
 from embedcomp.io.packed import load, save
+from embedcomp.nn.embedding import GroupedEmbed
 from embedcomp.scheme import Group, Scheme
 from embedcomp.search import SizeErrorCurve, relative_error
 
 __all__ = [
   'Group',
+  'GroupedEmbed',
   'Scheme',
   'SizeErrorCurve',
   'combine',
   'compress',
+  'embed_from_table',
   'freeze',
   'frequency',
   'frontier',
