@@ -173,9 +173,9 @@ class _Differentiable(base.Method):
     if 'codes' in params:
       return params
     rows = np.arange(shape.num_words)
-    codes = np.concatenate(
+    codes = jnp.concatenate(
       [
-        np.asarray(self.codes(params, rows[start : start + _CODED_AT_ONCE]))
+        self.codes(params, rows[start : start + _CODED_AT_ONCE])
         for start in range(0, shape.num_words, _CODED_AT_ONCE)
       ]
     )
