@@ -117,7 +117,9 @@ def test_dead_codewords_restart(monkeypatch, rng):
   points = clustered(rng, num=300, centers=6)
   # All start at one point, so that all but one lose every point at once.
   monkeypatch.setattr(
-    kmeans, '_seed', lambda points, weights, num, rng: points[[0] * num]
+    kmeans,
+    '_seed',
+    lambda points, weights, num, oversampling, rng: points[[0] * num],
   )
   weights = np.ones(len(points))
   codewords, codes = kmeans.kmeans(points, weights, 6, iterations=30)

@@ -20,6 +20,7 @@ codes stored.
 
 import abc
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar, Self
 
 import jax
@@ -199,6 +200,18 @@ class _Differentiable(base.Method):
       cls(option.books, option.codewords, option.storage)
       for option in ProductQuantization.options(shape)
     )
+
+  @classmethod
+  def distortions(
+    cls,
+    options: Sequence[Self],
+    table: np.ndarray,
+    weights: np.ndarray,
+    seed: int,
+  ) -> np.ndarray:
+    # Once frozen, words and bytes are those of the product code.
+    products = [option.product for option in options]
+    return ProductQuantization.distortions(products, table, weights, seed)
 
 
 @registry.register

@@ -23,7 +23,7 @@ from embedcomp.types import Array, Params, PRNGKey, Shape
 # Lloyd iterations, and blocks looked at, when only the error is asked for, to
 # a few per cent.
 _QUICK_ITERATIONS = 4
-_QUICK_BOOKS = 6
+_QUICK_BOOKS = 4
 # Training points for each codeword; more hardly lowers the error.
 _POINTS_PER_CODEWORD = 64
 _MIN_POINTS = 4096
@@ -104,7 +104,12 @@ def quick_distortion(
   for m in tried:
     block = np.ascontiguousarray(blocks[:, m])
     found, codes = kmeans.kmeans(
-      block, weights, codewords, seed=seed, iterations=_QUICK_ITERATIONS
+      block,
+      weights,
+      codewords,
+      seed=seed,
+      iterations=_QUICK_ITERATIONS,
+      oversampling=1,
     )
     error += np.square(block - found[codes]).sum(axis=1)
   energy = np.square(table).sum(axis=1) @ weights
