@@ -1,7 +1,7 @@
 """embedcomp: the smallest word-embedding layer that keeps the metric."""
 
 from embedcomp import frequency, methods
-from embedcomp.compress import compress, frontier
+from embedcomp.compress import compress, fit, frontier
 from embedcomp.embed import embed_from_table
 from embedcomp.grouped import (
   combine,
@@ -26,6 +26,7 @@ __all__ = [
   'combine',
   'compress',
   'embed_from_table',
+  'fit',
   'freeze',
   'frequency',
   'frontier',

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from embedcomp import frequency
 from embedcomp import methods as methods_lib
 from embedcomp.scheme import Scheme
-from embedcomp.search import measure
-from embedcomp.search.curve import SizeErrorCurve, Words
+from embedcomp.search import fitting, measure
+from embedcomp.search.curve import SizeErrorCurve
+from embedcomp.search.fitting import Words
 from embedcomp.types import Array, Params, Shape
 
 DEFAULT_METHODS = ('dense', 'low_rank', 'pq', 'vq')
@@ -128,6 +129,42 @@ def frontier(
     words.rows, by_rank, options, bins, seed=seed, progress=progress
   )
   return SizeErrorCurve(words, options, bins, segments, max_groups, seed)
+
+
+def fit(
+  table: Array,
+  scheme: Scheme,
+  counts: Array | None = None,
+  *,
+  importance: Array | None = None,
+  seed: int = 0,
+  progress: bool = True,
+) -> Params:
+  """Fits a scheme of your own making to a table.
+
+  Args:
+    table: [V, D] float, a row a word.
+    scheme: of the same size. With `order='stored'` its groups take the words
+      by falling importance, else by id.
+    counts: as for `compress`.
+    importance: as for `compress`.
+    seed: of whatever is random; equal seeds give equal results.
+    progress: whether to show a progress bar (needs tqdm).
+
+  Returns:
+    Frozen params.
+
+  Raises:
+    ValueError: naming the value and the rule that it breaks.
+
+  Example:
+    >>> import numpy as np
+    >>> from embedcomp import Group, Scheme, methods
+    >>> head, tail = Group(10, methods.Dense('int8')), Group(90, methods.Drop())
+    >>> params = fit(np.ones((100, 4)), Scheme(4, (head, tail)), progress=False)
+  """
+  words = Words.prepare(table, counts, importance)
+  return fitting.fit(words, scheme, seed=seed, progress=progress)
 
 
 def _options(methods, shape: Shape) -> tuple[methods_lib.Method, ...]:

@@ -10,7 +10,7 @@ import pytest
 import embedcomp
 from embedcomp import methods
 from embedcomp.search import budget as budget_lib
-from embedcomp.search import curve as curve_lib
+from embedcomp.search import fitting
 from embedcomp.types import Shape
 
 
@@ -310,7 +310,24 @@ def test_budgets_mean_bytes(dense_bytes, num_bytes):
 def test_error_is_measured_in_blocks_alike(monkeypatch):
   table, counts = make_table(500, 8)
   scheme, params = embedcomp.compress(table, counts, budget='6x', **QUICK)
-  monkeypatch.setattr(curve_lib, '_ERROR_BLOCK', 64)
+  monkeypatch.setattr(fitting, '_ERROR_BLOCK', 64)
   blocked = embedcomp.relative_error(table, scheme, params, counts)
   reference = reference_error(table, scheme, params, counts)
   np.testing.assert_allclose(blocked, reference, rtol=1e-5)
+
+
+def test_schemes_made_by_hand_can_be_fitted():
+  table, counts = make_table(300, 8)
+  head = embedcomp.Group(20, methods.Dense())
+  tail = embedcomp.Group(280, methods.Drop())
+  scheme = embedcomp.Scheme(8, (head, tail), order='stored')
+  params = embedcomp.fit(table, scheme, counts, progress=False)
+  words = np.asarray(embedcomp.reconstruct(scheme, params))
+  frequent = np.argsort(-counts, kind='stable')[:20]
+  np.testing.assert_array_equal(words[frequent], table[frequent])
+  by_id = embedcomp.Scheme(8, (head, tail))
+  params = embedcomp.fit(table, by_id, counts, progress=False)
+  words = np.asarray(embedcomp.reconstruct(by_id, params))
+  np.testing.assert_array_equal(words[:20], table[:20])
+  with pytest.raises(ValueError, match=r'table of \(300, 8\), got \(299, 8\)'):
+    embedcomp.fit(table[1:], scheme, progress=False)
