@@ -18,6 +18,8 @@ import numpy as np
 
 from embedcomp.methods import base, storage
 from embedcomp.scheme import Scheme
+from embedcomp.trees import combine as combine
+from embedcomp.trees import partition as partition
 from embedcomp.types import Array, Params, PRNGKey
 
 
@@ -119,44 +121,6 @@ def freeze(scheme: Scheme, params: Params) -> Params:
 def thaw(scheme: Scheme, params: Params) -> Params:
   """The form that can be trained: float32 masters of the frozen numbers."""
   return _convert(scheme, params, 'thaw')
-
-
-def partition(params: Params) -> tuple[Params, Params]:
-  """Splits params into float arrays (to train) and integer ones (fixed).
-
-  Args:
-    params: nested dict of arrays.
-
-  Returns:
-    Two nested dicts; `combine` puts them together again.
-
-  Example:
-    >>> floats, ints = partition({'a': np.ones(2), 'b': {'c': np.arange(2)}})
-    >>> list(floats), list(ints)
-    (['a'], ['b'])
-  """
-  floats: Params = {}
-  integers: Params = {}
-  for key, value in params.items():
-    if isinstance(value, dict):
-      inner_floats, inner_integers = partition(value)
-      if inner_floats:
-        floats[key] = inner_floats
-      if inner_integers:
-        integers[key] = inner_integers
-    elif jnp.issubdtype(value.dtype, jnp.floating):
-      floats[key] = value
-    else:
-      integers[key] = value
-  return floats, integers
-
-
-def combine(left: Params, right: Params) -> Params:
-  """Merges two nested dicts that share no leaf; reverses `partition`."""
-  merged = dict(left)
-  for key, value in right.items():
-    merged[key] = combine(merged[key], value) if key in merged else value
-  return merged
 
 
 def check_ids(vocab_size: int, ids: Array) -> jax.Array:
@@ -392,6 +356,7 @@ def _logits(scheme: Scheme, params: Params, hidden: jax.Array) -> jax.Array:
   )
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def reconstruct(scheme: Scheme, params: Params) -> jax.Array:
   """The whole table, for inspection and tests.
 

@@ -99,7 +99,8 @@ class Method(abc.ABC):
     def score(start):
       # The last block starts early, so that every block is full.
       rows = start + jnp.arange(block)
-      return flat @ self.lookup(params, rows, shape).T  # [T, block]
+      held = jax.tree.map(lambda leaf: _hold(leaf, start), params)
+      return flat @ self.lookup(held, rows, shape).T  # [T, block]
 
     def step(logits, start):
       scores = score(start)
@@ -208,6 +209,17 @@ class Method(abc.ABC):
   def num_params(self, shape: Shape) -> int:
     """Stored numbers: values of factors and codes, scales not counted."""
     return sum(part.size for part in self.parts(shape))
+
+
+def _hold(leaf: Array, step: jax.Array) -> Array:
+  """Ties 16-bit floats to a loop's step.
+
+  XLA on CPU would else convert the whole array to float32 before the loop.
+  Other arrays are left alone: held ones cost a copy in the backward pass.
+  """
+  if leaf.dtype.itemsize == 2 and jnp.issubdtype(leaf.dtype, jnp.floating):
+    leaf, _ = jax.lax.optimization_barrier((leaf, step))
+  return leaf
 
 
 class PieceMethod(Method):
