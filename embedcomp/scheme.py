@@ -183,7 +183,7 @@ class Scheme:
       rows.append(
         {
           'ranks': f'{start}-{stop - 1}',
-          'method': str(group.method),
+          'method': registry.describe(group.method),
           **by_role,
           'bytes': total,
         }

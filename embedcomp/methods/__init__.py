@@ -10,7 +10,14 @@ from embedcomp.methods.drop import Drop
 from embedcomp.methods.hashed import Hashed
 from embedcomp.methods.low_rank import LowRank
 from embedcomp.methods.product_quantization import ProductQuantization
-from embedcomp.methods.registry import from_dict, get, names, register, to_dict
+from embedcomp.methods.registry import (
+  describe,
+  from_dict,
+  get,
+  names,
+  register,
+  to_dict,
+)
 from embedcomp.methods.residual_quantization import ResidualQuantization
 from embedcomp.methods.storage import STORAGES
 from embedcomp.methods.tensor_train import TensorTrain
@@ -31,6 +38,7 @@ __all__ = [
   'ResidualQuantization',
   'TensorTrain',
   'VectorQuantization',
+  'describe',
   'from_dict',
   'get',
   'names',

@@ -32,6 +32,22 @@ def names() -> tuple[str, ...]:
   return tuple(sorted(_METHODS))
 
 
+def describe(method: base.Method) -> str:
+  """A short text for tables: the name and whatever is not left at its default.
+
+  Example:
+    >>> from embedcomp import methods
+    >>> describe(methods.ProductQuantization(books=48, codewords=256))
+    'pq(books=48, codewords=256)'
+  """
+  fields = [
+    f'{field.name}={value}'
+    for field in dataclasses.fields(method)
+    if (value := getattr(method, field.name)) != field.default
+  ]
+  return f'{method.name}({", ".join(fields)})' if fields else method.name
+
+
 def to_dict(method: base.Method) -> dict[str, Any]:
   """A JSON-ready description of a method."""
   return {'method': method.name, **dataclasses.asdict(method)}
