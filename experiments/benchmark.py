@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import record, tables
-from experiments.benchmarks import logits, lookup
+from experiments.benchmarks import fit, logits, lookup
 
 BENCHMARKS: dict[str, record.Benchmark] = {
+  'fit': fit,
   'logits': logits,
   'lookup': lookup,
 }

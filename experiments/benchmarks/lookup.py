@@ -72,7 +72,7 @@ def _schemes(num_words: int, features: int) -> dict[str, Scheme]:
     groups = tuple(Group(n, m) for n, (_, m) in zip(sizes, shares_methods))
     return Scheme(features, groups, 'stored')
 
-  codewords = min(256, num_words // 4)
+  codewords = min(256, num_words // 12)
   pq = methods.ProductQuantization
   dense_bytes = 4 * num_words * features
   rank = {
@@ -84,14 +84,14 @@ def _schemes(num_words: int, features: int) -> dict[str, Scheme]:
     'int4': uniform(methods.Dense('int4')),
     'pq': uniform(pq(features // 8, codewords, 'int8')),
     'int8 head, pq body, vq tail': grouped(
-      (0.05, methods.Dense('int8')),
-      (0.45, pq(features // 6, codewords, 'int8')),
-      (0.5, methods.VectorQuantization(codewords, 'int8')),
+      (0.02, methods.Dense('int8')),
+      (0.78, pq(features // 8, codewords, 'int8')),
+      (0.2, methods.VectorQuantization(codewords, 'int8')),
     ),
     'pq head, body and tail': grouped(
-      (0.1, pq(features // 3, codewords // 8, 'int8')),
-      (0.4, pq(features // 6, codewords, 'int8')),
-      (0.5, pq(features // 24, codewords, 'int8')),
+      (0.1, pq(features // 4, codewords, 'int8')),
+      (0.4, pq(features // 8, codewords, 'int8')),
+      (0.5, pq(features // 16, codewords, 'int8')),
     ),
     'low rank': uniform(methods.LowRank(rank['float32'])),
     'low rank, int8': uniform(methods.LowRank(rank['int8'], 'int8', 'int8')),

@@ -1,0 +1,192 @@
+"""Benchmarks run in small size, continue, and say what they are."""
+
+import builtins
+import json
+
+import pytest
+
+from experiments import benchmark, record, tables
+
+FIELDS = {
+  'benchmark',
+  'command',
+  'commit',
+  'date',
+  'hardware',
+  'versions',
+  'rows',
+}
+
+
+@pytest.fixture
+def without_peers(monkeypatch):
+  """A machine that has none of the other libraries."""
+  real = builtins.__import__
+
+  def refuse(name, *args, **kwargs):
+    if name.split('.')[0] in ('keras', 'qwix'):
+      raise ModuleNotFoundError(f'No module named {name!r}', name=name)
+    return real(name, *args, **kwargs)
+
+  monkeypatch.setattr(builtins, '__import__', refuse)
+
+
+def run(name, output, *flags):
+  benchmark.main([name, f'--output={output}', *flags])
+  return json.loads(output.read_text())
+
+
+@pytest.mark.parametrize('name', ['lookup', 'logits'])
+def test_races_run_and_name_absent_peers(name, without_peers, tmp_path):
+  result = run(name, tmp_path / 'new' / 'r.json', '--smoke')
+  assert set(result) >= FIELDS
+  assert result['benchmark'] == name
+  assert result['smoke']
+  assert result['hardware']['cores'] >= 1
+  assert result['versions']['jax']
+  dense, *rows = result['rows']
+  assert dense['time_ratio'] == 1
+  assert dense['max_abs_error'] == 0
+  ours = [row for row in rows if row['contestant'].startswith('embedcomp')]
+  assert len(ours) >= 5
+  assert all(row['stored_bytes'] < dense['stored_bytes'] for row in ours)
+  assert all(row['time_ratio'] > 0 for row in ours)
+  notes = [row['note'] for row in rows if row not in ours]
+  assert set(notes) == {'keras is absent', 'qwix is absent'}
+
+
+def test_fit_runs_in_processes_of_their_own(tmp_path, monkeypatch):
+  monkeypatch.setenv('EMBEDCOMP_CACHE', str(tmp_path))
+  result = run('fit', tmp_path / 'r.json', '--smoke')
+  assert len(result['rows']) == 3
+  for row in result['rows']:
+    if 'note' in row:  # faiss may be absent
+      assert row['contestant'] == 'faiss PQ'
+      continue
+    assert 0 < row['weighted_error'] < 1
+    assert 0 < row['plain_error'] < 1.5
+    assert row['peak_memory_over_table'] >= 1
+    assert row['stored_bytes'] > 0
+    assert row['runs'] == 1
+
+
+class Counted:
+  """A benchmark of three jobs that counts its runs and may be interrupted."""
+
+  __doc__ = 'Counts.'
+  SEEDS = 2
+
+  def __init__(self):
+    self.ran = []
+    self.broken = None
+
+  def jobs(self, *, smoke, seeds):
+    def job(name):
+      def work():
+        if name == self.broken:
+          raise KeyboardInterrupt
+        self.ran.append(name)
+        return [{'name': name, 'smoke': smoke, 'seeds': seeds}]
+
+      return record.Job(name, work)
+
+    return [job(name) for name in 'abc']
+
+
+@pytest.fixture
+def counted(monkeypatch):
+  made = Counted()
+  monkeypatch.setitem(benchmark.BENCHMARKS, 'counted', made)
+  return made
+
+
+def test_continues_where_it_was_interrupted(counted, tmp_path):
+  output = tmp_path / 'r.json'
+  counted.broken = 'c'
+  with pytest.raises(KeyboardInterrupt):
+    run('counted', output)
+  assert not output.exists()
+  waiting = record.rows_path(output)
+  with waiting.open('a') as file:
+    file.write('{"job": "b", "ro')  # killed while it wrote
+  counted.broken = None
+  result = run('counted', output)
+  assert counted.ran == ['a', 'b', 'c']
+  assert [row['name'] for row in result['rows']] == ['a', 'b', 'c']
+  assert not waiting.exists()
+
+
+def test_does_not_continue_another_setting(counted, tmp_path):
+  output = tmp_path / 'r.json'
+  counted.broken = 'c'
+  with pytest.raises(KeyboardInterrupt):
+    run('counted', output, '--smoke')
+  counted.broken = None
+  result = run('counted', output, '--seeds=4')
+  assert counted.ran == ['a', 'b', 'a', 'b', 'c']
+  assert all(row['seeds'] == 4 for row in result['rows'])
+
+
+def test_names_all_commits_that_measured(counted, tmp_path, monkeypatch):
+  output = tmp_path / 'r.json'
+  monkeypatch.setattr(record, 'commit', lambda: 'one')
+  counted.broken = 'b'
+  with pytest.raises(KeyboardInterrupt):
+    run('counted', output)
+  monkeypatch.setattr(record, 'commit', lambda: 'two')
+  counted.broken = None
+  assert run('counted', output)['commit'] == 'one, two'
+
+
+def test_seeds_default_to_the_benchmark(counted, tmp_path):
+  assert run('counted', tmp_path / 'r.json')['seeds'] == 2
+  assert run('counted', tmp_path / 'r.json', '--smoke')['seeds'] == 1
+
+
+def test_jobs_need_names_of_their_own(tmp_path):
+  job = record.Job('same', list)
+  with pytest.raises(ValueError, match='names of their own'):
+    record.run_jobs([job, job], tmp_path / 'r.json', {})
+
+
+@pytest.mark.parametrize(
+  ('argv', 'message'),
+  [
+    (['nothing'], 'invalid choice'),
+    (['lookup', '--seeds=0'], "at least 1, got '0'"),
+    (['lookup', '--seeds=x'], "at least 1, got 'x'"),
+    (['lookup', '--output=r.txt'], "end in .json, got 'r.txt'"),
+    (['lookup', '--smok'], 'unrecognized'),
+    ([], 'NAME'),
+  ],
+)
+def test_bad_commands_are_named(argv, message, capsys):
+  with pytest.raises(SystemExit):
+    benchmark.main(argv)
+  assert message in capsys.readouterr().err
+
+
+def test_markdown_of_a_result(counted, tmp_path, capsys):
+  output = tmp_path / 'r.json'
+  run('counted', output, '--smoke')
+  capsys.readouterr()
+  benchmark.main(['counted', f'--output={output}', '--markdown'])
+  first, rule, *rows = capsys.readouterr().out.splitlines()
+  assert first == '| name | smoke | seeds |'
+  assert rule == '| --- | --: | --: |'
+  assert rows[0] == '| a | True | 1 |'
+
+
+@pytest.mark.parametrize('text', [None, 'half {', '[]', '{"rowz": 1}'])
+def test_markdown_of_what_is_no_result(text, tmp_path):
+  path = tmp_path / 'r.json'
+  if text is not None:
+    path.write_text(text)
+  with pytest.raises(ValueError, match=r'r\.json'):
+    benchmark.main(['lookup', f'--output={path}', '--markdown'])
+
+
+def test_cells_are_short():
+  values = [None, 1234567, 0.012345, 123.456, True, 'text', 1e-9]
+  cells = ['', '1,234,567', '0.0123', '123', 'True', 'text', '1e-09']
+  assert [tables.cell(value) for value in values] == cells
