@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import record, tables
-from experiments.benchmarks import fit, logits, lookup
+from experiments.benchmarks import fit, logits, lookup, table_error
 
 BENCHMARKS: dict[str, record.Benchmark] = {
   'fit': fit,
   'logits': logits,
   'lookup': lookup,
+  'table_error': table_error,
 }
 
 

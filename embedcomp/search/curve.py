@@ -8,7 +8,7 @@ import numpy as np
 from embedcomp import methods as methods_lib
 from embedcomp.methods import storage
 from embedcomp.scheme import Group, Scheme
-from embedcomp.search import discretise
+from embedcomp.search import discretise, slack
 from embedcomp.search.budget import parse_budget
 from embedcomp.search.fitting import Words, fit, relative_error
 from embedcomp.types import Params, Shape
@@ -161,24 +161,43 @@ class SizeErrorCurve:
     return np.cumsum(energy)
 
   def _spend_slack(self, choices, budget: int) -> Scheme:
-    """Moves splits so that words join the dearer group while bytes last."""
-    splits = [self._bins[choice.start] for choice in choices]
-    splits.append(self._bins[-1])
-    methods = [self._options[choice.option] for choice in choices]
-    rates = [self._loss_rate(choice) for choice in choices]
-    gains = np.abs(np.diff(rates))
-    for boundary in np.argsort(-gains, kind='stable') + 1:
-      before, after = methods[boundary - 1 : boundary + 1]
-      dearer = self._bytes_per_word(before) > self._bytes_per_word(after)
-      splits[boundary] = self._move_split(
-        splits, methods, boundary, 1 if dearer else -1, budget
-      )
-    return self._scheme(splits, methods)
+    splits = (*(self._bins[c.start] for c in choices), self._bins[-1])
+    division = slack.Division(splits, tuple(c.option for c in choices))
+    prices = slack.Prices(
+      self._division_bytes, self._bytes_per_word, self._expected_loss
+    )
+    return self._scheme(slack.spend(division, prices, budget, self._max_groups))
 
-  def _bytes_per_word(self, method: methods_lib.Method) -> float:
+  @functools.cached_property
+  def _bytes_per_word(self) -> list[float]:
+    """What each option stores for a word, without what words share."""
     shape = Shape(*self._words.table.shape)
     twice = Shape(2 * shape.num_words, shape.features)
-    return method.num_bytes(twice) - method.num_bytes(shape)
+    return [
+      (option.num_bytes(twice) - option.num_bytes(shape)) / shape.num_words
+      for option in self._options
+    ]
+
+  def _division_bytes(self, division: slack.Division) -> float:
+    try:
+      return self._scheme(division).num_bytes
+    except ValueError:  # too few words for some option
+      return np.inf
+
+  def _expected_loss(self, start: int, stop: int, option: int) -> float:
+    """Loss of some words, at the rate of the first word's bin.
+
+    An option that needs more words than the bin has is looked up where the
+    fewest further bins are added.
+    """
+    first = int(np.searchsorted(self._bins, start, side='right')) - 1
+    for last in range(first + 1, len(self._bins)):
+      loss = self._by_ends[first, last].losses[option]
+      if np.isfinite(loss):
+        low, high = self._energy[[self._bins[first], self._bins[last]]]
+        share = loss / max(high - low, 1e-300)
+        return share * (self._energy[stop] - self._energy[start])
+    return np.inf
 
   def _loss(self, choice: discretise.Choice) -> float:
     """The measured weighted squared error of a group."""
@@ -188,32 +207,9 @@ class SizeErrorCurve:
   def _by_ends(self) -> dict[tuple[int, int], discretise.Segment]:
     return {(s.start, s.stop): s for s in self._segments}
 
-  def _loss_rate(self, choice: discretise.Choice) -> float:
-    """The share of its words' energy that a group is expected to lose."""
-    start, stop = self._bins[choice.start], self._bins[choice.stop]
-    energy = self._energy[stop] - self._energy[start]
-    return self._loss(choice) / max(energy, 1e-300)
-
-  def _move_split(self, splits, methods, boundary, direction, budget) -> int:
-    """The furthest place of one split, in one direction, within budget."""
-
-    def fits(distance):
-      moved = list(splits)
-      moved[boundary] += direction * distance
-      try:
-        return self._scheme(moved, methods).num_bytes <= budget
-      except ValueError:  # too few words left for the shrinking group
-        return False
-
-    neighbour = splits[boundary + direction]
-    low, high = 0, abs(neighbour - splits[boundary])
-    while high - low > 1:
-      middle = (low + high) // 2
-      low, high = (middle, high) if fits(middle) else (low, middle)
-    return splits[boundary] + direction * low
-
-  def _scheme(self, splits, methods) -> Scheme:
-    sizes = np.diff(splits).tolist()
+  def _scheme(self, division: slack.Division) -> Scheme:
+    sizes = np.diff(division.splits).tolist()
+    methods = [self._options[option] for option in division.options]
     groups = tuple(Group(n, method) for n, method in zip(sizes, methods))
     order = self._words.order if len(groups) > 1 else 'identity'
     features = self._words.table.shape[1]
