@@ -78,7 +78,9 @@ def main(argv: Sequence[str] | None = None) -> None:
   folder = Path('results/smoke' if args.smoke else 'results')
   output = args.output or folder / f'{args.name}.json'
   if args.markdown:
-    print(tables.markdown_table(record.read_result(output)['rows']))
+    rows = record.read_result(output)['rows']
+    summary = getattr(BENCHMARKS[args.name], 'summary', list)
+    print(tables.markdown_table(summary(rows)))
     return
   benchmark = BENCHMARKS[args.name]
   seeds = args.seeds or (1 if args.smoke else benchmark.SEEDS)

@@ -51,6 +51,8 @@ class Job:
 class Benchmark(Protocol):
   """What a module in `experiments.benchmarks` offers.
 
+  It may also have `summary(rows) -> rows`, the table of the README.
+
   Attributes:
     SEEDS: how many seeds are used if the command does not say.
   """
