@@ -4,14 +4,14 @@ Each contestant runs in a process of its own, so that its peak memory is its
 own; the baseline is the process once the table is loaded and the libraries are
 imported. All count bytes alike: codes packed to the bit, codebooks and scales
 as stored (float32 in the plain product codes, whose size is the least one at or
-above 32x; `compress` stays below). faiss weighs all words alike: it knows no
-weights.
+above 32x; `compress` stays below). faiss weighs all words alike, for its
+quantizer takes no weights. On a busy machine seconds of the clock mean little;
+seconds of the processor count threads that wait in a loop, too.
 """
 
 import argparse
 import dataclasses
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -199,9 +199,25 @@ def _relative_error(table, decode, weights) -> float:
   return float(np.sqrt(lost / total))
 
 
-def _peak_bytes() -> int:
-  unit = 1 if sys.platform == 'darwin' else 1024
-  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def _memory_bytes(field: str) -> int | None:
+  """VmRSS (now) or VmHWM (peak) of this process, on Linux.
+
+  Not `ru_maxrss`: a process that is started by a larger one inherits that
+  one's peak, and would seem to need no memory at all.
+  """
+  try:
+    lines = Path('/proc/self/status').read_text().splitlines()
+  except OSError:
+    return None
+  (line,) = (line for line in lines if line.startswith(f'{field}:'))
+  return int(line.split()[1]) * 1024
+
+
+def _forget_peak() -> None:
+  """Lets the peak start again from the memory in use, on Linux."""
+  path = Path('/proc/self/clear_refs')
+  if path.exists():
+    path.write_text('5')
 
 
 def measure(table_name: str, contestant: str, seed: int) -> Row:
@@ -226,18 +242,24 @@ def measure(table_name: str, contestant: str, seed: int) -> Row:
     return {**label, 'note': f'{error.name} is absent'}
   table_path, counts_path = _paths(table_name)
   table, counts = np.load(table_path), np.load(counts_path)
-  before = _peak_bytes()
+  _forget_peak()
+  before, cpu_before = _memory_bytes('VmRSS'), time.process_time()
   seconds, num_bytes, what, decode = fits[contestant](table, counts, seed)
-  extra = _peak_bytes() - before
+  cpu_seconds = time.process_time() - cpu_before
+  peak = _memory_bytes('VmHWM')
+  extra = None if peak is None else peak - before
   return {
     **label,
     'seconds': seconds,
+    'cpu_seconds': cpu_seconds,
     'weighted_error': _relative_error(table, decode, counts + 1.0),
     'plain_error': _relative_error(table, decode, np.ones(len(table))),
     'stored_bytes': num_bytes,
     'factor': table.nbytes / num_bytes,
     'fit_memory_bytes': extra,
-    'peak_memory_over_table': 1 + extra / table.nbytes,
+    'peak_memory_over_table': None
+    if extra is None
+    else 1 + extra / table.nbytes,
     'scheme': what,
   }
 

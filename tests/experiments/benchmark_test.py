@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import sys
 
 import pytest
 
@@ -65,7 +66,9 @@ def test_fit_runs_in_processes_of_their_own(tmp_path, monkeypatch):
       continue
     assert 0 < row['weighted_error'] < 1
     assert 0 < row['plain_error'] < 1.5
-    assert row['peak_memory_over_table'] >= 1
+    if sys.platform == 'linux':  # 0 if this larger process were counted
+      assert row['fit_memory_bytes'] > 0
+      assert row['peak_memory_over_table'] > 1
     assert row['stored_bytes'] > 0
     assert row['runs'] == 1
 
