@@ -244,9 +244,7 @@ def _families(scheme: Scheme, num_tokens: int):
         break
     else:
       clusters.append([index])
-  # One group alone has nothing to be joined with and needs no copy.
-  single += [cluster[0] for cluster in clusters if len(cluster) == 1]
-  return [c for c in clusters if len(c) > 1], projected, sorted(single)
+  return clusters, projected, single
 
 
 def _join_pieces(scheme, params, members, valid) -> jax.Array:
@@ -271,10 +269,7 @@ def _join_pieces(scheme, params, members, valid) -> jax.Array:
     pieces = jnp.where(inside[:, None], found, pieces)
     tables.append(table)
     offset += len(table)
-  # The barriers keep both gathers as plain copies (see `PieceMethod.lookup`).
-  pieces = jax.lax.optimization_barrier(pieces)
-  words = storage.take(jnp.concatenate(tables), pieces)  # [T, P, D // P]
-  words = jax.lax.optimization_barrier(words)
+  words = storage.take_pieces(jnp.concatenate(tables), pieces)  # [T, P, D // P]
   return words.reshape(-1, scheme.features)
 
 

@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
+from jax.experimental.xla_metadata import set_xla_metadata
 
 from embedcomp.types import Array
 
@@ -56,6 +57,34 @@ def take(array: Array, rows: Array) -> jax.Array:
   # Unsigned indices spare XLA the wrap-around of negative ones.
   rows = jnp.asarray(rows).astype(jnp.uint32)
   return jnp.asarray(array).at[rows].get(mode='promise_in_bounds')
+
+
+def take_pieces(pieces: Array, rows: Array) -> jax.Array:
+  """Gathers short rows as whole copies, whatever is done with them next.
+
+  XLA fuses a gather with what surrounds it and then, on CPU, finds row and
+  place of every single element anew; optimization barriers are gone by then. A
+  call that is not inlined is fused with nothing and copies row by row, three
+  times faster for rows of 8 features.
+
+  Args:
+    pieces: [A, d].
+    rows: [...] integers in [0, A).
+
+  Returns:
+    [..., d].
+  """
+  return jax.lax.platform_dependent(
+    pieces, rows, cpu=_take_uninlined, default=take
+  )
+
+
+def _take_uninlined(pieces, rows):
+  with set_xla_metadata(inlineable='false'):
+    return _jitted_take(pieces, rows)
+
+
+_jitted_take = jax.jit(take)
 
 
 def take_scores(vectors: Array, rows: Array, hidden: Array) -> jax.Array:
