@@ -100,8 +100,12 @@ def _shift(division: Division, prices: Prices, budget: int) -> Division:
     saved = prices.loss(*span, cheap) - prices.loss(*span, dear)
     return saved / max(step * words, 1e-9)
 
-  order = sorted(range(1, len(division.options)), key=gain, reverse=True)
-  for split in order:
+  def differs(split):
+    before, after = division.options[split - 1 : split + 1]
+    return prices.bytes_per_word[before] != prices.bytes_per_word[after]
+
+  splits = filter(differs, range(1, len(division.options)))
+  for split in sorted(splits, key=gain, reverse=True):
     here = division.splits[split]
     before, after = division.options[split - 1 : split + 1]
     dearer = prices.bytes_per_word[before] > prices.bytes_per_word[after]

@@ -58,6 +58,12 @@ def test_one_group_gets_a_dearer_head():
   assert headed == slack.Division((0, 4, 10), (1, 0))
 
 
+def test_split_of_equal_options_stays():
+  prices = make_prices(10, np.ones(10))
+  division = slack.Division((0, 5, 10), (1, 1))
+  assert slack.spend(division, prices, budget=41, max_groups=2) == division
+
+
 def test_no_more_groups_than_allowed():
   prices = make_prices(10, np.ones(10))
   division = slack.Division((0, 10), (0,))
