@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument(
     '--markdown',
     action='store_true',
-    help='print the table of an earlier result and measure nothing',
+    help='print and draw an earlier result, measure nothing',
   )
   return parser
 
@@ -81,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = record.read_result(output)['rows']
     summary = getattr(BENCHMARKS[args.name], 'summary', list)
     print(tables.markdown_table(summary(rows)))
+    _save_picture(BENCHMARKS[args.name], rows, output)
     return
   benchmark = BENCHMARKS[args.name]
   seeds = args.seeds or (1 if args.smoke else benchmark.SEEDS)
@@ -97,7 +98,18 @@ def main(argv: Sequence[str] | None = None) -> None:
   }
   record.write_result(output, result)
   print(tables.text_table(rows))
+  _save_picture(benchmark, rows, output)
   print(f'\n{output}')
+
+
+def _save_picture(
+  benchmark: record.Benchmark, rows: Sequence[record.Row], output: Path
+) -> None:
+  """Draws what a benchmark has a picture of, beside its result."""
+  if not hasattr(benchmark, 'plot'):
+    return
+  axes = benchmark.plot(rows)
+  axes.figure.savefig(output.with_suffix('.png'), dpi=120, bbox_inches='tight')
 
 
 if __name__ == '__main__':

@@ -51,7 +51,8 @@ class Job:
 class Benchmark(Protocol):
   """What a module in `experiments.benchmarks` offers.
 
-  It may also have `summary(rows) -> rows`, the table of the README.
+  It may also have `summary(rows) -> rows`, the table of the README, and
+  `plot(rows) -> Axes`, a picture beside the result.
 
   Attributes:
     SEEDS: how many seeds are used if the command does not say.

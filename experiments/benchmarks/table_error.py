@@ -183,9 +183,11 @@ def _pq(shape: Shape, budget: int, rotation: bool = False) -> Iterator[Method]:
 
 
 def _rvq(shape: Shape, budget: int) -> Iterator[Method]:
-  # A book of 2**8 whole vectors takes as long as all books of a product code.
+  # A book of whole vectors takes as long as all books of a product code; the
+  # larger ones here have up to 128 codewords.
+  books = (2, 4, 8, 16, 32, 64, 96)
   return _codebooks(
-    methods.ResidualQuantization, shape, budget, (2, 4, 8, 16), range(2, 9)
+    methods.ResidualQuantization, shape, budget, books, range(4, 8)
   )
 
 
@@ -305,6 +307,24 @@ def _margin(rows: Sequence[Row], sizes: Sequence[str]) -> Row:
   for size in sizes:
     found = [_errors(rows, name, size) for name in _UNIFORM]
     best = min(np.mean(errors) for errors in found if errors)
-    ratio = np.mean(_errors(rows, 'compress', size)) / best
-    margins[size] = f'{ratio:.2f}'
+    ours = _errors(rows, 'compress', size)
+    margins[size] = f'{np.mean(ours) / best:.2f}' if ours else ''
   return margins
+
+
+def plot(rows: Sequence[Row]):
+  """Size-error curves of all contestants; returns the Axes."""
+  from embedcomp import plots
+
+  curves = {}
+  for name in dict.fromkeys(row['method'] for row in rows):
+    found: dict[int, list[float]] = {}
+    for row in rows:
+      if row['method'] == name and 'seed' in row:
+        found.setdefault(row['bytes'], []).append(row['weighted_error'])
+    if found:
+      sizes = sorted(found)
+      curves[name] = (sizes, [np.mean(found[size]) for size in sizes])
+  return plots.plot_frontier(
+    curves, ylabel='relative error, weighted by frequency'
+  )
