@@ -223,16 +223,16 @@ def _check_leaf(name: str, part: storage.Part, leaf) -> None:
     raise ValueError(f'{name} must be a dict of values and scale.')
   shape = part.scale_shape
   scale = _check_array(f'{name}.scale', leaf['scale'], shape, jnp.floating)
-  if (scale <= 0).any():
-    raise ValueError(f'{name}.scale must be positive, got {scale.min()}.')
   values = _check_array(
     f'{name}.values', leaf['values'], part.shape, jnp.floating, np.int8
   )
+  is_frozen = values.dtype == np.int8
+  # Training may turn the sign of a scale; freezing turns it back.
+  wrong = scale <= 0 if is_frozen else scale == 0
+  if wrong.any():
+    raise ValueError(f'{name}.scale must be positive, got {scale[wrong][0]}.')
   limit = 2 ** (storage.INTEGER_BITS[part.storage] - 1) - 1
-  if (
-    values.dtype == np.int8
-    and not (abs(values.astype(np.int16)) <= limit).all()
-  ):
+  if is_frozen and not (abs(values.astype(np.int16)) <= limit).all():
     raise ValueError(f'{name}.values must be in [-{limit}, {limit}].')
 
 

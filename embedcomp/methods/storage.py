@@ -279,6 +279,9 @@ class Factor:
     values = leaf['values']
     scale = leaf['scale'].astype(SCALE_DTYPE)
     if not jnp.issubdtype(values.dtype, jnp.integer):
+      # Training may turn the sign of a scale, which changes nothing that is
+      # read: values are rounded to the same multiples of it.
+      scale = abs(scale)
       bits = INTEGER_BITS[self.storage]
       values = quantize(values, scale.astype(jnp.float32), bits)
       values = values.astype(jnp.int8)

@@ -225,7 +225,6 @@ def set_first(value):
     (['group_1', 'codes'], np.zeros((9, 2)), 'codes must be integer'),
     (['group_1', 'codebooks'], np.zeros((2, 5, 2)), 'values and scale'),
     (['group_1', 'codebooks', 'scale'], set_first(0), 'must be positive'),
-    (['group_1', 'codebooks', 'scale'], set_first(-1), 'must be positive'),
     (['group_1', 'codebooks', 'scale'], set_first(1e-45), 'must be positive'),
     (['group_1', 'codebooks', 'scale'], set_first(np.inf), 'must be finite'),
     (['group_1', 'codebooks', 'values'], lambda x: x[:1], 'must be'),
@@ -247,6 +246,23 @@ def test_save_names_what_does_not_fit(tmp_path, keys, to, message):
   with pytest.raises(ValueError, match=message):
     packed.save(tmp_path / 'a', scheme, changed(params, *keys, to=to))
   assert not list(tmp_path.iterdir())
+
+
+def test_saves_scales_whose_sign_training_turned(tmp_path):
+  scheme = Scheme(4, (Group(9, methods.Dense(storage='int4')),))
+  params = grouped.init(scheme, jax.random.key(0))
+  read = grouped.reconstruct(scheme, params)
+  turned = changed(params, 'group_0', 'table', 'scale', to=lambda x: -x)
+  packed.save(tmp_path / 'a', scheme, params)
+  packed.save(tmp_path / 'b', scheme, turned)
+  np.testing.assert_array_equal(grouped.reconstruct(scheme, turned), read)
+  np.testing.assert_array_equal(
+    grouped.reconstruct(*packed.load(tmp_path / 'b')), read
+  )
+  frozen = grouped.freeze(scheme, params)
+  turned = changed(frozen, 'group_0', 'table', 'scale', to=lambda x: -x)
+  with pytest.raises(ValueError, match='must be positive'):
+    packed.save(tmp_path / 'c', scheme, turned)
 
 
 def test_save_refuses_a_mix_of_both_forms(tmp_path):

@@ -101,6 +101,18 @@ def test_forms_agree_and_rows_are_part_of_the_whole(kind, scale_axes, rng):
   assert np.abs(read - values).max() <= limits.get(kind, 0.4)
 
 
+@pytest.mark.parametrize('kind', storage.INTEGER_BITS)
+def test_the_sign_of_a_trained_scale_does_not_matter(kind, rng):
+  part = storage.Factor('x', (7, 4), kind)
+  leaf = part.trainable(rng.normal(size=part.shape).astype(np.float32))
+  turned = dict(leaf, scale=-leaf['scale'])
+  read = np.asarray(storage.read(leaf, kind))
+  np.testing.assert_array_equal(storage.read(turned, kind), read)
+  frozen = part.freeze(turned)
+  assert (frozen['scale'] > 0).all()
+  np.testing.assert_array_equal(storage.read(frozen, kind), read)
+
+
 def test_scales_beat_the_plain_range(rng):
   values = rng.standard_t(df=3, size=(50, 64)).astype(np.float32)
   part = storage.Factor('x', values.shape, 'int4')
