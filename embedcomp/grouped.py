@@ -217,8 +217,9 @@ def _families(scheme: Scheme, num_tokens: int):
   """Which groups are read together: clusters of pieces, bases, single ones.
 
   Joining copies the members' pieces, so it is done only where these are no
-  more than the tokens' own vectors; and only where the common width does not
-  cut the pieces much finer than they are.
+  more than the tokens' own vectors; and only where no member's pieces are cut
+  finer than those of the finest, for a gather costs the more the more pieces it
+  copies. A table that holds whole words has no use for either.
   """
   clusters: list[list[int]] = []
   projected, single = [], []
@@ -231,7 +232,8 @@ def _families(scheme: Scheme, num_tokens: int):
       single.append(index)
       continue
     num_rows, num_pieces = method.num_pieces(shape)
-    if num_rows > num_tokens * num_pieces:
+    is_table = num_rows == shape.num_words and num_pieces == 1
+    if is_table or num_rows > num_tokens * num_pieces:
       single.append(index)
       continue
     for cluster in clusters:
@@ -239,7 +241,7 @@ def _families(scheme: Scheme, num_tokens: int):
         scheme.groups[i].method.num_pieces(scheme.shapes[i])[1]
         for i in (*cluster, index)
       ]
-      if math.lcm(*counts) <= 2 * max(counts):
+      if math.lcm(*counts) == max(counts):
         cluster.append(index)
         break
     else:
