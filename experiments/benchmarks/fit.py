@@ -10,7 +10,6 @@ seconds of the processor count threads that wait in a loop, too.
 """
 
 import argparse
-import dataclasses
 import json
 import subprocess
 import sys
@@ -172,14 +171,11 @@ def _ours(start, scheme, params):
   import jax
 
   import embedcomp
+  from experiments.benchmarks import race
 
   jax.block_until_ready(params)
   seconds = time.perf_counter() - start
-  groups = (
-    f'{group.size} {group.method.name} '
-    + '/'.join(str(v) for v in dataclasses.asdict(group.method).values())
-    for group in scheme.groups
-  )
+  groups = [race.describe(group) for group in scheme.groups]
   return (
     seconds,
     scheme.num_bytes,

@@ -6,7 +6,7 @@ import numpy as np
 
 import embedcomp
 from embedcomp import Group, Scheme, methods
-from experiments.benchmarks import peers, race, synthetic
+from experiments.benchmarks import minilm, peers, race, synthetic
 from experiments.record import Job, Row
 
 SEEDS = 5
@@ -15,7 +15,7 @@ _ROUNDS = 40
 
 
 def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
-  """One race; every seed draws other ids.
+  """A race on a synthetic table and one on a real one; seeds draw ids.
 
   Args:
     smoke: whether to use a small table.
@@ -36,9 +36,33 @@ def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
       synthetic.zipf_ids(by_rank, num_ids, seed) for seed in range(seeds)
     ]
     rounds = 2 if smoke else _ROUNDS
-    return race.race([*entered, *others], inputs, rounds) + absent
+    rows = race.race([*entered, *others], inputs, rounds)
+    return _of('synthetic', rows + absent)
 
-  return [Job('race', run)]
+  def run_real() -> list[Row]:
+    table, counts = minilm.load_minilm_table(), minilm.newsgroups_counts()
+    by_rank = np.argsort(-counts, kind='stable')
+    inputs = [
+      synthetic.zipf_ids(by_rank, num_ids, seed) for seed in range(seeds)
+    ]
+    entered = [race.dense_lookup(table), _compressed(table, counts, 10)]
+    return _of('minilm', race.race(entered, inputs, _ROUNDS))
+
+  made = [Job('synthetic', run)]
+  return made if smoke else [*made, Job('minilm', run_real)]
+
+
+def _of(table: str, rows: list[Row]) -> list[Row]:
+  return [{'table': table, **row} for row in rows]
+
+
+def _compressed(table, counts, num_bins) -> race.Contestant:
+  """What `compress` makes of a table."""
+  return race.ours(
+    f"compress('{_FACTOR}x')",
+    *embedcomp.compress(table, counts, budget=f'{_FACTOR}x', num_bins=num_bins),
+    embedcomp.lookup,
+  )
 
 
 def _entered(table, counts, num_bins) -> list[race.Contestant]:
@@ -50,13 +74,7 @@ def _entered(table, counts, num_bins) -> list[race.Contestant]:
       race.ours_fitted(name, scheme, table, counts, embedcomp.lookup)
       for name, scheme in schemes.items()
     ),
-    race.ours(
-      f"compress('{_FACTOR}x')",
-      *embedcomp.compress(
-        table, counts, budget=f'{_FACTOR}x', num_bins=num_bins
-      ),
-      embedcomp.lookup,
-    ),
+    _compressed(table, counts, num_bins),
   ]
 
 

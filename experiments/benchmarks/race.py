@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+import embedcomp
 from embedcomp import Scheme, grouped
 from embedcomp.progress import track
 from experiments.record import Row
@@ -156,7 +157,7 @@ def dense_logits(table: np.ndarray) -> Contestant:
 
 
 def ours(name: str, scheme: Scheme, params: Any, read: Callable) -> Contestant:
-  """A scheme of this library.
+  """A scheme of this library, whose groups the row names.
 
   Args:
     name: for the row.
@@ -164,11 +165,18 @@ def ours(name: str, scheme: Scheme, params: Any, read: Callable) -> Contestant:
     params: frozen.
     read: `embedcomp.lookup` or `embedcomp.logits`.
   """
+  note = ', '.join(describe(group) for group in scheme.groups)
 
   def fn(params, x):
     return read(scheme, params, x)
 
-  return Contestant(f'embedcomp {name}', fn, params, scheme.num_bytes)
+  return Contestant(f'embedcomp {name}', fn, params, scheme.num_bytes, note)
+
+
+def describe(group: embedcomp.Group) -> str:
+  """A group in few words: its size, its method and the method's values."""
+  values = dataclasses.asdict(group.method).values()
+  return f'{group.size} {group.method.name} ' + '/'.join(map(str, values))
 
 
 def fit(scheme: Scheme, table: np.ndarray, counts: np.ndarray) -> Any:

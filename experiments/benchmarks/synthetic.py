@@ -1,7 +1,10 @@
-"""Tables like real ones, of any size, the same on every machine.
+"""Tables of any size with structure and noise, the same on every machine.
 
 Words lie near a few directions of falling importance, norms change slowly with
-the rank, and counts follow Zipf and Mandelbrot's law.
+the rank, and counts follow Zipf and Mandelbrot's law. They are of far lower
+rank than real ones: at 768 features a 24th of the directions holds 86 % of the
+energy, in MiniLM's table 20 %. Errors here flatter methods that use rank; only
+a real table says how good a scheme is.
 """
 
 import numpy as np
