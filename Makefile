@@ -1,27 +1,41 @@
-# Two commands do everything on a fresh machine with Python 3.11 or later; each
-# makes the virtual environment and installs what it needs.
+# Every target makes the virtual environment and installs what it needs first;
+# a Python of version 3.11 or later is all that has to be there.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
 
-.PHONY: test lint format notebooks clean
+.DEFAULT_GOAL := help
+.PHONY: help test lint format notebooks clean
 
-$(VENV)/.installed: setup.cfg pyproject.toml
+help:
+	@echo 'make test       run all tests, on two processes'
+	@echo 'make lint       check style and format'
+	@echo 'make format     mend style and format'
+	@echo 'make notebooks  run all notebooks and keep their outputs'
+	@echo 'make clean      remove the virtual environment and all caches'
+
+# The mark is written last: an interrupted installation is taken up again.
+$(INSTALLED): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $@
 
-test: $(VENV)/.installed
+test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2
 
-lint: $(VENV)/.installed
+lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: $(VENV)/.installed
+format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+notebooks: $(INSTALLED)
+	$(BIN)/python -m experiments.notebooks
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) .hypothesis .pytest_cache .ruff_cache *.egg-info build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
