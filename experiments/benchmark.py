@@ -9,6 +9,7 @@ continues where it was; to start anew, delete the `.jsonl` beside the result.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,7 +91,9 @@ def main(argv: Sequence[str] | None = None) -> None:
   rows, commits = record.run_jobs(jobs, output, setting)
   result = {
     'benchmark': args.name,
-    'command': ' '.join(['python -m experiments.benchmark', *argv]),
+    'command': ' '.join(
+      [*_settings(), 'python -m experiments.benchmark', *argv]
+    ),
     'commit': commits,
     **setting,
     **record.provenance(),
@@ -100,6 +103,15 @@ def main(argv: Sequence[str] | None = None) -> None:
   print(tables.text_table(rows))
   _save_picture(benchmark, rows, output)
   print(f'\n{output}')
+
+
+def _settings() -> list[str]:
+  """Variables that change how memory is allocated, as a shell writes them."""
+  return [
+    f'{name}={value}'
+    for name, value in sorted(os.environ.items())
+    if name.startswith('MALLOC_')
+  ]
 
 
 def _save_picture(
