@@ -26,7 +26,7 @@ _QUICK_ITERATIONS = 4
 _QUICK_BOOKS = 6
 # Few words need a careful start: without one the error is up to a quarter too
 # high. Of many it is a few per cent.
-_CAREFUL_WORDS = 2048
+_CAREFUL_WORDS = 1024
 # Training points for each codeword; more hardly lowers the error.
 _POINTS_PER_CODEWORD = 64
 _MIN_POINTS = 4096
