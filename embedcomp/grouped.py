@@ -28,21 +28,19 @@ def group_name(index: int) -> str:
   return f'group_{index}'
 
 
-def order_from_groups(group_of_id: np.ndarray, num_groups: int) -> np.ndarray:
+def order_from_groups(group_of_id: np.ndarray) -> np.ndarray:
   """Ranks ids group by group and, inside a group, by id.
 
   Args:
-    group_of_id: [V] integers in [0, num_groups).
-    num_groups: G.
+    group_of_id: [V] integers in [0, G).
 
   Returns:
     [V] int32, the rank of each id.
 
   Example:
-    >>> order_from_groups(np.array([1, 0, 1, 0]), 2).tolist()
+    >>> order_from_groups(np.array([1, 0, 1, 0])).tolist()
     [2, 0, 3, 1]
   """
-  del num_groups  # a stable sort needs no count
   by_rank = np.argsort(group_of_id, kind='stable')
   order = np.empty(len(by_rank), np.int32)
   order[by_rank] = np.arange(len(by_rank), dtype=np.int32)
@@ -67,7 +65,7 @@ def check_order(scheme: Scheme, order: np.ndarray) -> np.ndarray:
       f'got {order.dtype}{list(order.shape)}.'
     )
   groups = groups_from_order(scheme, order)
-  if not np.array_equal(order_from_groups(groups, len(scheme.groups)), order):
+  if not np.array_equal(order_from_groups(groups), order):
     raise ValueError(
       'order must rank each id once, group by group and by id inside a group.'
     )

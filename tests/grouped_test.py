@@ -52,7 +52,7 @@ def params_of(scheme: Scheme, seed: int = 0, is_frozen: bool = False):
   if scheme.order == 'stored':
     sizes = [group.size for group in scheme.groups]
     groups = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
-    order = grouped.order_from_groups(groups, len(sizes))
+    order = grouped.order_from_groups(groups)
     params['order'] = jnp.asarray(grouped.check_order(scheme, order))
   return grouped.freeze(scheme, params) if is_frozen else params
 
@@ -283,7 +283,7 @@ def test_commitment_is_that_of_the_groups_that_have_one():
 
 def test_ranks_go_by_group_and_then_by_id():
   groups = np.array([2, 0, 1, 0, 2, 1])
-  order = grouped.order_from_groups(groups, 3)
+  order = grouped.order_from_groups(groups)
   assert order.tolist() == [4, 0, 2, 1, 5, 3]
   method = methods.Dense()
   scheme = Scheme(2, tuple(Group(2, method) for _ in range(3)), 'stored')

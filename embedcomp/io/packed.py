@@ -328,6 +328,6 @@ def _unpack(scheme: Scheme, tensors: dict[str, bytes]) -> Params:
       raise ValueError(
         f'order must give the groups {sizes} words, it gives {counts}.'
       )
-    order = grouped.order_from_groups(groups, len(sizes))
+    order = grouped.order_from_groups(groups)
     params['order'] = jnp.asarray(order)
   return params

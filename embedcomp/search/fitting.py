@@ -163,6 +163,6 @@ def fit(
     fitted = group.method.fit(words.vectors(ids), weights, seed)
     params[grouped.group_name(index)] = group.method.freeze(fitted, shape)
   if stored:
-    order = grouped.order_from_groups(group_of_id, len(scheme.groups))
+    order = grouped.order_from_groups(group_of_id)
     params['order'] = jnp.asarray(order)
   return params

@@ -200,7 +200,7 @@ def fit(scheme: Scheme, table: np.ndarray, counts: np.ndarray) -> Any:
     frozen = group.method.freeze(fitted, shape)
     params[grouped.group_name(index)] = frozen
   if scheme.order == 'stored':
-    order = grouped.order_from_groups(group_of_id, len(scheme.groups))
+    order = grouped.order_from_groups(group_of_id)
     params['order'] = jax.numpy.asarray(order)
   return params
 

@@ -177,7 +177,7 @@ def test_reads_what_we_write(tmp_path, kind, order):
   if order == 'stored':
     group_of_id = np.repeat(np.arange(len(sizes)), sizes)
     group_of_id = np.random.default_rng(0).permutation(group_of_id)
-    ranks = grouped.order_from_groups(group_of_id, len(sizes))
+    ranks = grouped.order_from_groups(group_of_id)
   params = grouped.init(scheme, jax.random.key(0), ranks)
   packed.save(tmp_path / 'a', scheme, params)
   table = read_table(tmp_path / 'a')

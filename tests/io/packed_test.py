@@ -82,7 +82,7 @@ def random_frozen(scheme, rng):
   if scheme.order == 'stored':
     sizes = [group.size for group in scheme.groups]
     ids = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
-    params['order'] = grouped.order_from_groups(ids, len(sizes))
+    params['order'] = grouped.order_from_groups(ids)
   return params
 
 

@@ -31,7 +31,7 @@ def mixed_params(seed: int = 0):
   groups = np.random.default_rng(seed).permutation(
     np.repeat(np.arange(4), [5, 9, 20, 16])
   )
-  order = grouped.order_from_groups(groups, 4)
+  order = grouped.order_from_groups(groups)
   return grouped.init(SCHEME, jax.random.key(seed), order)
 
 
