@@ -217,7 +217,8 @@ def _families(scheme: Scheme, num_tokens: int):
   Joining copies the members' pieces, so it is done only where these are no
   more than the tokens' own vectors; and only where no member's pieces are cut
   finer than those of the finest, for a gather costs the more the more pieces it
-  copies. A table that holds whole words has no use for either.
+  copies. A table of whole words is unpacked and cut up to be joined: that pays
+  only for the few words of a head.
   """
   clusters: list[list[int]] = []
   projected, single = [], []
@@ -231,7 +232,8 @@ def _families(scheme: Scheme, num_tokens: int):
       continue
     num_rows, num_pieces = method.num_pieces(shape)
     is_table = num_rows == shape.num_words and num_pieces == 1
-    if is_table or num_rows > num_tokens * num_pieces:
+    most_rows = num_tokens // 4 if is_table else num_tokens * num_pieces
+    if num_rows > most_rows:
       single.append(index)
       continue
     for cluster in clusters:
