@@ -57,6 +57,8 @@ def write_atomically(path: str | os.PathLike, data: bytes) -> None:
   path = Path(path).resolve()
   if path.exists():
     check_regular(path)
+  elif not path.parent.exists():
+    raise FileNotFoundError(f'make the folder first: no {path.parent}.')
   # Opened by name and not by `tempfile`, for the permissions of the umask.
   temporary = path.with_name(f'.{secrets.token_hex(8)}.tmp')
   file = temporary.open('xb')

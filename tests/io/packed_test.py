@@ -348,3 +348,10 @@ def test_without_safetensors_the_extra_is_named(monkeypatch, tmp_path):
 def test_import_embedcomp_does_not_import_safetensors():
   code = 'import sys, embedcomp; sys.exit("safetensors" in sys.modules)'
   subprocess.run([sys.executable, '-c', code], check=True, timeout=120)
+
+
+def test_a_missing_folder_is_named(tmp_path):
+  scheme = Scheme(2, (Group(3, methods.Dense()),))
+  params = grouped.init(scheme, jax.random.key(0))
+  with pytest.raises(FileNotFoundError, match=f'no {tmp_path / "absent"}'):
+    packed.save(tmp_path / 'absent' / 'table', scheme, params)
