@@ -1,0 +1,194 @@
+"""Texts with labels, and how they are divided."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+UNSEEN = -1  # the label of a document whose label is not among the names
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Documents:
+  """Texts of one split, in a fixed order.
+
+  Attributes:
+    texts: N texts; some of them may be empty.
+    labels: [N] int32 positions in a data set's label names, `UNSEEN` for a
+      label that the training split does not have; None for unlabelled text.
+
+  Raises:
+    ValueError: if there is no text, or if texts and labels do not fit.
+
+  Example:
+    >>> Documents(('good', 'bad'), [1, 0]).labels
+    array([1, 0], dtype=int32)
+  """
+
+  texts: tuple[str, ...]
+  labels: np.ndarray | None = None
+
+  def __post_init__(self):
+    texts = tuple(self.texts)
+    wrong = [text for text in texts if not isinstance(text, str)]
+    if wrong or isinstance(self.texts, str):
+      raise ValueError(
+        f'texts must be a sequence of str, got {(wrong or self.texts)[0]!r}.'
+      )
+    if not texts:
+      raise ValueError('documents must be at least one, got none.')
+    object.__setattr__(self, 'texts', texts)
+    if self.labels is not None:
+      object.__setattr__(self, 'labels', _check_labels(self.labels, len(texts)))
+
+  def __len__(self) -> int:
+    return len(self.texts)
+
+  def take(self, indices: Sequence[int] | np.ndarray) -> 'Documents':
+    """The documents at some positions, in the order of `indices`."""
+    texts = tuple(self.texts[index] for index in indices)
+    labels = None if self.labels is None else self.labels[indices]
+    return Documents(texts, labels)
+
+
+def _check_labels(labels, num_texts: int) -> np.ndarray:
+  """Labels as a read-only [N] int32 array."""
+  array = np.asarray(labels)
+  if array.shape != (num_texts,) or not np.issubdtype(array.dtype, np.integer):
+    raise ValueError(
+      f'labels must be {num_texts} integers, one for each text, '
+      f'got {array.dtype}{list(array.shape)}.'
+    )
+  if array.min() < UNSEEN or array.max() > np.iinfo(np.int32).max:
+    raise ValueError(
+      f'labels must be {UNSEEN} or positions of label names, '
+      f'got {array.min()} to {array.max()}.'
+    )
+  array = array.astype(np.int32)
+  array.flags.writeable = False
+  return array
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TextDataset:
+  """Documents for training and testing.
+
+  Attributes:
+    name: of the data set.
+    label_names: of the labels 0, 1, ...; () for unlabelled text.
+    splits: 'train', 'test' and sometimes 'validation'.
+
+  Raises:
+    ValueError: if a split is missing or has no words, if labels are not those
+      of `label_names`, or if the training split has a single label.
+  """
+
+  name: str
+  label_names: tuple[str, ...]
+  splits: dict[str, Documents]
+
+  def __post_init__(self):
+    object.__setattr__(self, 'label_names', tuple(self.label_names))
+    missing = {'train', 'test'} - set(self.splits)
+    if missing:
+      raise ValueError(
+        f'{self.name} must have the splits train and test, '
+        f'got {sorted(self.splits)}.'
+      )
+    if len(set(self.label_names)) < len(self.label_names):
+      raise ValueError(
+        f'label names of {self.name} must differ, got {self.label_names}.'
+      )
+    for split, documents in self.splits.items():
+      if not any(text.strip() for text in documents.texts):
+        raise ValueError(f'{self.name}: all texts of {split} are empty.')
+      self._check_split(split, documents.labels)
+
+  def _check_split(self, split: str, labels: np.ndarray | None) -> None:
+    """Raises ValueError unless labels and label names fit."""
+    if (labels is None) != (not self.label_names):
+      raise ValueError(
+        f'{self.name}: {split} {"lacks" if labels is None else "has"} labels, '
+        f'but the label names are {self.label_names}.'
+      )
+    if labels is None:
+      return
+    if labels.max() >= len(self.label_names):
+      raise ValueError(
+        f'{self.name}: labels of {split} must be below '
+        f'{len(self.label_names)}, got {labels.max()}.'
+      )
+    if split != 'train':
+      return
+    if labels.min() < 0:
+      raise ValueError(
+        f'{self.name}: every training document needs a label, document '
+        f'{labels.argmin()} has none.'
+      )
+    if (labels == labels[0]).all():
+      raise ValueError(
+        f'{self.name}: the training split must have two or more labels, all '
+        f'documents have {self.label_names[labels[0]]!r}.'
+      )
+
+
+def split_off(
+  documents: Documents, share: float, seed: int
+) -> tuple[Documents, Documents]:
+  """Divides documents at random, label by label.
+
+  Each label gives the part its share, rounded so that the sizes sum up, but
+  never its last document. The order of documents stays.
+
+  Args:
+    documents: N of them.
+    share: of the documents that go into the part, in (0, 1).
+    seed: the same seed divides the same documents alike.
+
+  Returns:
+    The rest, and the part of round(share * N) documents (fewer where too many
+    labels have only one).
+
+  Raises:
+    ValueError: if share is not in (0, 1) or leaves either side empty.
+
+  Example:
+    >>> documents = Documents(('a', 'b', 'c', 'd'), [0, 0, 1, 1])
+    >>> rest, part = split_off(documents, 0.5, seed=0)
+    >>> rest.labels.tolist(), part.labels.tolist()
+    ([0, 1], [0, 1])
+  """
+  if not 0 < share < 1:
+    raise ValueError(f'share must be in (0, 1), got {share}.')
+  size = len(documents)
+  labels = documents.labels
+  labels = np.zeros(size, np.int32) if labels is None else labels
+  _, classes, counts = np.unique(
+    labels, return_inverse=True, return_counts=True
+  )
+  shuffled = np.random.default_rng(seed).permutation(size)
+  by_class = shuffled[np.argsort(classes[shuffled], kind='stable')]
+  starts = np.cumsum(counts) - counts
+  chosen = np.zeros(size, bool)
+  for start, taken in zip(starts, _shares(counts, share)):
+    chosen[by_class[start : start + taken]] = True
+  if not 0 < chosen.sum() < size:
+    raise ValueError(
+      f'a share of {share} of {size} documents ({len(counts)} labels) leaves '
+      'one side empty; take another share or more documents.'
+    )
+  return (
+    documents.take(np.flatnonzero(~chosen)),
+    documents.take(np.flatnonzero(chosen)),
+  )
+
+
+def _shares(counts: np.ndarray, share: float) -> np.ndarray:
+  """How many of each class, by the largest remainder; never all of one."""
+  exact = counts * share
+  taken = np.minimum(np.floor(exact).astype(int), counts - 1)
+  open_seats = round(float(counts.sum() * share)) - taken.sum()
+  by_remainder = np.argsort(taken - exact, kind='stable')
+  free = by_remainder[taken[by_remainder] < counts[by_remainder] - 1]
+  taken[free[: max(open_seats, 0)]] += 1
+  return taken
