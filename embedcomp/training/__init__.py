@@ -1,0 +1,37 @@
+"""Training: one state, pure steps over it, and a loop that survives kills."""
+
+from embedcomp.training.checkpoint import Checkpoints
+from embedcomp.training.loop import Cadence, NonFiniteLossError, run
+from embedcomp.training.metrics import MetricsLog, read_metrics
+from embedcomp.training.parallel import data_mesh, jit_step, pmap_step
+from embedcomp.training.state import Best, TrainState
+from embedcomp.training.steps import (
+  evaluate,
+  make_eval_step,
+  make_train_step,
+  mean_gradient,
+  replica_key,
+  total,
+)
+from embedcomp.training.workdir import claim
+
+__all__ = [
+  'Best',
+  'Cadence',
+  'Checkpoints',
+  'MetricsLog',
+  'NonFiniteLossError',
+  'TrainState',
+  'claim',
+  'data_mesh',
+  'evaluate',
+  'jit_step',
+  'make_eval_step',
+  'make_train_step',
+  'mean_gradient',
+  'pmap_step',
+  'read_metrics',
+  'replica_key',
+  'run',
+  'total',
+]

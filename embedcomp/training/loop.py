@@ -1,0 +1,273 @@
+"""The loop of a run: steps, metrics, evaluations, checkpoints, resuming.
+
+A run is a function of its first state and its batches. Killed at any moment
+and started again, it ends with the same state and the same metrics, to the
+bit, but for their times.
+"""
+
+import concurrent.futures
+import math
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm.auto import tqdm
+
+from embedcomp.training.checkpoint import Checkpoints
+from embedcomp.training.metrics import MetricsLog
+from embedcomp.training.parallel import DataParallel
+from embedcomp.training.state import Best, TrainState, with_best
+
+# Batches that are made ahead, and steps that are handed to the devices ahead:
+# enough to keep them busy, and few enough to hold little memory.
+NUM_AHEAD = 2
+
+
+class NonFiniteLossError(FloatingPointError):
+  """The loss or the params of a run became infinite or not a number."""
+
+
+@dataclass(frozen=True)
+class Cadence:
+  """When what happens, in steps; the last step ends with all of it.
+
+  Attributes:
+    num_steps: length of the run.
+    log_every: steps that one line of metrics averages over.
+    checkpoint_every: a multiple of `log_every`, so that no line is half
+      before a checkpoint and half after it.
+    evaluate_every: likewise for evaluations; None for the last step alone.
+  """
+
+  num_steps: int
+  log_every: int = 100
+  checkpoint_every: int = 1000
+  evaluate_every: int | None = None
+
+  def __post_init__(self):
+    for name in ('log_every', 'checkpoint_every', 'evaluate_every'):
+      every = getattr(self, name)
+      if every is not None and (every < 1 or every % self.log_every):
+        raise ValueError(
+          f'{name} must be a positive multiple of log_every '
+          f'({self.log_every}), got {every}.'
+        )
+    if self.num_steps < 0:
+      raise ValueError(f'num_steps must not be negative, got {self.num_steps}.')
+
+  def is_due(self, step: int, every: int | None) -> bool:
+    """Whether it is time for what happens every so many steps."""
+    return step == self.num_steps or (every is not None and step % every == 0)
+
+
+def run(
+  step_fn: DataParallel,
+  state: TrainState,
+  batch_at: Callable[[int], tuple[Any, ...]],
+  cadence: Cadence,
+  *,
+  checkpoints: Checkpoints | None = None,
+  log: MetricsLog | None = None,
+  evaluate: Callable[[TrainState], dict[str, float]] | None = None,
+  keep_best: tuple[str, str] | None = None,
+  describe: Callable[[dict[str, float]], str] | None = None,
+  progress: bool = True,
+) -> TrainState:
+  """Takes the steps that are still to be taken.
+
+  Args:
+    step_fn: a wrapped step; its metrics are scalars, 'loss' among them.
+    state: the first one; it stays usable. What `checkpoints` holds goes first.
+    batch_at: gives the batches of the step after so many steps, those of this
+      host; called on a thread, ahead of time.
+    cadence: when to log, evaluate, save and stop.
+    checkpoints: where the run goes on from, and is saved.
+    log: gets means of metrics, and evaluations as 'validation_...'.
+    evaluate: measures a state; must not donate it.
+    keep_best: name of a metric of `evaluate`, and 'max' or 'min'; the state
+      that was best by it is kept in `state.best`.
+    describe: what to write beside the progress bar of the latest metrics.
+    progress: whether to show a progress bar.
+
+  Returns:
+    The state after the last step.
+
+  Raises:
+    NonFiniteLossError: naming the step and the last good checkpoint. No
+      checkpoint ever holds params that are not finite.
+    OSError: if the disk is full or fails.
+    ValueError: for checkpoints that do not fit, or an unknown metric.
+  """
+  if keep_best is not None:
+    state = with_best(state, -math.inf if keep_best[1] == 'max' else math.inf)
+  state, clock = _resume(state, checkpoints, log)
+  best, state = state.best, step_fn.place(state.replace(best=None))
+  start, window, shown = int(state.step), [], {}
+
+  def load(step):
+    return [step_fn.shard(batch) for batch in batch_at(step)]
+
+  with _progress_bar(start, cadence.num_steps, progress) as bar:
+    batches = _made_ahead(load, range(start, cadence.num_steps))
+    for step, batch in enumerate(batches, start + 1):
+      state, metrics = step_fn(state, *batch)
+      window.append(metrics)
+      jax.block_until_ready(window[-NUM_AHEAD:][0])
+      if cadence.is_due(step, cadence.log_every):
+        means = _means(window)
+        _write(log, step, means, clock)
+        _check_losses(window, step, checkpoints)
+        shown |= means
+        window.clear()
+      if evaluate and cadence.is_due(step, cadence.evaluate_every):
+        values = evaluate(state)
+        best = _better(best, state, values, keep_best)
+        values = {f'validation_{name}': x for name, x in values.items()}
+        _write(log, step, values, clock)
+        shown |= values
+      if checkpoints and cadence.is_due(step, cadence.checkpoint_every):
+        _check_params(state, step, checkpoints)
+        whole = state.replace(best=best)
+        checkpoints.save(step, whole, {'seconds': clock.seconds()})
+      bar.set_postfix_str((describe or _in_words)(shown), refresh=False)
+      bar.update()
+  return state.replace(best=best)
+
+
+class _Clock:
+  """Seconds of a run, over all of its lives."""
+
+  def __init__(self, seconds: float = 0.0):
+    self._start = time.monotonic() - seconds
+
+  def seconds(self) -> float:
+    return time.monotonic() - self._start
+
+
+def _resume(
+  state: TrainState, checkpoints: Checkpoints | None, log: MetricsLog | None
+) -> tuple[TrainState, _Clock]:
+  """The state to go on from, with a log that ends there."""
+  restored = checkpoints.restore(state) if checkpoints else None
+  clock = _Clock()
+  if restored is not None:
+    state, clock = restored.state, _Clock(restored.metadata['seconds'])
+  if log is not None:
+    log.resume(int(state.step))
+  return state, clock
+
+
+def _made_ahead(
+  load: Callable[[int], Any], steps: Iterable[int]
+) -> Iterator[Any]:
+  """Yields `load(step)` for every step; a thread is some steps ahead."""
+  pending = deque()
+  pool = concurrent.futures.ThreadPoolExecutor(1, 'batches')
+  try:
+    for step in steps:
+      pending.append(pool.submit(load, step))
+      if len(pending) > NUM_AHEAD:
+        yield pending.popleft().result()
+    while pending:
+      yield pending.popleft().result()
+  finally:
+    pool.shutdown(cancel_futures=True)
+
+
+def _progress_bar(start: int, num_steps: int, enabled: bool) -> tqdm:
+  """A bar that knows the steps of former lives; seldom redrawn in a file."""
+  return tqdm(
+    initial=start,
+    total=num_steps,
+    unit='step',
+    disable=not enabled,
+    dynamic_ncols=True,
+    mininterval=0.2 if sys.stderr.isatty() else 30.0,
+  )
+
+
+def _in_words(metrics: dict[str, float]) -> str:
+  return ', '.join(f'{name} {value:.4g}' for name, value in metrics.items())
+
+
+def _means(window: list[dict[str, jax.Array]]) -> dict[str, float]:
+  """Means over steps, in float64."""
+  steps = jax.device_get(window)
+  return {
+    name: float(np.mean([step[name] for step in steps], dtype=np.float64))
+    for name in steps[0]
+  }
+
+
+def _write(
+  log: MetricsLog | None, step: int, metrics: dict[str, float], clock: _Clock
+) -> None:
+  if log is not None:
+    log.write(step, {'seconds': clock.seconds(), **metrics})
+
+
+def _better(
+  best: Best | None,
+  state: TrainState,
+  values: dict[str, float],
+  keep_best: tuple[str, str] | None,
+) -> Best | None:
+  """The better one of what was best and a state; the older one if equal."""
+  if keep_best is None:
+    return None
+  name, mode = keep_best
+  if name not in values:
+    raise ValueError(f'keep_best must name one of {list(values)}, got {name!r}')
+  value = np.float32(values[name])
+  if value > best.value if mode == 'max' else value < best.value:
+    return with_best(state, value).best
+  return best
+
+
+def _check_losses(
+  window: list[dict[str, jax.Array]],
+  step: int,
+  checkpoints: Checkpoints | None,
+) -> None:
+  """Raises NonFiniteLossError for the first bad loss among the latest steps."""
+  losses = jax.device_get([metrics['loss'] for metrics in window])
+  for number, loss in enumerate(losses, step - len(losses) + 1):
+    if not np.isfinite(loss):
+      raise _non_finite(f'the loss became {loss}', number, checkpoints)
+
+
+@jax.jit
+def _all_finite(params: Any) -> jax.Array:
+  return jnp.stack(
+    [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]
+  ).all()
+
+
+def _check_params(
+  state: TrainState, step: int, checkpoints: Checkpoints
+) -> None:
+  """Raises NonFiniteLossError rather than have broken params saved."""
+  if not _all_finite(state.params):
+    raise _non_finite('params became infinite or NaN', step, checkpoints)
+
+
+def _non_finite(
+  what: str, step: int, checkpoints: Checkpoints | None
+) -> NonFiniteLossError:
+  kept = checkpoints.latest_step() if checkpoints else None
+  where = (
+    'no checkpoint had been written yet'
+    if kept is None
+    else f'the last good state is checkpoint {kept} in {checkpoints.folder}'
+  )
+  return NonFiniteLossError(
+    f'{what} in step {step}; {where}. Try a lower learning rate, a longer '
+    'warm-up or clipped gradients (optax.clip_by_global_norm), in a new '
+    'workdir; and see whether the batch of that step is sound.'
+  )

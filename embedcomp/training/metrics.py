@@ -1,0 +1,165 @@
+"""The log of a run: one JSON object a line, and TensorBoard on request."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from embedcomp.io.files import write_atomically
+
+FILE_NAME = 'metrics.jsonl'
+
+
+def read_metrics(
+  workdir: str | os.PathLike, stage: str | None = None
+) -> list[dict[str, Any]]:
+  """Reads the log of a run.
+
+  Args:
+    workdir: of the run.
+    stage: only lines of this one, if given.
+
+  Returns:
+    Its lines in order: 'stage', 'step' and metrics, None for those that were
+    not finite. A last line that is only half there is left out.
+
+  Raises:
+    ValueError: naming a line that is damaged otherwise.
+  """
+  records = [record for record, _ in _parse(Path(workdir) / FILE_NAME)]
+  return [r for r in records if stage is None or r['stage'] == stage]
+
+
+def _parse(path: Path) -> list[tuple[dict[str, Any], bytes]]:
+  """Every record of a log with its line."""
+  if not path.exists():
+    return []
+  lines = path.read_bytes().split(b'\n')
+  parsed = []
+  # What follows the last newline is nothing, or half a line.
+  for number, line in enumerate(lines[:-1], start=1):
+    try:
+      record = json.loads(line)
+      parsed.append(({**record, 'step': int(record['step'])}, line + b'\n'))
+    except (ValueError, KeyError, TypeError) as error:
+      raise ValueError(
+        f'{path}, line {number}: must be a JSON object with a step, got '
+        f'{line[:80]!r}: mend or remove that line.'
+      ) from error
+  return parsed
+
+
+class MetricsLog:
+  """Appends metrics to the log of a workdir; only the first host writes."""
+
+  def __init__(
+    self,
+    workdir: str | os.PathLike,
+    stage: str = 'train',
+    *,
+    tensorboard: bool = False,
+  ):
+    """Writes nothing yet.
+
+    Args:
+      workdir: has to be there.
+      stage: a run may have several, one after the other (a search, then
+        fine-tuning), each with its own steps.
+      tensorboard: whether to write event files too, to `tensorboard/`.
+    """
+    self._path = Path(workdir) / FILE_NAME
+    self._stage = stage
+    self._tensorboard = tensorboard
+    self._writer = None
+    self._file = None
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    self.close()
+
+  def close(self) -> None:
+    """Closes all files."""
+    if self._file is not None:
+      self._file.close()
+      self._file = None
+    if self._writer is not None:
+      self._writer.close()
+      self._writer = None
+
+  def resume(self, step: int) -> None:
+    """Cuts off what was written after a step of this stage, and opens.
+
+    Args:
+      step: of the state that the run goes on from.
+
+    Raises:
+      ValueError: if the log is damaged other than in its last line.
+      OSError: if it cannot be written.
+    """
+    self.close()
+    if jax.process_index() != 0:
+      return
+    kept = []
+    for record, line in _parse(self._path):
+      if record.get('stage') == self._stage and record['step'] > step:
+        break
+      kept.append(line)
+    if self._path.exists():
+      write_atomically(self._path, b''.join(kept))
+    self._file = self._path.open('ab', buffering=0)
+    if self._tensorboard:
+      self._writer = _event_writer(self._path.parent, self._stage, step)
+
+  def write(self, step: int, metrics: dict[str, float]) -> None:
+    """Appends a line.
+
+    Args:
+      step: number of steps taken.
+      metrics: by name; what is not finite becomes null.
+
+    Raises:
+      OSError: if the line cannot be written, as on a full disk.
+    """
+    if jax.process_index() != 0:
+      return
+    if self._file is None:
+      self.resume(step)
+    finite = {
+      name: float(value) if math.isfinite(value) else None
+      for name, value in metrics.items()
+    }
+    record = {'stage': self._stage, 'step': step, **finite}
+    line = f'{json.dumps(record, allow_nan=False)}\n'.encode()
+    try:
+      while line:
+        line = line[self._file.write(line) :]
+    except OSError as error:
+      raise OSError(
+        error.errno,
+        f'cannot write the metrics of step {step} ({error.strerror}): free '
+        'some space, then run the same command again to go on',
+        str(self._path),
+      ) from error
+    if self._writer is not None:
+      for name, value in metrics.items():
+        self._writer.add_scalar(f'{self._stage}/{name}', value, step)
+
+
+def _event_writer(workdir: Path, stage: str, step: int) -> Any:
+  """Event files of TensorBoard that replace what came after a step."""
+  try:
+    import tensorboardX
+  except ImportError as error:
+    raise ImportError(
+      "TensorBoard files need tensorboardX: pip install 'embedcomp[launch]'."
+    ) from error
+  return tensorboardX.SummaryWriter(
+    str(workdir / 'tensorboard' / stage), purge_step=step + 1
+  )

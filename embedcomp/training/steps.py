@@ -1,0 +1,164 @@
+"""One optimization step and one evaluation step, as pure functions.
+
+A step takes the state and batches, and returns the new state and metrics. It
+does not know how many devices there are, but for the name of their axis under
+`pmap`. The loss is a mean over the whole batch, whatever its division:
+
+  loss = sum of losses over all shards / sum of weights over all shards
+
+Means of the means of shards would be something else, since shards differ in
+weight (padding, rows that only fill a batch up).
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from embedcomp.training.parallel import DataParallel
+from embedcomp.training.state import TrainState
+
+Batch = Any
+Metrics = dict[str, jax.Array]
+# (params, buffers, batch, dropout_key) -> sum of losses, sum of weights and
+# sums of whatever else is to be reported. The weights do not depend on params.
+LossFn = Callable[
+  [chex.ArrayTree, chex.ArrayTree, Batch, jax.Array],
+  tuple[jax.Array, jax.Array, Metrics],
+]
+
+
+def total(tree: chex.ArrayTree, axis_name: str | None) -> chex.ArrayTree:
+  """Sums over replicas.
+
+  Args:
+    tree: sums over this replica's part of the batch.
+    axis_name: of the replicas under `pmap`; None under `jit`, where a sum
+      over the batch already is one over all devices.
+
+  Returns:
+    Sums over the whole batch.
+  """
+  return jax.lax.psum(tree, axis_name) if axis_name else tree
+
+
+def replica_key(key: jax.Array, axis_name: str | None) -> jax.Array:
+  """A key that differs by replica, for dropout; other noise must not."""
+  if axis_name:
+    key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+  return key
+
+
+def mean_gradient(
+  loss_fn: LossFn,
+  params: chex.ArrayTree,
+  buffers: chex.ArrayTree,
+  batch: Batch,
+  dropout_key: jax.Array,
+  axis_name: str | None = None,
+) -> tuple[chex.ArrayTree, Metrics]:
+  """The gradient of the mean loss over the whole batch, and its metrics.
+
+  Args:
+    loss_fn: see `LossFn`.
+    params: what to differentiate by.
+    buffers: passed on.
+    batch: pytree of [B, ...] arrays, this replica's part.
+    dropout_key: equal on all replicas.
+    axis_name: of the replicas under `pmap`.
+
+  Returns:
+    The gradient, and means: 'loss' and what `loss_fn` reports. All are zero
+    for a batch without weight.
+  """
+
+  def sums(params):
+    key = replica_key(dropout_key, axis_name)
+    loss, weight, others = loss_fn(params, buffers, batch, key)
+    return loss, (weight, {'loss': loss, **others})
+
+  grads, (weight, metrics) = jax.grad(sums, has_aux=True)(params)
+  weight, grads, metrics = total((weight, grads, metrics), axis_name)
+  weight = jnp.where(weight == 0, 1, weight)
+  return jax.tree.map(lambda x: x / weight.astype(x.dtype), (grads, metrics))
+
+
+def make_train_step(
+  loss_fn: LossFn, optimizer: optax.GradientTransformation
+) -> Callable[..., tuple[TrainState, Metrics]]:
+  """Makes the step of plain training.
+
+  Args:
+    loss_fn: see `LossFn`.
+    optimizer: of `state.params`.
+
+  Returns:
+    A pure `step(state, batch, axis_name=None) -> (state, metrics)`, for
+    `jit_step` or `pmap_step`. Metrics are means over the whole batch, and
+    'gradient_norm'.
+  """
+
+  def step(state, batch, axis_name=None):
+    grads, metrics = mean_gradient(
+      loss_fn, state.params, state.buffers, batch, state.step_key(), axis_name
+    )
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    metrics['gradient_norm'] = optax.tree.norm(grads)
+    state = state.replace(
+      step=state.step + 1,
+      params=optax.apply_updates(state.params, updates),
+      opt_state=opt_state,
+    )
+    return state, metrics
+
+  return step
+
+
+def make_eval_step(loss_fn: LossFn) -> Callable[..., Metrics]:
+  """Makes the step that measures a batch.
+
+  Args:
+    loss_fn: see `LossFn`; it gets None for the dropout key.
+
+  Returns:
+    A pure `step(state, batch, axis_name=None) -> sums`: 'weight', 'loss' and
+    what `loss_fn` reports, as sums over the whole batch. `evaluate` divides.
+  """
+
+  def step(state, batch, axis_name=None):
+    loss, weight, others = loss_fn(state.params, state.buffers, batch, None)
+    return total({'weight': weight, 'loss': loss, **others}, axis_name)
+
+  return step
+
+
+def evaluate(
+  eval_step: DataParallel, state: TrainState, batches: Iterable[Batch]
+) -> dict[str, float]:
+  """Means over all batches of an evaluation.
+
+  Args:
+    eval_step: a wrapped step of `make_eval_step`, with `donate=False`.
+    state: to evaluate, on the devices.
+    batches: as the loss function takes them, not yet on the devices.
+
+  Returns:
+    Means by name, 'loss' among them.
+
+  Raises:
+    ValueError: if nothing has any weight.
+  """
+  sums = [eval_step(state, eval_step.shard(batch)) for batch in batches]
+  sums = jax.device_get(sums)
+  weight = math.fsum(batch['weight'] for batch in sums)
+  if weight == 0:
+    raise ValueError('there is nothing to evaluate: all weights are zero.')
+  return {
+    name: math.fsum(batch[name] for batch in sums) / weight
+    for name in sums[0]
+    if name != 'weight'
+  }
