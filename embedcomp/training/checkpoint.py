@@ -5,10 +5,14 @@ that a process killed at any moment leaves the one before. What a disk or a
 crash of the machine does to it afterwards is noticed by a checksum.
 """
 
+import contextlib
+import errno
 import logging
 import os
+import re
 import shutil
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +23,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 _LOGGER = logging.getLogger(__name__)
+# Names, shapes and whatever else a checkpoint holds beside its numbers.
+_SLACK_BYTES = 2**20
 
 
 class Restored(NamedTuple):
@@ -100,21 +106,34 @@ class Checkpoints:
     arrays = _to_arrays(state)
     metadata = {'checksum': _checksum(arrays), 'metadata': metadata or {}}
     try:
-      self._manager.save(
-        step,
-        args=ocp.args.Composite(
-          state=ocp.args.StandardSave(arrays),
-          metadata=ocp.args.JsonSave(metadata),
-        ),
-        force=True,
-      )
+      self._check_space(arrays)
+      with _errors_not_logged():
+        self._manager.save(
+          step,
+          args=ocp.args.Composite(
+            state=ocp.args.StandardSave(arrays),
+            metadata=ocp.args.JsonSave(metadata),
+          ),
+          force=True,
+        )
     except Exception as error:
       kept = self._after_failure()
       raise OSError(
         f'cannot write the checkpoint of step {step} to {self.folder}: '
-        f'{_first_line(error)}. Free some space there, then run the same '
-        f'command again: it goes on from {_in_words(kept)}.'
+        f'{_reason(error)}. Mend that (free some space, check permissions) and '
+        f'run the same command again: it goes on from {_in_words(kept)}.'
       ) from error
+
+  def _check_space(self, arrays: chex.ArrayTree) -> None:
+    """Raises OSError if the disk is too full, before anything is written."""
+    num_bytes = sum(array.nbytes for array in jax.tree.leaves(arrays))
+    needed = num_bytes + _SLACK_BYTES
+    free = shutil.disk_usage(self.folder).free
+    if free < needed:
+      reason = os.strerror(errno.ENOSPC)
+      raise OSError(
+        errno.ENOSPC, f'{reason}: {free:,} bytes free, {needed:,} needed'
+      )
 
   def _after_failure(self) -> int | None:
     """Removes what a failed save left; returns the newest whole checkpoint."""
@@ -139,11 +158,12 @@ class Checkpoints:
       ValueError: if there are checkpoints, and none of them can be read.
     """
     failures = {}
-    for step in sorted(self._manager.all_steps(read=True), reverse=True):
+    for step in sorted(self._manager.all_steps(), reverse=True):
       try:
-        restored = self._restore(step, template)
+        with _errors_not_logged():
+          restored = self._restore(step, template)
       except Exception as error:
-        failures[step] = _first_line(error)
+        failures[step] = _reason(error)
         continue
       for broken, reason in failures.items():
         _LOGGER.warning(
@@ -207,9 +227,25 @@ def _checksum(arrays: chex.ArrayTree) -> int:
   return checksum
 
 
-def _first_line(error: Exception) -> str:
-  lines = str(error).strip().splitlines() or [type(error).__name__]
-  return lines[0][:300].rstrip('.')
+@contextlib.contextmanager
+def _errors_not_logged() -> Iterator[None]:
+  """Orbax logs pages about what it also raises."""
+  logger = logging.getLogger('absl')
+  level = logger.level
+  logger.setLevel(logging.CRITICAL)
+  try:
+    yield
+  finally:
+    logger.setLevel(level)
+
+
+def _reason(error: Exception) -> str:
+  """The system's words for an error if they are in it, else its first line."""
+  if isinstance(error, OSError) and error.strerror:
+    return error.strerror
+  found = re.search(r'([^:]+) \[[^\]]*os_error_code', str(error))
+  lines = [found[1]] if found else str(error).strip().splitlines()
+  return (lines or [type(error).__name__])[0].strip()[:160].rstrip('.')
 
 
 def _in_words(step: int | None) -> str:

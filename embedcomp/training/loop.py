@@ -27,6 +27,7 @@ from embedcomp.training.state import Best, TrainState, with_best
 # Batches that are made ahead, and steps that are handed to the devices ahead:
 # enough to keep them busy, and few enough to hold little memory.
 NUM_AHEAD = 2
+_WORST = {'max': -math.inf, 'min': math.inf}
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -53,7 +54,7 @@ class Cadence:
   def __post_init__(self):
     for name in ('log_every', 'checkpoint_every', 'evaluate_every'):
       every = getattr(self, name)
-      if every is not None and (every < 1 or every % self.log_every):
+      if every is not None and (every < 1 or every % max(self.log_every, 1)):
         raise ValueError(
           f'{name} must be a positive multiple of log_every '
           f'({self.log_every}), got {every}.'
@@ -105,62 +106,73 @@ def run(
     ValueError: for checkpoints that do not fit, or an unknown metric.
   """
   if keep_best is not None:
-    state = with_best(state, -math.inf if keep_best[1] == 'max' else math.inf)
-  state, clock = _resume(state, checkpoints, log)
+    state = with_best(state, _WORST[keep_best[1]])
+  state, seconds = _resume(state, checkpoints, log)
   best, state = state.best, step_fn.place(state.replace(best=None))
-  start, window, shown = int(state.step), [], {}
+  start, window = int(state.step), []
 
   def load(step):
     return [step_fn.shard(batch) for batch in batch_at(step)]
 
   with _progress_bar(start, cadence.num_steps, progress) as bar:
+    report = _Report(log, bar, describe or _in_words, seconds)
     batches = _made_ahead(load, range(start, cadence.num_steps))
     for step, batch in enumerate(batches, start + 1):
       state, metrics = step_fn(state, *batch)
       window.append(metrics)
       jax.block_until_ready(window[-NUM_AHEAD:][0])
+      bar.update()
       if cadence.is_due(step, cadence.log_every):
-        means = _means(window)
-        _write(log, step, means, clock)
+        report.write(step, _means(window))
         _check_losses(window, step, checkpoints)
-        shown |= means
         window.clear()
       if evaluate and cadence.is_due(step, cadence.evaluate_every):
         values = evaluate(state)
+        report.write(step, {f'validation_{k}': v for k, v in values.items()})
         best = _better(best, state, values, keep_best)
-        values = {f'validation_{name}': x for name, x in values.items()}
-        _write(log, step, values, clock)
-        shown |= values
       if checkpoints and cadence.is_due(step, cadence.checkpoint_every):
         _check_params(state, step, checkpoints)
         whole = state.replace(best=best)
-        checkpoints.save(step, whole, {'seconds': clock.seconds()})
-      bar.set_postfix_str((describe or _in_words)(shown), refresh=False)
-      bar.update()
+        checkpoints.save(step, whole, {'seconds': report.seconds()})
   return state.replace(best=best)
 
 
-class _Clock:
-  """Seconds of a run, over all of its lives."""
+class _Report:
+  """Says how a run goes: in its log, and beside its progress bar."""
 
-  def __init__(self, seconds: float = 0.0):
+  def __init__(
+    self,
+    log: MetricsLog | None,
+    bar: tqdm,
+    describe: Callable[[dict[str, float]], str],
+    seconds: float,
+  ):
+    self._log, self._bar, self._describe = log, bar, describe
+    self._latest = {}
     self._start = time.monotonic() - seconds
 
   def seconds(self) -> float:
+    """How long the run has taken, over all of its lives."""
     return time.monotonic() - self._start
+
+  def write(self, step: int, metrics: dict[str, float]) -> None:
+    if self._log is not None:
+      self._log.write(step, {'seconds': self.seconds(), **metrics})
+    self._latest |= metrics
+    self._bar.set_postfix_str(self._describe(self._latest))
 
 
 def _resume(
   state: TrainState, checkpoints: Checkpoints | None, log: MetricsLog | None
-) -> tuple[TrainState, _Clock]:
-  """The state to go on from, with a log that ends there."""
+) -> tuple[TrainState, float]:
+  """The state to go on from and the seconds it took; the log ends there."""
+  seconds = 0.0
   restored = checkpoints.restore(state) if checkpoints else None
-  clock = _Clock()
   if restored is not None:
-    state, clock = restored.state, _Clock(restored.metadata['seconds'])
+    state, seconds = restored.state, restored.metadata['seconds']
   if log is not None:
     log.resume(int(state.step))
-  return state, clock
+  return state, seconds
 
 
 def _made_ahead(
@@ -199,17 +211,11 @@ def _in_words(metrics: dict[str, float]) -> str:
 def _means(window: list[dict[str, jax.Array]]) -> dict[str, float]:
   """Means over steps, in float64."""
   steps = jax.device_get(window)
-  return {
-    name: float(np.mean([step[name] for step in steps], dtype=np.float64))
-    for name in steps[0]
-  }
-
-
-def _write(
-  log: MetricsLog | None, step: int, metrics: dict[str, float], clock: _Clock
-) -> None:
-  if log is not None:
-    log.write(step, {'seconds': clock.seconds(), **metrics})
+  with np.errstate(invalid='ignore'):  # opposite infinities
+    return {
+      name: float(np.mean([step[name] for step in steps], dtype=np.float64))
+      for name in steps[0]
+    }
 
 
 def _better(
@@ -223,7 +229,7 @@ def _better(
     return None
   name, mode = keep_best
   if name not in values:
-    raise ValueError(f'keep_best must name one of {list(values)}, got {name!r}')
+    raise ValueError(f'keep_best must name one of {list(values)}, got {name}.')
   value = np.float32(values[name])
   if value > best.value if mode == 'max' else value < best.value:
     return with_best(state, value).best

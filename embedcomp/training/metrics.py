@@ -161,5 +161,8 @@ def _event_writer(workdir: Path, stage: str, step: int) -> Any:
       "TensorBoard files need tensorboardX: pip install 'embedcomp[launch]'."
     ) from error
   return tensorboardX.SummaryWriter(
-    str(workdir / 'tensorboard' / stage), purge_step=step + 1
+    str(workdir / 'tensorboard' / stage),
+    purge_step=step + 1,
+    # Names hold the second, and two lives of a run may begin in one.
+    filename_suffix=f'.after-{step}',
   )

@@ -25,7 +25,7 @@ def claim(workdir: str | os.PathLike, config: Mapping[str, Any]) -> Path:
 
   Raises:
     ValueError: if it belongs to another config, naming the fields in which
-      they differ, or if its `config.json` cannot be read.
+      they differ, or if its `config.json` is damaged or lost.
     TypeError: if the config holds something that is not plain data.
     OSError: if the folder cannot be made or written, saying why.
   """
@@ -42,6 +42,7 @@ def claim(workdir: str | os.PathLike, config: Mapping[str, Any]) -> Path:
     if path.exists():
       _check_same(path, json.loads(text))
     elif jax.process_index() == 0:
+      _check_unused(workdir)
       write_atomically(path, text.encode())
   except OSError as error:
     raise type(error)(
@@ -74,6 +75,16 @@ def _check_same(path: Path, config: dict[str, Any]) -> None:
       f'{"; ".join(differing)}. Choose another --workdir, or set these fields '
       'as they are there.'
     )
+
+
+def _check_unused(workdir: Path) -> None:
+  """Raises ValueError for the traces of a run whose config is lost."""
+  for name in ('checkpoints', 'metrics.jsonl'):
+    if (workdir / name).exists():
+      raise ValueError(
+        f'{workdir} has {name} but no {FILE_NAME}, so that nothing tells which '
+        'config it belongs to: choose another --workdir.'
+      )
 
 
 def _flatten(value: Any, prefix: str = '') -> dict[str, Any]:

@@ -1,6 +1,10 @@
 """A run small enough for tests; as a program, one that tests may kill."""
 
+import os
+import pathlib
+import signal
 import sys
+import threading
 import time
 
 import jax
@@ -59,6 +63,12 @@ def evaluator():
 
 def run(workdir, batch_at=batch_at, step_fn=None, **options):
   """The whole run, or what is left of it."""
+  options = {
+    'evaluate': evaluator(),
+    'keep_best': ('loss', 'min'),
+    'progress': False,
+    **options,
+  }
   cadence = training.Cadence(
     STEPS, log_every=5, checkpoint_every=10, evaluate_every=5
   )
@@ -73,9 +83,6 @@ def run(workdir, batch_at=batch_at, step_fn=None, **options):
       cadence,
       checkpoints=checkpoints,
       log=log,
-      evaluate=evaluator(),
-      keep_best=('loss', 'min'),
-      progress=False,
       **options,
     )
 
@@ -86,18 +93,24 @@ def metrics_of(workdir):
   return [{k: v for k, v in r.items() if k != 'seconds'} for r in records]
 
 
-def main(workdir):
-  """Runs slowly, and says when it starts."""
+def main(workdir, death):
+  """Runs slowly, says when it starts, and may kill itself while it saves."""
+  save = training.Checkpoints.save
+
+  def deadly_save(checkpoints, step, *args):
+    if step == 20:
+      threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    save(checkpoints, step, *args)
 
   def slow_batch_at(step):
     time.sleep(0.02)
     return batch_at(step)
 
+  if death == 'while-saving':
+    training.Checkpoints.save = deadly_save
   print('started', flush=True)
   run(workdir, slow_batch_at)
 
 
 if __name__ == '__main__':
-  import pathlib
-
-  main(pathlib.Path(sys.argv[1]))
+  main(pathlib.Path(sys.argv[1]), sys.argv[2])
