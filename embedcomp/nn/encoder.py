@@ -85,7 +85,8 @@ class EncoderBlock(nn.Module):
 
     Args:
       hidden: [B, T, D] float.
-      mask: [B, T] bool, True where attention is allowed.
+      mask: [B, T] bool, True where attention is allowed; other places neither
+        see nor are seen.
       deterministic: True turns dropout off.
 
     Returns:
@@ -110,6 +111,8 @@ class EncoderBlock(nn.Module):
     attended = jax.nn.dot_product_attention(
       query, key, value, mask=mask[:, None, None], is_causal=self.causal
     )
+    # A query that may see no key would get the mean of all of them.
+    attended = jnp.where(mask[:, :, None, None], attended, 0)
     hidden += drop(
       nn.DenseGeneral(features, axis=(-2, -1), name='attention_out')(attended)
     )
