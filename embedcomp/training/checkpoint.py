@@ -7,6 +7,7 @@ crash of the machine does to it afterwards is noticed by a checksum.
 
 import contextlib
 import errno
+import fcntl
 import logging
 import os
 import re
@@ -47,6 +48,9 @@ class Checkpoints:
   def __init__(self, folder: str | os.PathLike, keep: int = 2):
     """Opens a folder and clears away what a killed process left unfinished.
 
+    Only one process may have it open, for it would clear away what another is
+    writing.
+
     Args:
       folder: made if it is not there.
       keep: how many checkpoints; with 2, one more than is needed if nothing
@@ -54,14 +58,16 @@ class Checkpoints:
 
     Raises:
       ValueError: if fewer than one should be kept.
+      OSError: if it cannot be used, or is in use.
     """
     if keep < 1:
       raise ValueError(f'at least one checkpoint must be kept, got {keep}.')
     self.folder = Path(folder).absolute()
+    self.folder.mkdir(parents=True, exist_ok=True)
+    self._lock = _lock(self.folder) if jax.process_index() == 0 else None
     self._manager = ocp.CheckpointManager(
       self.folder,
       options=ocp.CheckpointManagerOptions(
-        create=True,
         enable_async_checkpointing=False,
         cleanup_tmp_directories=True,
         preservation_policy=ocp.checkpoint_managers.LatestN(keep),
@@ -81,6 +87,9 @@ class Checkpoints:
   def close(self) -> None:
     """Lets go of the folder."""
     self._manager.close()
+    if self._lock is not None:
+      os.close(self._lock)
+      self._lock = None
 
   def latest_step(self) -> int | None:
     """The number of the newest checkpoint; None if there is none."""
@@ -196,6 +205,24 @@ class Checkpoints:
       raise ValueError('its checksum is wrong')
     state = jax.tree.map(_like, template, found.state)
     return Restored(step, state, found.metadata['metadata'])
+
+
+def _lock(folder: Path) -> int:
+  """Takes a folder for this process; its death, too, gives it back."""
+  descriptor = os.open(folder, os.O_RDONLY)
+  try:
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError as error:
+    os.close(descriptor)
+    raise BlockingIOError(
+      error.errno,
+      'another process is running in this workdir: wait for it, stop it, or '
+      'choose another --workdir',
+      str(folder),
+    ) from error
+  except OSError:
+    _LOGGER.info('%s is on a file system without locks.', folder)
+  return descriptor
 
 
 def _is_key(leaf: Any) -> bool:

@@ -27,7 +27,6 @@ from embedcomp.training.state import Best, TrainState, with_best
 # Batches that are made ahead, and steps that are handed to the devices ahead:
 # enough to keep them busy, and few enough to hold little memory.
 NUM_AHEAD = 2
-_WORST = {'max': -math.inf, 'min': math.inf}
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -106,7 +105,7 @@ def run(
     ValueError: for checkpoints that do not fit, or an unknown metric.
   """
   if keep_best is not None:
-    state = with_best(state, _WORST[keep_best[1]])
+    state = with_best(state, _worst(keep_best))
   state, seconds = _resume(state, checkpoints, log)
   best, state = state.best, step_fn.place(state.replace(best=None))
   start, window = int(state.step), []
@@ -216,6 +215,13 @@ def _means(window: list[dict[str, jax.Array]]) -> dict[str, float]:
       name: float(np.mean([step[name] for step in steps], dtype=np.float64))
       for name in steps[0]
     }
+
+
+def _worst(keep_best: tuple[str, str]) -> float:
+  worst = {'max': -math.inf, 'min': math.inf}
+  if keep_best[1] not in worst:
+    raise ValueError(f"keep_best must say 'max' or 'min', got {keep_best}.")
+  return worst[keep_best[1]]
 
 
 def _better(

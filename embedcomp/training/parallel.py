@@ -48,7 +48,7 @@ class DataParallel:
     self,
     compiled: Callable[..., Any],
     mesh: Mesh,
-    divide: Callable[[np.ndarray], jax.Array],
+    divide: Callable[[chex.ArrayTree], chex.ArrayTree],
   ):
     self._compiled = compiled
     self._replicated = NamedSharding(mesh, PartitionSpec())
@@ -89,7 +89,7 @@ class DataParallel:
           f'({self._num_shards}), got an array of shape {np.shape(leaf)}: '
           'choose another batch size or fewer devices.'
         )
-    return jax.tree.map(self._divide, batch)
+    return self._divide(batch)
 
 
 def _with_firm_dtype(leaf: Any) -> Any:
@@ -120,7 +120,12 @@ def jit_step(
     out_shardings=NamedSharding(mesh, PartitionSpec()),
   )
   sharding = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
-  divide = functools.partial(jax.make_array_from_process_local_data, sharding)
+
+  def divide(batch):
+    if jax.process_count() == 1:
+      return jax.device_put(batch, sharding)
+    return jax.make_array_from_process_local_data(sharding, batch)
+
   return DataParallel(compiled, mesh, divide)
 
 
@@ -142,9 +147,11 @@ def pmap_step(
   compiled = _pmap(step, mesh, donate)
   sharding = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
 
-  def divide(array):
-    shards = np.reshape(array, (mesh.size, -1, *np.shape(array)[1:]))
-    return jax.device_put(shards, sharding)
+  def fold(array):
+    return np.reshape(array, (mesh.size, -1, *np.shape(array)[1:]))
+
+  def divide(batch):
+    return jax.device_put(jax.tree.map(fold, batch), sharding)
 
   return DataParallel(compiled, mesh, divide)
 

@@ -70,6 +70,15 @@ def names_in(folder):
   return sorted(path.name for path in folder.iterdir())
 
 
+def test_two_processes_cannot_share_a_folder(folder):
+  with training.Checkpoints(folder) as checkpoints:
+    with pytest.raises(OSError, match='another process is running'):
+      training.Checkpoints(folder)
+    save(checkpoints, 20)
+  with training.Checkpoints(folder) as checkpoints:
+    assert checkpoints.latest_step() == 20
+
+
 def test_something_must_be_kept(tmp_path):
   with pytest.raises(ValueError, match=r'at least one .* got 0'):
     training.Checkpoints(tmp_path, keep=0)

@@ -132,6 +132,11 @@ def test_keep_best_names_a_metric(tmp_path, step_fn):
     tiny_run.run(tmp_path, step_fn=step_fn, keep_best=('odd', 'max'))
 
 
+def test_keep_best_says_what_is_better(tmp_path, step_fn):
+  with pytest.raises(ValueError, match=r"'max' or 'min', got .*'more'"):
+    tiny_run.run(tmp_path, step_fn=step_fn, keep_best=('loss', 'more'))
+
+
 def test_the_first_state_stays_usable(tmp_path, step_fn):
   state = tiny_run.first_state()
   cadence = training.Cadence(3, log_every=2, checkpoint_every=2)

@@ -103,7 +103,7 @@ def main(workdir, death):
     save(checkpoints, step, *args)
 
   def slow_batch_at(step):
-    time.sleep(0.02)
+    time.sleep(0.01)
     return batch_at(step)
 
   if death == 'while-saving':
