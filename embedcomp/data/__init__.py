@@ -5,16 +5,19 @@ from embedcomp.data.batching import (
   LanguageModelBatches,
   token_stream,
 )
+from embedcomp.data.corpora import newsgroups_documents
 from embedcomp.data.documents import Documents, TextDataset, split_off
+from embedcomp.data.loading import BUILT_IN, load
 from embedcomp.data.sources import (
   cache_folder,
+  fetch_source_archive,
   fetch_wheel,
   minilm_l6,
-  newsgroups_documents,
 )
 from embedcomp.data.vocabulary import PADDING, UNKNOWN, Vocabulary, tokenize
 
 __all__ = [
+  'BUILT_IN',
   'PADDING',
   'UNKNOWN',
   'ClassificationBatches',
@@ -23,7 +26,9 @@ __all__ = [
   'TextDataset',
   'Vocabulary',
   'cache_folder',
+  'fetch_source_archive',
   'fetch_wheel',
+  'load',
   'minilm_l6',
   'newsgroups_documents',
   'split_off',

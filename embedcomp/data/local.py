@@ -1,0 +1,263 @@
+"""Texts in local files: folders by label, tables, lines of JSON, plain text."""
+
+import contextlib
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from embedcomp.data import labels
+from embedcomp.data.documents import TextDataset
+from embedcomp.io import files
+from embedcomp.scheme import unique_fields
+
+SUFFIXES = ('.csv', '.tsv', '.jsonl', '.txt')
+_SPLITS = {
+  'train': 'train',
+  'test': 'test',
+  'validation': 'validation',
+  'dev': 'validation',
+}
+Field = str | int
+Fields = tuple[Field, ...]
+# The number of a line, its text and its label or None.
+Row = tuple[int, str, str | None]
+
+
+def load_local(
+  path: str | os.PathLike,
+  *,
+  text_field: Field | Sequence[Field] | None = None,
+  label_field: Field | None = None,
+  errors: str = 'strict',
+) -> TextDataset:
+  """Loads texts from a folder or a file.
+
+  A folder holds `train`, and perhaps `test` and `validation` (or `dev`), each
+  of them either
+
+  - a folder with a folder of `*.txt` documents for each label, or with
+    unlabelled `*.txt` documents, or
+  - a file: `.csv` (quoted as in RFC 4180) and `.tsv` (never quoted) with the
+    names of the columns in the first line, `.jsonl` with an object a line, or
+    `.txt` with an unlabelled document a line.
+
+  A single file is all training documents. Without a test split one is made,
+  see `labels.dataset_from_rows`.
+
+  Args:
+    path: of the folder or file.
+    text_field: column or key of the text, 'text' if not given; several are
+      joined by spaces. Numbers, from 0, stand for the columns of tables
+      without names.
+    label_field: column or key of the label, a text or an integer; if not
+      given, 'label' where there is one, else the texts are unlabelled.
+    errors: 'strict' or 'replace', what to do about bytes that are not UTF-8.
+
+  Returns:
+    The data set, named after the folder or file.
+
+  Raises:
+    FileNotFoundError: if there is nothing.
+    ValueError: naming file and line, if a text or label is empty or missing,
+      if text is not UTF-8, or if something is malformed.
+  """
+  if errors not in ('strict', 'replace'):
+    raise ValueError(f"errors must be 'strict' or 'replace', got {errors!r}.")
+  path = Path(path)
+  if not path.exists():
+    raise FileNotFoundError(f'no file or folder {path}.')
+  if text_field is None or isinstance(text_field, str | int):
+    text_field = ('text' if text_field is None else text_field,)
+  reader = _Reader(tuple(text_field), label_field, errors)
+  sources = _find_splits(path) if path.is_dir() else {'train': path}
+  rows = {split: reader.read(source) for split, source in sources.items()}
+  return labels.dataset_from_rows(path.stem, rows)
+
+
+def _find_splits(folder: Path) -> dict[str, Path]:
+  """The file or folder of each split."""
+  found: dict[str, Path] = {}
+  for path in sorted(folder.iterdir()):
+    split = _SPLITS.get(path.stem if path.suffix in SUFFIXES else path.name)
+    if split is None:
+      continue
+    if split in found:
+      raise ValueError(
+        f'{folder} must have one {split} split, got {found[split].name} '
+        f'and {path.name}.'
+      )
+    found[split] = path
+  if 'train' not in found:
+    raise ValueError(
+      f'{folder} must have a folder `train` or a file `train` with one of the '
+      f'suffixes {SUFFIXES}, got {sorted(p.name for p in folder.iterdir())}.'
+    )
+  return found
+
+
+class _Reader:
+  """Reads files of a split, all in the same way."""
+
+  def __init__(self, text_fields: Fields, label_field, errors: str):
+    self.text_fields = text_fields
+    self.label_field = label_field
+    self.errors = errors
+
+  def read(self, path: Path) -> labels.Rows:
+    """Texts and labels of a split."""
+    if path.is_dir():
+      return self._read_folder(path)
+    if path.suffix not in SUFFIXES:
+      raise ValueError(f'{path} must end in one of {SUFFIXES}.')
+    with contextlib.closing(self._rows(path)) as rows:
+      texts, names = [], []
+      for number, text, label in rows:
+        if not text.strip():
+          raise ValueError(f'{path}, line {number}: the text is empty.')
+        if label is not None and not label.strip():
+          raise ValueError(f'{path}, line {number}: the label is empty.')
+        texts.append(text)
+        names.append(label)
+    if not texts:
+      raise ValueError(f'{path} has no documents.')
+    return texts, None if names[0] is None else names
+
+  def _read_folder(self, folder: Path) -> labels.Rows:
+    """Documents of a folder, or of its folders named by labels."""
+    inside = [p for p in sorted(folder.iterdir()) if p.name[0] != '.']
+    named = [path for path in inside if path.is_dir()]
+    texts, names = [], []
+    for parent in named or [folder]:
+      for path in sorted(parent.glob('*.txt')):
+        text = ''.join(line for _, line in self._lines(path))
+        if not text.strip():
+          raise ValueError(f'{path}, line 1: the text is empty.')
+        texts.append(text)
+        names.append(parent.name)
+    if not texts:
+      raise ValueError(f'{folder} has no *.txt documents.')
+    return texts, names if named else None
+
+  def _rows(self, path: Path) -> Iterator[Row]:
+    """The documents of a file."""
+    if path.suffix == '.txt':
+      lines = ((number, line.strip()) for number, line in self._lines(path))
+      return ((number, line, None) for number, line in lines if line)
+    if path.suffix == '.jsonl':
+      return self._json_rows(path)
+    return self._table_rows(path)
+
+  def _lines(self, path: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines with their ends, without a byte-order mark."""
+    with files.open_regular(path) as file:
+      for number, line in enumerate(file, start=1):
+        try:
+          text = line.decode(errors=self.errors)
+        except UnicodeDecodeError as error:
+          raise ValueError(
+            f'{path}, line {number}: byte {error.start + 1} '
+            f'({line[error.start : error.start + 1]!r}) is not UTF-8; '
+            "errors='replace' reads it all the same."
+          ) from None
+        yield number, text.removeprefix('\ufeff') if number == 1 else text
+
+  def _table_rows(self, path: Path) -> Iterator[Row]:
+    """Rows of a table with or without names of columns."""
+    options = {'strict': True}
+    if path.suffix == '.tsv':
+      options = {'delimiter': '\t', 'quoting': csv.QUOTE_NONE}
+    lines = (line for _, line in self._lines(path))
+    reader = csv.reader(lines, **options)
+    columns, texts, label = None, (), None
+    with _unlimited_csv():
+      try:
+        for cells in reader:
+          where = f'{path}, line {reader.line_num}'
+          if not cells:
+            continue
+          if columns is None:
+            columns, texts, label = self._columns(cells, where)
+            if columns is cells:
+              continue
+          if len(cells) != len(columns):
+            raise ValueError(
+              f'{where}: must have {len(columns)} cells, got {len(cells)}.'
+            )
+          text = ' '.join(cells[column] for column in texts)
+          yield reader.line_num, text, None if label is None else cells[label]
+      except csv.Error as error:
+        raise ValueError(f'{path}, line {reader.line_num}: {error}.') from None
+
+  def _columns(self, cells: list[str], where: str):
+    """Columns of a table, and where in them texts and label are."""
+    wanted = [*self.text_fields]
+    label = self.label_field
+    wanted += [] if label is None else [label]
+    if any(isinstance(field, int) for field in wanted):
+      columns = list(range(len(cells)))
+    else:
+      columns = cells
+      label = 'label' if label is None and 'label' in cells else label
+    for field in wanted:
+      if columns.count(field) != 1:
+        raise ValueError(
+          f'{where}: one column must be called {field!r}, got {columns}; '
+          'choose others by text_field and label_field, by number if the '
+          'columns have no names.'
+        )
+    texts = [columns.index(field) for field in self.text_fields]
+    return columns, texts, None if label is None else columns.index(label)
+
+  def _json_rows(self, path: Path) -> Iterator[Row]:
+    """Objects, one a line."""
+    label_field = self.label_field
+    for number, line in self._lines(path):
+      if not line.strip():
+        continue
+      where = f'{path}, line {number}'
+      try:
+        fields = json.loads(line, object_pairs_hook=unique_fields)
+      except (ValueError, RecursionError) as error:
+        raise ValueError(f'{where}: not JSON ({error}).') from None
+      if not isinstance(fields, dict):
+        raise ValueError(f'{where}: must be an object, got {line[:80]!r}.')
+      if label_field is None and 'label' in fields:
+        label_field = 'label'
+      texts = [
+        self._json_text(fields, field, where) for field in self.text_fields
+      ]
+      label = None
+      if label_field is not None:
+        label = fields.get(label_field)
+        if type(label) not in (str, int):
+          raise ValueError(
+            f'{where}: {label_field!r} must be a text or an integer, '
+            f'got {label!r}.'
+          )
+      yield number, ' '.join(texts), None if label is None else str(label)
+
+  def _json_text(self, fields: dict, field: Field, where: str) -> str:
+    """The text of an object's field, without halves of surrogate pairs."""
+    text = fields.get(field)
+    if not isinstance(text, str):
+      raise ValueError(
+        f'{where}: {field!r} must be a text, got {text!r}; the fields are '
+        f'{sorted(fields)}, choose by text_field.'
+      )
+    try:
+      return text.encode(errors=self.errors).decode()
+    except UnicodeEncodeError as error:
+      raise ValueError(f'{where}: {error}.') from None
+
+
+@contextlib.contextmanager
+def _unlimited_csv() -> Iterator[None]:
+  """Lets a cell be as long as a document may be."""
+  limit = csv.field_size_limit(sys.maxsize)
+  try:
+    yield
+  finally:
+    csv.field_size_limit(limit)

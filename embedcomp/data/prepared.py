@@ -1,0 +1,180 @@
+"""Data sets of TensorFlow Datasets, ours and theirs, without TensorFlow."""
+
+import contextlib
+import difflib
+import io
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import array_record  # noqa: F401  what TFDS reads with; else it fails late
+import numpy as np
+import tensorflow_datasets as tfds
+import tensorflow_datasets.text  # glue is not found without it
+from tensorflow_datasets.core.utils import tqdm_utils
+
+from embedcomp import progress as bars
+from embedcomp.data import builders, labels, sources
+from embedcomp.data.documents import Documents, TextDataset
+
+_SPLITS = {
+  'train': 'train',
+  'test': 'test',
+  'validation': 'validation',
+  'validation_matched': 'validation',  # of glue/mnli
+}
+
+
+def load_prepared(
+  name: str,
+  *,
+  text_field: str | Sequence[str] | None = None,
+  label_field: str | None = None,
+  cache_dir: str | os.PathLike | None = None,
+  progress: bool = True,
+) -> TextDataset:
+  """Loads a data set by name, preparing it the first time.
+
+  Args:
+    name: of `builders.BUILDERS`, or of TensorFlow Datasets
+      (`name/config:version`).
+    text_field: features of the texts, joined by spaces; all of type Text if
+      not given.
+    label_field: feature of the label; the only one of type ClassLabel if not
+      given.
+    cache_dir: `cache_folder()` if not given.
+    progress: whether to show progress.
+
+  Returns:
+    The data set. Splits whose labels are all hidden (-1) are left out.
+
+  Raises:
+    RuntimeError: if it cannot be downloaded or prepared.
+    ValueError: if there is no such data set, or none of labelled text.
+  """
+  folder = Path(cache_dir) if cache_dir else sources.cache_folder()
+  builder = _make_builder(name, folder, cache_dir)
+  _prepare(builder, name, progress)
+  features = dict(builder.info.features.items())
+  text_fields = _text_fields(name, features, text_field, label_field)
+  label_field = _label_field(name, features, label_field)
+  splits = {}
+  for split, own_name in _SPLITS.items():
+    if split not in builder.info.splits or own_name in splits:
+      continue
+    source = builder.as_data_source(split=split)
+    description = f'reading {name} ({split})'
+    examples = bars.track(source, description, enabled=progress)
+    documents = _documents(examples, text_fields, label_field)
+    hidden = documents.labels is not None and (documents.labels < 0).all()
+    if not hidden:
+      splits[own_name] = documents
+  if 'train' not in splits:
+    raise ValueError(
+      f'{name} has no labelled training split, but {[*builder.info.splits]}.'
+    )
+  names = tuple(features[label_field].names) if label_field else ()
+  return TextDataset(name, names, labels.with_test_split(splits))
+
+
+def _make_builder(name: str, folder: Path, cache_dir):
+  """The builder of a name; nothing is downloaded yet."""
+  data_dir = folder / 'tensorflow_datasets'
+  options = {'data_dir': data_dir, 'file_format': 'array_record'}
+  if name in builders.BUILDERS:
+    return builders.BUILDERS[name](cache_dir=cache_dir, **options)
+  known = tfds.list_builders(with_community_datasets=False)
+  base = name.partition('/')[0].partition(':')[0]
+  if base not in known:
+    similar = difflib.get_close_matches(base, known)
+    hint = f' (similar: {", ".join(similar)})' if similar else ''
+    raise ValueError(
+      f'no data set {name!r}{hint}. Give one of {[*builders.BUILDERS]}, a '
+      f'folder or file of texts that exists, or one of the {len(known)} names '
+      'of TensorFlow Datasets (tfds.list_builders()).'
+    )
+  try:
+    return tfds.builder(name, try_gcs=False, **options)
+  except ValueError as error:
+    raise ValueError(f'no data set {name!r}: {str(error)[-500:]}') from None
+
+
+def _prepare(builder, name: str, progress: bool) -> None:
+  """Writes a data set unless it has been written; whole or not at all."""
+  if builder.is_prepared():
+    return
+  # TFDS prints to stdout, which is the caller's.
+  target = sys.stderr if progress else io.StringIO()
+  was_active = tqdm_utils._active
+  if not progress:
+    tfds.disable_progress_bar()
+  try:
+    with contextlib.redirect_stdout(target):
+      builder.download_and_prepare()
+  except (Exception, SystemExit) as error:
+    if name in builders.BUILDERS:
+      raise
+    reason = f'{type(error).__name__}: {str(error)[:300]}'
+    raise RuntimeError(
+      f'TensorFlow Datasets could not prepare {name} ({reason}). It downloads '
+      'from the servers of the data set: check that this machine reaches '
+      f'them. {[*builders.BUILDERS]} and local folders need no such server.'
+    ) from error
+  finally:
+    if was_active:
+      tfds.enable_progress_bar()
+
+
+def _text_fields(name, features, chosen, label_field) -> list[str]:
+  """The features whose texts make a document."""
+  if chosen is not None:
+    fields = [chosen] if isinstance(chosen, str) else list(chosen)
+  else:
+    fields = [
+      field
+      for field, feature in features.items()
+      if isinstance(feature, tfds.features.Text) and field != label_field
+    ]
+  kinds = [type(features.get(field)) for field in fields]
+  if not fields or any(kind is not tfds.features.Text for kind in kinds):
+    raise ValueError(
+      f'text_field of {name} must name features of type Text, got {fields}; '
+      f'there are {_describe(features)}.'
+    )
+  return fields
+
+
+def _label_field(name, features, chosen: str | None) -> str | None:
+  """The feature of the label; None for text without a label."""
+  fields = [chosen]
+  if chosen is None:
+    fields = [
+      field
+      for field, feature in features.items()
+      if isinstance(feature, tfds.features.ClassLabel)
+    ]
+  if not fields and 'label' not in features:
+    return None
+  feature = features.get(fields[0]) if len(fields) == 1 else None
+  if not isinstance(feature, tfds.features.ClassLabel):
+    raise ValueError(
+      f'label_field of {name} must name one feature of type ClassLabel, got '
+      f'{fields}; there are {_describe(features)}.'
+    )
+  return fields[0]
+
+
+def _describe(features) -> str:
+  kinds = [f'{field} ({type(f).__name__})' for field, f in features.items()]
+  return ', '.join(kinds)
+
+
+def _documents(examples, text_fields, label_field) -> Documents:
+  """The documents of one split."""
+  texts, positions = [], []
+  for example in examples:
+    texts.append(' '.join(example[field].decode() for field in text_fields))
+    if label_field:
+      positions.append(int(example[label_field]))
+  return Documents(texts, np.array(positions) if label_field else None)
