@@ -74,7 +74,8 @@ def load_local(
   reader = _Reader(tuple(text_field), label_field, errors)
   sources = _find_splits(path) if path.is_dir() else {'train': path}
   rows = {split: reader.read(source) for split, source in sources.items()}
-  return labels.dataset_from_rows(path.stem, rows)
+  name = path.resolve().name if path.is_dir() else path.stem
+  return labels.dataset_from_rows(name, rows)
 
 
 def _find_splits(folder: Path) -> dict[str, Path]:
@@ -213,7 +214,7 @@ class _Reader:
 
   def _json_rows(self, path: Path) -> Iterator[Row]:
     """Objects, one a line."""
-    label_field = self.label_field
+    is_labelled = None
     for number, line in self._lines(path):
       if not line.strip():
         continue
@@ -224,20 +225,22 @@ class _Reader:
         raise ValueError(f'{where}: not JSON ({error}).') from None
       if not isinstance(fields, dict):
         raise ValueError(f'{where}: must be an object, got {line[:80]!r}.')
-      if label_field is None and 'label' in fields:
-        label_field = 'label'
       texts = [
         self._json_text(fields, field, where) for field in self.text_fields
       ]
-      label = None
-      if label_field is not None:
-        label = fields.get(label_field)
-        if type(label) not in (str, int):
-          raise ValueError(
-            f'{where}: {label_field!r} must be a text or an integer, '
-            f'got {label!r}.'
-          )
-      yield number, ' '.join(texts), None if label is None else str(label)
+      name = 'label' if self.label_field is None else self.label_field
+      if is_labelled is None:
+        is_labelled = self.label_field is not None or name in fields
+      label = fields.get(name)
+      if is_labelled and type(label) not in (str, int):
+        raise ValueError(
+          f'{where}: {name!r} must be a text or an integer, got {label!r}.'
+        )
+      if not is_labelled and label is not None:
+        raise ValueError(
+          f'{where}: has a {name!r}, but objects before it have none.'
+        )
+      yield number, ' '.join(texts), str(label) if is_labelled else None
 
   def _json_text(self, fields: dict, field: Field, where: str) -> str:
     """The text of an object's field, without halves of surrogate pairs."""

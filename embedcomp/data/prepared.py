@@ -55,7 +55,10 @@ def load_prepared(
   """
   folder = Path(cache_dir) if cache_dir else sources.cache_folder()
   builder = _make_builder(name, folder, cache_dir)
-  _prepare(builder, name, progress)
+  if not builder.is_prepared():
+    _prepare(builder, name, progress)
+    # Made anew, to see what is written, by whatever process it was.
+    builder = _make_builder(name, folder, cache_dir)
   features = dict(builder.info.features.items())
   text_fields = _text_fields(name, features, text_field, label_field)
   label_field = _label_field(name, features, label_field)
@@ -96,14 +99,14 @@ def _make_builder(name: str, folder: Path, cache_dir):
     )
   try:
     return tfds.builder(name, try_gcs=False, **options)
-  except ValueError as error:
-    raise ValueError(f'no data set {name!r}: {str(error)[-500:]}') from None
+  except Exception as error:  # a wrong config, or a package that it lacks
+    raise ValueError(
+      f'TensorFlow Datasets cannot load {name!r}: {str(error)[:500]}'
+    ) from error
 
 
 def _prepare(builder, name: str, progress: bool) -> None:
-  """Writes a data set unless it has been written; whole or not at all."""
-  if builder.is_prepared():
-    return
+  """Writes a data set, whole or not at all."""
   # TFDS prints to stdout, which is the caller's.
   target = sys.stderr if progress else io.StringIO()
   was_active = tqdm_utils._active
@@ -113,6 +116,8 @@ def _prepare(builder, name: str, progress: bool) -> None:
     with contextlib.redirect_stdout(target):
       builder.download_and_prepare()
   except (Exception, SystemExit) as error:
+    if builder.is_prepared():
+      return  # another process was faster
     if name in builders.BUILDERS:
       raise
     reason = f'{type(error).__name__}: {str(error)[:300]}'
