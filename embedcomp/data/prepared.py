@@ -55,7 +55,7 @@ def load_prepared(
   """
   folder = Path(cache_dir) if cache_dir else sources.cache_folder()
   builder = _make_builder(name, folder, cache_dir)
-  if not builder.is_prepared():
+  if not _is_prepared(builder):
     _prepare(builder, name, progress)
     # Made anew, to see what is written, by whatever process it was.
     builder = _make_builder(name, folder, cache_dir)
@@ -105,6 +105,11 @@ def _make_builder(name: str, folder: Path, cache_dir):
     ) from error
 
 
+def _is_prepared(builder) -> bool:
+  """Whether it is written; `builder.is_prepared` would warn if it is not."""
+  return (Path(builder.data_dir) / 'dataset_info.json').exists()
+
+
 def _prepare(builder, name: str, progress: bool) -> None:
   """Writes a data set, whole or not at all."""
   # TFDS prints to stdout, which is the caller's.
@@ -116,7 +121,7 @@ def _prepare(builder, name: str, progress: bool) -> None:
     with contextlib.redirect_stdout(target):
       builder.download_and_prepare()
   except (Exception, SystemExit) as error:
-    if builder.is_prepared():
+    if _is_prepared(builder):
       return  # another process was faster
     if name in builders.BUILDERS:
       raise

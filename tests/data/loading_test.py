@@ -79,7 +79,8 @@ def pairs(documents, names):
 
 def test_topics(tmp_path, packages, capfd):
   dataset = load('r8', cache_dir=tmp_path, progress=False)
-  assert capfd.readouterr().out == ''
+  output = capfd.readouterr()
+  assert (output.out, output.err) == ('', '')
   assert (dataset.name, dataset.label_names) == ('r8', ('autos', 'space'))
   assert pairs(dataset.splits['train'], dataset.label_names) == [
     *[('r8 train moon café', 'space')] * 3,
