@@ -4,9 +4,9 @@
 and `order` the rank of each id, [V] int32, where the scheme stores one. Both
 forms of `methods.storage`, trainable and frozen, are read by the same code.
 
-Work is per token. Methods that gather pieces are joined to one gather over all
-groups, methods that multiply a basis to one product; the rest are computed
-for every token and selected.
+Work is per token, or per word where tokens are more than words. Methods that
+gather pieces are joined to one gather over all groups, methods that multiply a
+basis to one product; the rest are computed for every token and selected.
 """
 
 import functools
@@ -171,6 +171,10 @@ def lookup(scheme: Scheme, params: Params, ids: Array) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _lookup(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
+  if ids.size > scheme.vocab_size:  # each word is made once, then copied
+    valid, ids = _valid(scheme, ids)
+    words = storage.take_pieces(reconstruct(scheme, params), ids)
+    return jnp.where(valid[..., None], words, jnp.nan)
   valid, members = _members(scheme, params, ids)
   clusters, projected, single = _families(scheme, len(valid))
   words = [
@@ -189,6 +193,14 @@ def _lookup(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
   return total.reshape(*ids.shape, scheme.features)
 
 
+def _valid(scheme: Scheme, ids: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Which ids are in range, and int32 ids with 0 for those that are not."""
+  if jnp.iinfo(ids.dtype).max < scheme.vocab_size:
+    ids = ids.astype(jnp.int32)  # the comparison below has to fit the dtype
+  valid = (ids >= 0) & (ids < scheme.vocab_size)
+  return valid, jnp.where(valid, ids, 0).astype(jnp.int32)
+
+
 def _members(scheme: Scheme, params: Params, ids: jax.Array):
   """Which ids are valid, and for each group its words among them.
 
@@ -196,11 +208,7 @@ def _members(scheme: Scheme, params: Params, ids: jax.Array):
     [T] bool, and for each group its index, [T] whether the word is inside, and
     [T] int32 rows in the group, in range for all words.
   """
-  ids = ids.reshape(-1)
-  if jnp.iinfo(ids.dtype).max < scheme.vocab_size:
-    ids = ids.astype(jnp.int32)  # the comparison below has to fit the dtype
-  valid = (ids >= 0) & (ids < scheme.vocab_size)
-  ranks = jnp.where(valid, ids, 0).astype(jnp.int32)
+  valid, ranks = _valid(scheme, ids.reshape(-1))
   if scheme.order == 'stored':
     ranks = storage.take(params['order'], ranks)
   members = []

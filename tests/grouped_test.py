@@ -314,3 +314,22 @@ def test_an_order_needs_a_scheme_that_stores_it():
 def test_hidden_vectors_of_wrong_width_are_refused(shape):
   with pytest.raises(ValueError, match='hidden must end in 12 features'):
     grouped.logits(MIXED, params_of(MIXED), jnp.zeros(shape))
+
+
+def test_more_tokens_than_words_are_read_alike(rng):
+  scheme = Scheme(
+    8,
+    (Group(3, methods.Dense()), Group(17, methods.LowRank(4, 'int8'))),
+    order='stored',
+  )
+  order = grouped.order_from_groups(rng.permutation([0] * 3 + [1] * 17))
+  params = grouped.init(scheme, jax.random.key(0), order)
+  ids = rng.integers(0, 20, size=(9, 7))
+  one_by_one = [grouped.lookup(scheme, params, row) for row in ids]
+  np.testing.assert_allclose(
+    grouped.lookup(scheme, params, ids), np.stack(one_by_one), rtol=1e-6
+  )
+  beyond = jax.jit(lambda ids: grouped.lookup(scheme, params, ids))(
+    np.where(ids == ids[0, 0], 20, ids)
+  )
+  np.testing.assert_array_equal(np.isnan(beyond).all(-1), ids == ids[0, 0])
