@@ -16,6 +16,7 @@ from embedcomp.scheme import Scheme
 from embedcomp.search import fitting, measure
 from embedcomp.search.curve import SizeErrorCurve
 from embedcomp.search.fitting import Words
+from embedcomp.search.space import SearchSpace
 from embedcomp.types import Array, Params, Shape
 
 DEFAULT_METHODS = ('dense', 'low_rank', 'pq', 'vq')
@@ -128,7 +129,10 @@ def frontier(
   segments = measure.measure(
     words.rows, by_rank, options, bins, seed=seed, progress=progress
   )
-  return SizeErrorCurve(words, options, bins, segments, max_groups, seed)
+  space = SearchSpace(
+    words.table.shape[1], bins, options, max_groups, words.order, words.dtype
+  )
+  return SizeErrorCurve(words, space, segments, seed)
 
 
 def fit(

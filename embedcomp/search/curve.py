@@ -5,13 +5,12 @@ import functools
 
 import numpy as np
 
-from embedcomp import methods as methods_lib
-from embedcomp.methods import storage
-from embedcomp.scheme import Group, Scheme
-from embedcomp.search import discretise, slack
+from embedcomp.scheme import Scheme
+from embedcomp.search import discretise
 from embedcomp.search.budget import parse_budget
 from embedcomp.search.fitting import Words, fit, relative_error
-from embedcomp.types import Params, Shape
+from embedcomp.search.space import SearchSpace
+from embedcomp.types import Params
 
 # Sizes that a curve reports.
 _CURVE_POINTS = 200
@@ -36,23 +35,23 @@ class SizeErrorCurve:
   """
 
   _words: Words
-  _options: tuple[methods_lib.Method, ...]
-  _bins: tuple[int, ...]
+  _space: SearchSpace
   _segments: list[discretise.Segment]
-  _max_groups: int
   _seed: int
 
   @property
   def dense_bytes(self) -> int:
     """Bytes of the uncompressed table in its own dtype."""
-    table = self._words.table
-    return table.size * table.dtype.itemsize
+    return self._space.dense_bytes
 
   @functools.cached_property
   def smallest_bytes(self) -> int:
     """Bytes of the smallest scheme."""
     return discretise.smallest(
-      self._segments, len(self._bins) - 1, self._max_groups, self._order_bytes
+      self._segments,
+      self._space.num_bins,
+      self._space.max_groups,
+      self._space.order_bytes,
     )[0]
 
   @functools.cached_property
@@ -68,14 +67,14 @@ class SizeErrorCurve:
     errors, table, solved = [], None, 0
     for size in self.num_bytes.tolist()[::-1]:
       if table is None or 2 * size < solved:  # one solution serves an octave
-        table, solved = self._solve(size), size
+        table, solved = self._space.solve(self._segments, size), size
       errors.append(self._error(table.best(size)))
     return np.array(errors[::-1])
 
   def error(self, budget: float | int | str) -> float:
     """The expected relative error within a budget, before slack is spent."""
     size = parse_budget(budget, self.dense_bytes)
-    return self._error(self._solve(size).best(size))
+    return self._error(self._best(size))
 
   def _error(self, choices: list[discretise.Choice]) -> float:
     loss = sum(self._loss(choice) for choice in choices)
@@ -88,8 +87,10 @@ class SizeErrorCurve:
       ValueError: if the budget is malformed or too small for any scheme.
     """
     size = parse_budget(budget, self.dense_bytes)
-    choices = self._solve(size).best(size)
-    return self._spend_slack(choices, size)
+    return self._space.spend_slack(self._best(size), size, self._expected_loss)
+
+  def _best(self, size: int) -> list[discretise.Choice]:
+    return self._space.solve(self._segments, size).best(size)
 
   def compress(
     self, budget: float | int | str, *, progress: bool = True
@@ -133,21 +134,6 @@ class SizeErrorCurve:
     """Fits a scheme for this table; see `embedcomp.fit`."""
     return fit(self._words, scheme, seed=self._seed, progress=progress)
 
-  def _order_bytes(self, num_groups: int) -> int:
-    """Bytes of the order map of a scheme of so many groups."""
-    if self._words.order == 'identity':
-      return 0
-    return storage.Codes('order', (len(self._words.ids),), num_groups).num_bytes
-
-  def _solve(self, max_bytes: int) -> discretise.Frontier:
-    return discretise.solve(
-      self._segments,
-      len(self._bins) - 1,
-      max_bytes,
-      max_groups=min(self._max_groups, len(self._bins) - 1),
-      fixed_bytes=self._order_bytes,
-    )
-
   @functools.cached_property
   def _energy(self) -> np.ndarray:
     """[V + 1] weighted squared norms of the words before each rank."""
@@ -160,41 +146,19 @@ class SizeErrorCurve:
       )
     return np.cumsum(energy)
 
-  def _spend_slack(self, choices, budget: int) -> Scheme:
-    splits = (*(self._bins[c.start] for c in choices), self._bins[-1])
-    division = slack.Division(splits, tuple(c.option for c in choices))
-    prices = slack.Prices(
-      self._division_bytes, self._bytes_per_word, self._expected_loss
-    )
-    return self._scheme(slack.spend(division, prices, budget, self._max_groups))
-
-  @functools.cached_property
-  def _bytes_per_word(self) -> list[float]:
-    """What each option stores for a word, without what words share."""
-    shape = Shape(*self._words.table.shape)
-    twice = Shape(2 * shape.num_words, shape.features)
-    return [
-      (option.num_bytes(twice) - option.num_bytes(shape)) / shape.num_words
-      for option in self._options
-    ]
-
-  def _division_bytes(self, division: slack.Division) -> float:
-    try:
-      return self._scheme(division).num_bytes
-    except ValueError:  # too few words for some option
-      return np.inf
-
   def _expected_loss(self, start: int, stop: int, option: int) -> float:
     """Loss of some words, at the rate of the first word's bin.
 
     An option that needs more words than the bin has is looked up where the
     fewest further bins are added.
     """
-    first = int(np.searchsorted(self._bins, start, side='right')) - 1
-    for last in range(first + 1, len(self._bins)):
+    first = int(np.searchsorted(self._space.bins, start, side='right')) - 1
+    for last in range(first + 1, len(self._space.bins)):
       loss = self._by_ends[first, last].losses[option]
       if np.isfinite(loss):
-        low, high = self._energy[[self._bins[first], self._bins[last]]]
+        low, high = self._energy[
+          [self._space.bins[first], self._space.bins[last]]
+        ]
         share = loss / max(high - low, 1e-300)
         return share * (self._energy[stop] - self._energy[start])
     return np.inf
@@ -206,11 +170,3 @@ class SizeErrorCurve:
   @functools.cached_property
   def _by_ends(self) -> dict[tuple[int, int], discretise.Segment]:
     return {(s.start, s.stop): s for s in self._segments}
-
-  def _scheme(self, division: slack.Division) -> Scheme:
-    sizes = np.diff(division.splits).tolist()
-    methods = [self._options[option] for option in division.options]
-    groups = tuple(Group(n, method) for n, method in zip(sizes, methods))
-    order = self._words.order if len(groups) > 1 else 'identity'
-    features = self._words.table.shape[1]
-    return Scheme(features, groups, order, self._words.dtype)
