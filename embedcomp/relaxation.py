@@ -1,0 +1,136 @@
+"""Discrete choices made soft, so that gradients reach their odds.
+
+Consecutive words lie in B bins. S split variables, each a distribution over the
+B - 1 inner points between bins and one last outcome "unused", divide the bins
+into at most G = S + 1 groups: a bin belongs to group g if g splits lie before
+it. The number of splits before a bin is Poisson-binomial, so that the odds of
+every group are in closed form and splits need no order among themselves.
+
+Samples are relaxed by Gumbel-softmax (Jang et al., ICLR 2017; Maddison et al.,
+ICLR 2017). At one-hot inputs every function here gives the discrete answer.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from embedcomp.types import Array, PRNGKey
+
+
+def gumbel_softmax(
+  key: PRNGKey, logits: Array, temperature: Array | float
+) -> jax.Array:
+  """A relaxed sample of categorical variables.
+
+  Args:
+    key: random key.
+    logits: [..., C] float, unnormalised log-odds.
+    temperature: positive; samples become one-hot as it goes to zero.
+
+  Returns:
+    [..., C] float32 that sums to one over C.
+  """
+  noise = jax.random.gumbel(key, logits.shape, jnp.float32)
+  return jax.nn.softmax((logits + noise) / temperature)
+
+
+def entropy(logits: Array) -> jax.Array:
+  """The entropy of categorical variables.
+
+  Args:
+    logits: [..., C] float.
+
+  Returns:
+    [...] float32, in nats.
+
+  Example:
+    >>> float(entropy(jnp.zeros(4)) / jnp.log(4))
+    1.0
+  """
+  log_odds = jax.nn.log_softmax(logits)
+  return -(jnp.exp(log_odds) * log_odds).sum(-1)
+
+
+def _count_odds(yes: Array, no: Array) -> jax.Array:
+  """Odds that so many of S independent events happen.
+
+  Args:
+    yes: [S, B] odds of each event.
+    no: [S, B] odds of its contrary; `1 - yes`, or less to leave cases out.
+
+  Returns:
+    [S + 1, B] odds of 0, 1, ..., S events.
+  """
+  odds = jnp.ones((1, *yes.shape[1:]), yes.dtype)
+  for event, contrary in zip(yes, no):
+    none, last = jnp.zeros_like(odds[:1]), odds * event[None]
+    stays = jnp.concatenate([odds * contrary[None], none])
+    odds = stays + jnp.concatenate([none, last])
+  return odds
+
+
+def _odds_before(splits: Array) -> jax.Array:
+  """[S, B] odds that a split lies before each bin."""
+  return jnp.cumsum(splits, axis=-1) - splits
+
+
+def group_odds(splits: Array) -> jax.Array:
+  """The odds of each bin to lie in each group.
+
+  Args:
+    splits: [S, B] odds of each split to come right after a bin; those of the
+      last bin are the odds of not being used.
+
+  Returns:
+    [B, G] float32 with G = S + 1, summing to one over G.
+
+  Example:
+    >>> group_odds(jnp.array([[0.5, 0.0, 0.5]]))[2].tolist()
+    [0.5, 0.5]
+  """
+  before = _odds_before(splits)
+  return _count_odds(before, 1 - before).T
+
+
+def visit_odds(splits: Array) -> jax.Array:
+  """The odds of each group to have any words.
+
+  Two splits at the same point leave the group between them empty, and unused
+  splits the last ones. A group is entered at bin b if it has b but not b - 1;
+  these events exclude each other, so that their odds sum.
+
+  Args:
+    splits: [S, B] as for `group_odds`.
+
+  Returns:
+    [G] float32.
+  """
+  before = _odds_before(splits)
+  odds = _count_odds(before, 1 - before)  # [G, B]
+  # In the group at b - 1, and no split between there and b.
+  stays = _count_odds(before[:, :-1], (1 - before - splits)[:, :-1])
+  return odds[:, 0] + (odds[:, 1:] - stays).sum(-1)
+
+
+def expected_bytes(
+  splits: Array,
+  options: Array,
+  bin_sizes: Array,
+  bytes_per_word: Array,
+  shared_bytes: Array,
+) -> jax.Array:
+  """The bytes that relaxed splits and options take on average.
+
+  Args:
+    splits: [S, B] as for `group_odds`.
+    options: [G, O] odds of each group's options.
+    bin_sizes: [B] words in each bin.
+    bytes_per_word: [O] what an option stores for a word.
+    shared_bytes: [O] what it stores for the group as a whole.
+
+  Returns:
+    [] float32; at one-hot odds the bytes of that very choice.
+  """
+  words = bin_sizes @ group_odds(splits)  # [G]
+  return words @ (options @ bytes_per_word) + visit_odds(splits) @ (
+    options @ shared_bytes
+  )
