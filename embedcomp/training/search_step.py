@@ -1,0 +1,139 @@
+"""One step of a search: weights on training data, odds on held-out data.
+
+Both learn in the same step through one optimizer, `optax.multi_transform` over
+the labels of `make_optimizer`. The noise of a step is the same on every
+replica, so that all of them train the same sizes.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from embedcomp.search import controller as controller_lib
+from embedcomp.search.controller import Controller, Schedule
+from embedcomp.training.state import TrainState
+from embedcomp.training.steps import LossFn, Metrics, mean_gradient
+from embedcomp.types import Params
+
+WEIGHTS, ARCHITECTURE = 'weights', 'architecture'
+
+
+def make_optimizer(
+  weights: optax.GradientTransformation,
+  architecture: optax.GradientTransformation,
+) -> optax.GradientTransformation:
+  """One optimizer of params `{'weights': ..., 'architecture': ...}`.
+
+  Args:
+    weights: optimizer of the weights.
+    architecture: optimizer of the log-odds of splits and options.
+  """
+  return optax.multi_transform(
+    {WEIGHTS: weights, ARCHITECTURE: architecture},
+    {WEIGHTS: WEIGHTS, ARCHITECTURE: ARCHITECTURE},
+  )
+
+
+def with_mixture(collections: Params, mixture: jax.Array) -> Params:
+  """Collections of a model whose supernet takes a mixture of options."""
+  return dict(collections, mixture={'embedder': {'odds': mixture}})
+
+
+def make_search_step(
+  loss_fn: LossFn,
+  optimizer: optax.GradientTransformation,
+  controller: Controller,
+  schedule: Schedule,
+  budget: int,
+) -> Callable[..., tuple[TrainState, Metrics]]:
+  """Makes the step of a search.
+
+  `state.params` is as `make_optimizer` wants it, `state.extra` holds the
+  `multiplier` [] float32.
+
+  Args:
+    loss_fn: as for plain training; its buffers are the model's collections
+      of variables, with `SupernetEmbed` under 'embedder'.
+    optimizer: of `make_optimizer`.
+    controller: of splits and options.
+    schedule: of the search.
+    budget: bytes.
+
+  Returns:
+    A pure `step(state, batch, held_out_batch, axis_name=None)`, for `jit_step`
+    or `pmap_step`.
+  """
+
+  def held_out_gradient(state, batch, keys, axis_name):
+    """Gradient of the objective by the log-odds, and metrics."""
+    weights, odds = state.params[WEIGHTS], state.params[ARCHITECTURE]
+    temperature = schedule.temperature_at(state.step)
+
+    def relaxed_loss(odds, buffers, batch, _):
+      sample = controller.sample(odds, keys['odds'], temperature)
+      mixed = with_mixture(buffers, controller.mixture(sample))
+      return loss_fn(weights, mixed, batch, None)  # no dropout
+
+    grads, metrics = mean_gradient(
+      relaxed_loss, odds, state.buffers, batch, keys['odds'], axis_name
+    )
+    priced = jax.grad(controller_lib.objective, argnums=2)(
+      controller,
+      schedule,
+      odds,
+      state.extra['multiplier'],
+      budget,
+      state.step,
+    )
+    return jax.tree.map(jnp.add, grads, priced), metrics['loss']
+
+  def step(state, batch, held_out_batch, axis_name=None):
+    names = ('weights', 'odds', 'drawn', 'sizes')
+    keys = dict(zip(names, jax.random.split(state.step_key(), len(names))))
+    odds = state.params[ARCHITECTURE]
+    is_warm = state.step >= schedule.warmup_steps
+    # A discrete choice, so that weights never learn to rely on blends.
+    choice = jnp.where(
+      is_warm,
+      controller.drawn_choice(odds, keys['drawn']),
+      controller.random_choice(keys['sizes'], state.step),
+    )
+    grads, metrics = mean_gradient(
+      loss_fn,
+      state.params[WEIGHTS],
+      with_mixture(state.buffers, choice),
+      batch,
+      keys['weights'],
+      axis_name,
+    )
+    none = jax.tree.map(jnp.zeros_like, odds), jnp.float32(0)
+    odds_grads, held_out_loss = jax.lax.cond(
+      is_warm,
+      lambda: held_out_gradient(state, held_out_batch, keys, axis_name),
+      lambda: none,
+    )
+    grads = {WEIGHTS: grads, ARCHITECTURE: odds_grads}
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    excess = controller.excess(odds, budget)
+    multiplier = controller_lib.update_multiplier(
+      state.extra['multiplier'], excess, schedule
+    )
+    multiplier = jnp.where(is_warm, multiplier, state.extra['multiplier'])
+    metrics |= {
+      'held_out_loss': held_out_loss,
+      'expected_bytes': jnp.exp(excess) * budget,
+      'temperature': schedule.temperature_at(state.step),
+      'entropy': controller.entropy(odds),
+      'multiplier': multiplier,
+    }
+    state = state.replace(
+      step=state.step + 1,
+      params=optax.apply_updates(state.params, updates),
+      opt_state=opt_state,
+      extra=dict(state.extra, multiplier=multiplier),
+    )
+    return state, metrics
+
+  return step
