@@ -55,7 +55,7 @@ def _count_odds(yes: Array, no: Array) -> jax.Array:
 
   Args:
     yes: [S, B] odds of each event.
-    no: [S, B] odds of its contrary; `1 - yes`, or less to leave cases out.
+    no: [S, B] odds of its contrary; less than `1 - yes` leaves cases out.
 
   Returns:
     [S + 1, B] odds of 0, 1, ..., S events.
@@ -70,7 +70,15 @@ def _count_odds(yes: Array, no: Array) -> jax.Array:
 
 def _odds_before(splits: Array) -> jax.Array:
   """[S, B] odds that a split lies before each bin."""
-  return jnp.cumsum(splits, axis=-1) - splits
+  return jnp.cumsum(jnp.pad(splits, ((0, 0), (1, 0)))[:, :-1], axis=1)
+
+
+def _odds_behind(splits: Array) -> jax.Array:
+  """[S, B] odds that a split lies behind the point right after each bin.
+
+  Summed from the other end: `1 - before - splits` would round small odds away.
+  """
+  return _odds_before(splits[:, ::-1])[:, ::-1]
 
 
 def group_odds(splits: Array) -> jax.Array:
@@ -88,7 +96,7 @@ def group_odds(splits: Array) -> jax.Array:
     [0.5, 0.5]
   """
   before = _odds_before(splits)
-  return _count_odds(before, 1 - before).T
+  return _count_odds(before, splits + _odds_behind(splits)).T
 
 
 def visit_odds(splits: Array) -> jax.Array:
@@ -104,10 +112,10 @@ def visit_odds(splits: Array) -> jax.Array:
   Returns:
     [G] float32.
   """
-  before = _odds_before(splits)
-  odds = _count_odds(before, 1 - before)  # [G, B]
+  before, behind = _odds_before(splits), _odds_behind(splits)
+  odds = _count_odds(before, splits + behind)  # [G, B]
   # In the group at b - 1, and no split between there and b.
-  stays = _count_odds(before[:, :-1], (1 - before - splits)[:, :-1])
+  stays = _count_odds(before[:, :-1], behind[:, :-1])
   return odds[:, 0] + (odds[:, 1:] - stays).sum(-1)
 
 
@@ -128,7 +136,8 @@ def expected_bytes(
     shared_bytes: [O] what it stores for the group as a whole.
 
   Returns:
-    [] float32; at one-hot odds the bytes of that very choice.
+    [] float32; at one-hot odds the bytes of that very choice, but for the
+    parts of bytes that a file fills up.
   """
   words = bin_sizes @ group_odds(splits)  # [G]
   return words @ (options @ bytes_per_word) + visit_odds(splits) @ (
