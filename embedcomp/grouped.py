@@ -312,6 +312,11 @@ def commitment(scheme: Scheme, params: Params, ids: Array) -> jax.Array | None:
     ValueError: if an id is out of range, outside of jit.
   """
   ids = check_ids(scheme.vocab_size, ids)
+  if ids.size > scheme.vocab_size:  # as for lookup
+    terms = commitment(scheme, params, jnp.arange(scheme.vocab_size))
+    return (
+      None if terms is None else storage.take(terms, _valid(scheme, ids)[1])
+    )
   total = None
   for index, inside, rows in _members(scheme, params, ids)[1]:
     term = scheme.groups[index].method.commitment(
