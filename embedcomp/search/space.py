@@ -73,7 +73,11 @@ class SearchSpace:
 
   @functools.cached_property
   def shared_bytes(self) -> np.ndarray:
-    """[O] float64, what an option stores for all words of a group together."""
+    """[O] float64, what an option stores for all words of a group together.
+
+    Together with `bytes_per_word` less than a byte short of the exact size,
+    but for tensor trains, whose bytes do not grow by the word.
+    """
     return 2 * self._option_bytes(1) - self._option_bytes(2)
 
   @property
@@ -114,7 +118,10 @@ class SearchSpace:
     """Every run of bins as a group, where losses of bins add up.
 
     Args:
-      losses: [B, O] float, what each option loses in each bin.
+      losses: [B, O] finite float, what each option loses in each bin.
+
+    Returns:
+      B (B + 1) / 2 segments, by first and then by last bin.
     """
     before = np.concatenate([np.zeros((1, len(self.options))), losses])
     before = before.cumsum(axis=0)
@@ -144,7 +151,15 @@ class SearchSpace:
   def solve(
     self, segments: Sequence[discretise.Segment], max_bytes: int
   ) -> discretise.Frontier:
-    """The best divisions of all sizes up to `max_bytes`; see `solve`."""
+    """The best divisions of all sizes; see `discretise.solve`.
+
+    Args:
+      segments: as from `segments`.
+      max_bytes: the largest size of interest.
+
+    Raises:
+      ValueError: if no division fits into `max_bytes`.
+    """
     return discretise.solve(
       segments,
       self.num_bins,
@@ -165,6 +180,9 @@ class SearchSpace:
       choices: groups of whole bins, within budget.
       budget: bytes.
       loss: takes first rank, last rank + 1 and option to the expected loss.
+
+    Returns:
+      A scheme within budget that is expected to lose no more.
     """
     splits = (*(self.bins[c.start] for c in choices), self.bins[-1])
     division = slack.Division(splits, tuple(c.option for c in choices))
