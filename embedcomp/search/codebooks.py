@@ -47,13 +47,12 @@ class Codebooks:
   rank: int
 
   def validate(self) -> None:
-    """Raises ValueError if an option's books or codewords do not suit."""
+    """Raises ValueError if an option's books do not divide the rank."""
     for index in self.options:
-      books, codewords = self._sizes(index)
-      if self.rank % books or codewords > self.space.vocab_size:
+      if self.rank % self._sizes(index)[0]:
         raise ValueError(
-          f'books must divide the rank {self.rank} and codewords be at most '
-          f'{self.space.vocab_size} words, got {self.space.options[index]}.'
+          f'books must divide the rank {self.rank} of a supernet, '
+          f'got {self.space.options[index]}.'
         )
 
   @functools.cached_property

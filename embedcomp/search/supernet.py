@@ -6,7 +6,8 @@ does something to the coefficients, before one product with the basis:
   low rank r      keeps the leading r, in its storage
   dense           keeps all, in its storage
   pq, vq, dpq     replaces blocks of them by codewords, gradients straight
-                  through to the coefficients
+                  through to the coefficients; only with R = D are these the
+                  blocks of a table, fewer make several books look too good
   drop            replaces them by one vector that all words share
 
 so that a mixture of options costs about as much as one low-rank layer of rank
@@ -28,12 +29,13 @@ from embedcomp.methods import storage
 from embedcomp.scheme import Scheme
 from embedcomp.search import codebooks
 from embedcomp.search.space import SearchSpace
-from embedcomp.types import Array, Params, PRNGKey
+from embedcomp.types import Array, Params, PRNGKey, Shape
 
-# The step of a uniform quantizer of least error for a normal distribution, in
-# standard deviations (Max, "Quantizing for minimum distortion", 1960), and its
-# bits. Narrower floats are as good as float32 here: they are not rounded.
-_ROUNDINGS = {'float': (0.0, 0), 'int8': (0.0308, 8), 'int4': (0.3352, 4)}
+# The step of a uniform quantizer of 255 or 15 levels, of least error for a
+# normal distribution, in standard deviations (Max, "Quantizing for minimum
+# distortion", 1960), and its bits. Narrower floats are as good as float32
+# here: they are not rounded.
+_ROUNDINGS = {'float': (0.0, 0), 'int8': (0.0309, 8), 'int4': (0.3534, 4)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Supernet:
     rank: R, the number of coefficients; at most D.
 
   Raises:
-    ValueError: for an option that cannot be nested.
+    ValueError: for an option that cannot be nested or suits no group.
   """
 
   space: SearchSpace
@@ -65,6 +67,7 @@ class Supernet:
           f'{option.name} cannot be searched with a task, only low_rank, '
           'dense, pq, vq, dpq_sx, dpq_vq and drop.'
         )
+      option.validate(Shape(self.space.vocab_size, self.space.features))
     self._codebooks.validate()
 
   @functools.cached_property
@@ -171,7 +174,7 @@ class Supernet:
         them it starts anew.
 
     Returns:
-      `bin_of_word` [V] int32, `spread` [B, R] float32 standard deviations, and
+      `bin_of_word` [V] int32, `spread` [B, R] float32 root mean squares, and
       `rows` and `pieces` of all coded options, see `Codebooks`.
     """
     coefficients = np.asarray(params['coefficients'])
@@ -193,7 +196,7 @@ class Supernet:
       buffers: of `refresh`.
       mixture: [B] integers, the option of each bin; or [B, O] float, the odds
         of all options in each, at the cost of all of them.
-      ids: [...] integers, ranks of words.
+      ids: [...] integers in [0, V), ranks of words; not checked.
 
     Returns:
       [..., D] float32.
@@ -272,7 +275,8 @@ class Supernet:
       seed: of what has to be fitted anew.
 
     Returns:
-      Params of the scheme, in trainable form, for ids that are ranks.
+      Params of the scheme, in trainable form, for ids that are ranks: there is
+      no `order` among them.
     """
     coefficients = np.asarray(params['coefficients'])
     basis = np.asarray(params['basis'])
