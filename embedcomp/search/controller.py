@@ -33,6 +33,8 @@ class Schedule:
     num_steps: of the whole search.
     warmup: share of the steps in which only weights learn, under sizes drawn
       at random.
+    every: steps from one update of the odds to the next: an update costs about
+      as much as an eighth of a step.
     temperature: of samples, at the start and the end of what follows; falls
       geometrically.
     entropy: weight of the entropy of splits and options at the end; rises
@@ -44,6 +46,7 @@ class Schedule:
 
   num_steps: int
   warmup: float = 0.5
+  every: int = 1
   temperature: tuple[float, float] = (1.0, 0.2)
   entropy: float = 0.02
   penalty: float = 1.0
@@ -55,6 +58,8 @@ class Schedule:
       raise ValueError(f'num_steps must be at least 1, got {self.num_steps}.')
     if not 0 <= self.warmup <= 1:
       raise ValueError(f'warmup must be in [0, 1], got {self.warmup}.')
+    if self.every < 1:
+      raise ValueError(f'every must be at least 1, got {self.every}.')
     if not 0 < self.temperature[1] <= self.temperature[0]:
       raise ValueError(
         f'temperatures must fall and be positive, got {self.temperature}.'
@@ -107,7 +112,7 @@ class Controller:
     splits = np.zeros((num_groups - 1, num_bins), np.float32)
     for index in range(num_groups - 1):
       even = round((index + 1) * num_bins / num_groups) - 1
-      splits[index, max(even, 0)] = _SPLIT_HEADSTART
+      splits[index, even] = _SPLIT_HEADSTART
     return {
       'options': jnp.zeros((num_groups, num_options)),
       'splits': jnp.asarray(splits),
@@ -139,7 +144,10 @@ class Controller:
     return groups @ sample['options']
 
   def expected_bytes(self, sample: Params) -> jax.Array:
-    """[] float32 bytes of a sample, or of odds, on average."""
+    """[] float32 bytes of a sample, or of odds, on average.
+
+    An order map is counted as for all groups, even if some have no words.
+    """
     num_bytes = relaxation.expected_bytes(
       self._splits(sample.get('splits')),
       sample['options'],
@@ -152,7 +160,8 @@ class Controller:
 
   def excess(self, architecture: Params, budget: Array | float) -> jax.Array:
     """[] float32, g = log(expected bytes / budget)."""
-    return jnp.log(self.expected_bytes(self.odds(architecture)) / budget)
+    num_bytes = self.expected_bytes(self.odds(architecture))
+    return jnp.log(num_bytes / jnp.asarray(budget, jnp.float32))
 
   def entropy(self, architecture: Params) -> jax.Array:
     """[] float32, of all splits and options, as a share of the largest."""

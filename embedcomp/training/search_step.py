@@ -23,13 +23,21 @@ WEIGHTS, ARCHITECTURE = 'weights', 'architecture'
 def make_optimizer(
   weights: optax.GradientTransformation,
   architecture: optax.GradientTransformation,
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
   """One optimizer of params `{'weights': ..., 'architecture': ...}`.
 
   Args:
     weights: optimizer of the weights.
-    architecture: optimizer of the log-odds of splits and options.
+    architecture: optimizer of the log-odds of splits and options. It sleeps
+      in steps without a gradient for them: its moments, its schedule and its
+      decay count the others alone.
+
+  Returns:
+    The optimizer; its `update` wants `is_due`, [] bool, by keyword.
   """
+  architecture = optax.conditionally_mask(
+    architecture, lambda step, *, is_due, **_: is_due, forward_extra_args=True
+  )
   return optax.multi_transform(
     {WEIGHTS: weights, ARCHITECTURE: architecture},
     {WEIGHTS: WEIGHTS, ARCHITECTURE: ARCHITECTURE},
@@ -41,17 +49,22 @@ def with_mixture(collections: Params, mixture: jax.Array) -> Params:
   return dict(collections, mixture={'embedder': {'odds': mixture}})
 
 
+def no_price() -> Params:
+  """What a search's `state.extra` holds before the first step."""
+  return {'multiplier': jnp.float32(0), 'held_out_loss': jnp.float32(0)}
+
+
 def make_search_step(
   loss_fn: LossFn,
-  optimizer: optax.GradientTransformation,
+  optimizer: optax.GradientTransformationExtraArgs,
   controller: Controller,
   schedule: Schedule,
   budget: int,
 ) -> Callable[..., tuple[TrainState, Metrics]]:
   """Makes the step of a search.
 
-  `state.params` is as `make_optimizer` wants it, `state.extra` holds the
-  `multiplier` [] float32.
+  `state.params` is as `make_optimizer` wants it, `state.extra` as `no_price`
+  makes it.
 
   Args:
     loss_fn: as for plain training; its buffers are the model's collections
@@ -94,6 +107,7 @@ def make_search_step(
     keys = dict(zip(names, jax.random.split(state.step_key(), len(names))))
     odds = state.params[ARCHITECTURE]
     is_warm = state.step >= schedule.warmup_steps
+    is_due = is_warm & (state.step % schedule.every == 0)
     # A discrete choice, so that weights never learn to rely on blends.
     choice = jnp.where(
       is_warm,
@@ -108,14 +122,16 @@ def make_search_step(
       keys['weights'],
       axis_name,
     )
-    none = jax.tree.map(jnp.zeros_like, odds), jnp.float32(0)
+    none = jax.tree.map(jnp.zeros_like, odds), state.extra['held_out_loss']
     odds_grads, held_out_loss = jax.lax.cond(
-      is_warm,
+      is_due,
       lambda: held_out_gradient(state, held_out_batch, keys, axis_name),
       lambda: none,
     )
     grads = {WEIGHTS: grads, ARCHITECTURE: odds_grads}
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    updates, opt_state = optimizer.update(
+      grads, state.opt_state, state.params, is_due=is_due
+    )
     excess = controller.excess(odds, budget)
     multiplier = controller_lib.update_multiplier(
       state.extra['multiplier'], excess, schedule
@@ -123,7 +139,7 @@ def make_search_step(
     multiplier = jnp.where(is_warm, multiplier, state.extra['multiplier'])
     metrics |= {
       'held_out_loss': held_out_loss,
-      'expected_bytes': jnp.exp(excess) * budget,
+      'expected_bytes': jnp.exp(excess) * float(budget),
       'temperature': schedule.temperature_at(state.step),
       'entropy': controller.entropy(odds),
       'multiplier': multiplier,
@@ -132,7 +148,7 @@ def make_search_step(
       step=state.step + 1,
       params=optax.apply_updates(state.params, updates),
       opt_state=opt_state,
-      extra=dict(state.extra, multiplier=multiplier),
+      extra={'multiplier': multiplier, 'held_out_loss': held_out_loss},
     )
     return state, metrics
 
