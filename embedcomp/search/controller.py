@@ -172,16 +172,20 @@ class Controller:
     ]
     return jnp.stack(terms).mean()
 
-  def random_choice(self, key: PRNGKey, step: Array) -> jax.Array:
-    """One option for each bin, for weights to learn under all sizes.
+  def random_choice(
+    self, key: PRNGKey, step: Array, schedule: Schedule
+  ) -> jax.Array:
+    """The options that weights learn under during the warm-up.
 
-    Of every three steps one takes the largest option everywhere and the
-    others take any for each bin: of the sandwich rule (Yu & Huang, ICCV 2019)
-    the smallest option is left out, for dropping all words teaches nothing.
+    In its first half all bins take the largest option, as in plain training.
+    Then every third step does, and the others draw an option for each bin: the
+    sandwich rule (Yu & Huang, ICCV 2019) without its smallest option, for
+    dropping all words teaches nothing.
 
     Args:
       key: random key.
       step: [] int32.
+      schedule: of the search.
 
     Returns:
       [B] int32.
@@ -189,7 +193,8 @@ class Controller:
     num_bins, num_options = self.space.num_bins, len(self.space.options)
     largest = int(self.space.bytes_per_word.argmax())
     drawn = jax.random.randint(key, (num_bins,), 0, num_options)
-    return jnp.where(step % 3 == 0, largest, drawn)
+    is_plain = (2 * step < schedule.warmup_steps) | (step % 3 == 0)
+    return jnp.where(is_plain, largest, drawn)
 
   def drawn_choice(self, architecture: Params, key: PRNGKey) -> jax.Array:
     """A discrete sample of the odds.

@@ -175,16 +175,19 @@ def test_discrete_draws_follow_the_odds(rng):
   np.testing.assert_allclose(shares, expected, atol=0.04)
 
 
-def test_random_choices_are_the_largest_in_one_step_of_three():
+def test_random_choices_are_the_largest_first_and_in_one_step_of_three():
+  schedule = Schedule(4800, warmup=0.5)
+
   @jit
   @jax.vmap
   def draw(key, step):
-    return CONTROLLER.random_choice(key, step)
+    return CONTROLLER.random_choice(key, step, schedule)
 
-  keys = jax.random.split(jax.random.key(0), 1200)
-  drawn = np.asarray(draw(keys, np.arange(1200, dtype=np.int32)))
-  assert (drawn[::3] == 0).all()  # dense
-  others = np.delete(drawn, np.s_[::3], axis=0)
+  keys = jax.random.split(jax.random.key(0), 2400)
+  drawn = np.asarray(draw(keys, np.arange(2400, dtype=np.int32)))
+  assert (drawn[:1200] == 0).all()  # dense
+  assert (drawn[1200::3] == 0).all()
+  others = np.delete(drawn[1200:], np.s_[::3], axis=0)
   shares = [np.bincount(bin_, minlength=4) / 800 for bin_ in others.T]
   np.testing.assert_allclose(shares, 0.25, atol=0.08)
 
