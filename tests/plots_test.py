@@ -138,6 +138,177 @@ def test_curves_that_do_not_fit_are_named():
     plots.plot_frontier({'pq': ([1, 2], [0.5])})
 
 
+CURVES = {
+  'search': ([0.01, 0.05], [0.9, 0.92], [0.01, 0.02]),
+  'low rank $x$': ([0.01], [0.8], [np.nan]),
+}
+
+
+def test_metrics_by_size_are_those_given():
+  ax = draw(plots.plot_size_metric(CURVES, (0.93, 0.004), highlight='search'))
+  assert ax.get_xscale() == 'log'
+  for container, (name, given) in zip(ax.containers, CURVES.items()):
+    line, _, (bars,) = container
+    assert container.get_label().replace('\\', '') == name
+    np.testing.assert_array_equal(line.get_xdata(), given[0])
+    np.testing.assert_array_equal(line.get_ydata(), given[1])
+    lengths = [np.ptp(s[:, 1]) for s in bars.get_segments() if len(s)]
+    expected = 2 * np.array([d for d in given[2] if d == d])
+    np.testing.assert_allclose(lengths, expected)
+  widths = [container[0].get_linewidth() for container in ax.containers]
+  assert widths[0] > widths[1]
+  (band,) = ax.patches
+  assert (band.get_y(), band.get_height()) == pytest.approx((0.926, 0.008))
+  texts = [text.get_text() for text in ax.get_legend().get_texts()]
+  assert texts[0] == 'dense, ± one deviation'
+  ticks = [t.get_text() for t in ax.get_xticklabels()]
+  assert {'1%', '2%', '5%'} <= set(ticks)
+
+
+@pytest.mark.parametrize('size', [0.0101, 0.0199, 0.0499, 0.3, 1.0])
+def test_any_single_size_has_a_tick(size):
+  curves = {'one': ([size], [0.5], [np.nan])}
+  ax = draw(plots.plot_size_metric(curves))
+  low, high = ax.get_xlim()
+  assert any(low <= tick <= high for tick in ax.get_xticks())
+
+
+def test_curves_of_metrics_are_checked():
+  with pytest.raises(ValueError, match='at least one curve'):
+    plots.plot_size_metric({})
+  with pytest.raises(ValueError, match="'a' must be sizes, means and devia"):
+    plots.plot_size_metric({'a': ([0.1, 0.2], [1.0], [0.1])})
+  with pytest.raises(ValueError, match=r"positive shares, got .* for 'a'"):
+    plots.plot_size_metric({'a': ([0.0], [1.0], [0.1])})
+
+
+def test_many_methods_are_told_apart_without_colours():
+  curves = {f'method {i}': ([0.1], [i], [np.nan]) for i in range(18)}
+  ax = draw(plots.plot_size_metric(curves))
+  lines = [container[0] for container in ax.containers]
+  plain = {(line.get_marker(), line.get_linestyle()) for line in lines}
+  assert len(plain) == 18
+
+
+def test_methods_stand_in_order_beside_the_dense_model():
+  values = {'search': (0.9, 0.01), 'low rank': (0.8, np.nan)}
+  ax = draw(plots.plot_methods(values, (0.93, np.nan), highlight='search'))
+  names = [label.get_text() for label in ax.get_yticklabels()]
+  assert names == list(values)
+  bottom, top = ax.get_ylim()
+  assert top < 0 < 1 < bottom  # the first on top
+  drawn = [container[0].get_xdata()[0] for container in ax.containers]
+  assert drawn == [0.9, 0.8]
+  with pytest.raises(ValueError, match='at least one method'):
+    plots.plot_methods({})
+
+
+def test_deciles_are_those_given_and_the_damage_is_shaded():
+  losses = {'dense': np.linspace(0, 1, 10), 'compressed': np.ones(10)}
+  edges = [12_345.6, *np.linspace(1.5, 0.01, 9)]
+  ax = draw(plots.plot_deciles(losses, edges))
+  for line, (name, values) in zip(ax.get_lines(), losses.items()):
+    assert line.get_label() == name
+    np.testing.assert_array_equal(line.get_xdata(), range(1, 11))
+    np.testing.assert_array_equal(line.get_ydata(), values)
+  assert len(ax.collections) == 1
+  ticks = [label.get_text() for label in ax.get_xticklabels()]
+  assert (ticks[0], ticks[-1]) == ('1\n12,346', '10\n0.01')
+  assert draw(plots.plot_deciles({'one': [1.0, np.nan]})).get_ylim()[0] == 0
+  for wrong in ({}, {'a': [1.0], 'b': [1.0, 2.0]}):
+    with pytest.raises(ValueError, match='must have one length'):
+      plots.plot_deciles(wrong)
+
+
+def some_odds(rng, *shape):
+  return rng.dirichlet(np.ones(shape[-1]), size=shape[:-1])
+
+
+@pytest.mark.parametrize('num_options', [1, 3, 8, 9, 12])
+@pytest.mark.parametrize('num_bins', [1, 4, 5, 9])
+def test_areas_of_odds_fill_every_panel(rng, num_bins, num_options):
+  mixture = some_odds(rng, 3, num_bins, num_options)
+  bins = [0, *range(1000, 1000 + num_bins)]
+  names = [f'option {i}' for i in range(num_options)]
+  figure = plots.plot_odds(
+    [1, 2, 5], mixture, names, bins, rng.permutation(num_options)
+  )
+  figure.canvas.draw()
+  panels = figure.axes
+  assert len(panels) == min(num_bins, 6)
+  assert panels[0].get_title() == 'ranks 0 to 999'
+  assert panels[-1].get_title().endswith(f'{bins[-1] - 1:,}')
+  for ax in panels:
+    areas = [area.get_datalim(ax.transData) for area in ax.collections]
+    assert len(areas) == min(num_options, 9)
+    assert min(area.y0 for area in areas) == 0
+    assert max(area.y1 for area in areas) == pytest.approx(1)
+  (legend,) = figure.legends
+  texts = [text.get_text() for text in legend.get_texts()]
+  if num_options <= 8:
+    assert sorted(texts) == sorted(names)
+  else:
+    others = num_options - 8
+    assert texts[0] == f'{others} other' + 's' * (others > 1)
+
+
+def test_options_are_stacked_from_the_cheapest(rng):
+  mixture = np.tile([0.1, 0.6, 0.3], (2, 1, 1))
+  figure = plots.plot_odds([0, 9], mixture, ['a', 'b', 'c'], [0, 5], [9, 1, 5])
+  (ax,) = figure.axes
+  tops = [area.get_datalim(ax.transData).y1 for area in ax.collections]
+  np.testing.assert_allclose(tops, [0.6, 0.9, 1.0])
+  texts = [text.get_text() for text in figure.legends[0].get_texts()]
+  assert texts == ['a', 'c', 'b']  # the dearest on top, as it is drawn
+
+
+def test_splits_are_expected_where_their_odds_are():
+  bins = [0, 10, 1000, 5000]
+  splits = np.zeros((2, 2, 3))
+  splits[0, :] = [0.25, 0.25, 0.5]
+  splits[1, 0] = [1, 0, 0]
+  splits[1, 1] = [0, 0.2, 0.8]
+  ax = draw(plots.plot_splits([5, 10], splits, bins))
+  lines = [line.get_ydata() for line in ax.get_lines()]
+  np.testing.assert_allclose(lines[0], [100, 10])  # in the middle of logs
+  np.testing.assert_allclose(lines[1], [100, 10])
+  np.testing.assert_allclose(lines[2], [100, 1000])
+  np.testing.assert_allclose(lines[3], [100, np.nan])  # likelier unused
+  shown = ax.collections[0].get_array()
+  np.testing.assert_allclose(shown, [[0.5, 1.0], [0.5, 0.2]])
+  texts = [text.get_text() for text in ax.get_legend().get_texts()]
+  assert texts == ['split 1, odds of use 100%', 'split 2, odds of use 20%']
+
+
+@pytest.mark.parametrize(('num_steps', 'num_splits'), [(1, 2), (3, 0), (1, 0)])
+def test_few_steps_or_splits_are_drawn_too(rng, num_steps, num_splits):
+  splits = some_odds(rng, num_steps, num_splits, 4)
+  draw(plots.plot_splits(range(num_steps), splits, [0, 1, 2, 3, 4]))
+
+
+def test_odds_have_to_fit():
+  with pytest.raises(ValueError, match=r'= \(2, 1, 1\) and .* got shapes'):
+    plots.plot_odds([1, 2], np.ones((2, 2, 1)), ['a'], [0, 5], [1])
+  with pytest.raises(ValueError, match=r'must be \[2, S, 1\], got shape'):
+    plots.plot_splits([1, 2], np.ones((2, 2, 2)), [0, 5])
+
+
+def test_logs_are_drawn_with_their_goals():
+  curves = {
+    'expected_bytes': ([1, 2], [3e6, 2e6]),
+    'loss': ([1, 2], [np.nan, 2.0]),
+  }
+  figure = plots.plot_metrics(curves, {'expected_bytes': 1.5e6})
+  figure.canvas.draw()
+  assert [ax.get_title() for ax in figure.axes] == ['expected bytes', 'loss']
+  line, goal = figure.axes[0].get_lines()
+  assert (list(line.get_ydata()), goal.get_ydata()[0]) == ([3e6, 2e6], 1.5e6)
+  ticks = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+  assert all(tick.endswith('MB') for tick in ticks)
+  with pytest.raises(ValueError, match='each goal needs a curve'):
+    plots.plot_metrics(curves, {'accuracy': 1.0})
+
+
 def test_a_given_axes_is_drawn_into():
   figure, (left, right) = pyplot.subplots(1, 2)
   assert plots.plot_sizes(SCHEME, ax=left) is left

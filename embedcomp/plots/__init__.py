@@ -1,13 +1,30 @@
 """Pictures of frequencies, of sizes, of a search, and of what sizes cost.
 
 Each function draws into the Axes it is given, or into a new figure, and
-returns the Axes; those with several panels return a Figure. Needs matplotlib:
-`pip install 'embedcomp[plots]'`.
+returns the Axes; those of several panels return their figure. Needs
+matplotlib: `pip install 'embedcomp[plots]'`.
 """
 
-from embedcomp.plots.comparison import plot_frontier
+from embedcomp.plots.comparison import (
+  plot_deciles,
+  plot_frontier,
+  plot_methods,
+  plot_size_metric,
+)
 from embedcomp.plots.frequencies import plot_frequency
+from embedcomp.plots.search import plot_metrics, plot_odds, plot_splits
 from embedcomp.plots.sizes import plot_sizes
 from embedcomp.plots.style import bytes_text
 
-__all__ = ['bytes_text', 'plot_frequency', 'plot_frontier', 'plot_sizes']
+__all__ = [
+  'bytes_text',
+  'plot_deciles',
+  'plot_frequency',
+  'plot_frontier',
+  'plot_methods',
+  'plot_metrics',
+  'plot_odds',
+  'plot_size_metric',
+  'plot_sizes',
+  'plot_splits',
+]
