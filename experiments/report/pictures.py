@@ -1,0 +1,225 @@
+"""What a report shows: the pictures of a run, each with what it says."""
+
+import dataclasses
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from embedcomp import plots
+from experiments.report.read import Comparison, Run, deviation
+
+_DPI = 110
+# Sizes within this factor are one: then only the metric is drawn.
+_ONE_SIZE = 1.25
+_LOGGED = (
+  'loss',
+  'held_out_loss',
+  'expected_bytes',
+  'multiplier',
+  'temperature',
+  'entropy',
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+  """A picture of a run.
+
+  Attributes:
+    name: of its file, without `.png`.
+    title: of its section.
+    caption: what there is to see.
+    png: bytes.
+  """
+
+  name: str
+  title: str
+  caption: str
+  png: bytes
+
+
+def draw(run: Run) -> list[Picture]:
+  """All pictures for which a run has data, in the order of the page.
+
+  Raises:
+    ImportError: without matplotlib.
+  """
+  try:
+    from matplotlib import pyplot, style
+  except ImportError as error:
+    raise ImportError(
+      "a report needs matplotlib: pip install 'embedcomp[plots]'."
+    ) from error
+  drawn = []
+  with style.context('default'):
+    for name, title, caption, artist in _artists(run):
+      figure = getattr(artist, 'figure', None) or artist
+      drawn.append(Picture(name, title, caption, _png(figure)))
+      pyplot.close(figure)
+  return drawn
+
+
+def _png(figure: Any) -> bytes:
+  file = io.BytesIO()
+  figure.savefig(
+    file,
+    format='png',
+    dpi=_DPI,
+    bbox_inches='tight',
+    facecolor='white',
+    metadata={'Software': None},  # the same bytes for every version
+  )
+  return file.getvalue()
+
+
+def _artists(run: Run) -> Iterator[tuple[str, str, str, Any]]:
+  """Name, title, caption and Axes or Figure."""
+  if run.comparison is not None:
+    yield (
+      'comparison',
+      'Size and metric',
+      'Means over seeds on test data; bars are one standard deviation.',
+      _comparison(run.comparison, run.result),
+    )
+  if run.scheme is not None:
+    yield (
+      'sizes',
+      'The final scheme',
+      'Bytes on disk of each group, most frequent words first, by what they '
+      'hold.',
+      plots.plot_sizes(run.scheme),
+    )
+  if run.counts is not None:
+    yield (
+      'frequency',
+      'Words and groups',
+      'How often words occur, how much of the text they cover, and which '
+      'group holds them.',
+      plots.plot_frequency(run.counts, run.scheme),
+    )
+  if run.deciles is not None:
+    yield (
+      'deciles',
+      'Loss by frequency',
+      'Loss by how frequent the words are, from the most frequent tenth on. '
+      'An average hides a ruined tail; this does not.',
+      _deciles(run),
+    )
+  yield from _search(run)
+  training = _logs(run, ('loss', 'accuracy', 'perplexity'), by_stage=True)
+  if training:
+    yield (
+      'training',
+      'Training',
+      'Means over the last steps on training data, by stage.',
+      plots.plot_metrics(training),
+    )
+
+
+def _search(run: Run) -> Iterator[tuple[str, str, str, Any]]:
+  """Pictures of how odds moved, and of the log of the search."""
+  odds = run.odds
+  if odds is not None:
+    yield (
+      'odds',
+      'Odds of methods and sizes',
+      'How likely each option is in some of the bins, step by step. Options '
+      'are stacked from the cheapest, darkest, to the dearest.',
+      plots.plot_odds(
+        odds.steps, odds.mixture, odds.options, odds.bins, odds.bytes_per_word
+      ),
+    )
+  if odds is not None and odds.splits is not None and len(odds.bins) > 2:
+    yield (
+      'splits',
+      'Odds of split points',
+      'Where splits are expected, step by step; dotted where a split is '
+      'likelier unused than used.',
+      plots.plot_splits(odds.steps, odds.splits, odds.bins),
+    )
+  logged = _logs(run, _LOGGED, stages=('search',))
+  if logged:
+    goals = {}
+    if run.budget is not None and 'expected_bytes' in logged:
+      goals['expected_bytes'] = run.budget
+    yield (
+      'search',
+      'The search',
+      'Losses on training and on held-out data, expected bytes and their '
+      'budget (dashed), the price of a byte, and the annealing.',
+      plots.plot_metrics(logged, goals),
+    )
+
+
+def _logs(
+  run: Run,
+  names: tuple[str, ...],
+  stages: tuple[str, ...] = (),
+  by_stage: bool = False,
+) -> dict[str, tuple[list[int], list[float]]]:
+  """Steps and values of logged metrics that have any values."""
+  if by_stage:
+    found = dict.fromkeys(line.get('stage') for line in run.metrics)
+    stages = tuple(s for s in found if s != 'search' and not _is_trial(s))
+  curves = {}
+  for stage in stages:
+    lines = [line for line in run.metrics if line.get('stage') == stage]
+    for name in names:
+      points = [
+        (line['step'], line[name])
+        for line in lines
+        if isinstance(line.get(name), (int, float))
+      ]
+      if points:
+        title = f'{stage}: {name}' if by_stage else name
+        curves[title] = tuple(map(list, zip(*points)))
+  return curves
+
+
+def _is_trial(stage: str | None) -> bool:
+  """Whether a stage is one of many short trainings, not worth a panel."""
+  return stage is None or stage.startswith('trial_')
+
+
+def _comparison(comparison: Comparison, result: dict[str, Any]) -> Any:
+  """Curves by size, or dots if all sizes are one."""
+  methods = comparison.methods
+  ratios = [method.ratio for method in methods]
+  labels = list(dict.fromkeys(method.label for method in methods))
+  own = [m.label for m in methods if m.method == result['method']]
+  highlight = own[0] if own else None
+  metric = f'test {comparison.metric}'
+  is_one_size = max(ratios) <= _ONE_SIZE * min(ratios)
+  if is_one_size and len(labels) == len(methods):
+    sign = -1 if comparison.higher_is_better else 1
+    best_first = sorted(methods, key=lambda m: sign * np.mean(m.values))
+    dots = {
+      m.label: (float(np.mean(m.values)), deviation(m.values))
+      for m in best_first
+    }
+    return plots.plot_methods(dots, comparison.dense, metric, highlight)
+  curves = {}
+  for label in labels:
+    ours = [method for method in methods if method.label == label]
+    curves[label] = (
+      np.array([m.ratio for m in ours]),
+      np.array([np.mean(m.values) for m in ours]),
+      np.array([deviation(m.values) for m in ours]),
+    )
+  return plots.plot_size_metric(curves, comparison.dense, metric, highlight)
+
+
+def _deciles(run: Run) -> Any:
+  deciles = run.deciles
+  losses = {'compressed': deciles.compressed}
+  if deciles.dense is not None:
+    losses = {'dense': deciles.dense, **losses}
+  is_share = max(deciles.edges) <= 1
+  return plots.plot_deciles(
+    losses,
+    deciles.edges,
+    deciles.metric,
+    'share' if is_share else 'count',
+  )
