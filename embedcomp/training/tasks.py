@@ -93,12 +93,17 @@ class Task:
     """Means and the metric out of summed sums.
 
     Args:
-      sums: 'weight', 'loss' and the sums of `loss_fn` over a data set.
+      sums: 'weight' and what `loss_fn` reports, over a data set.
 
     Returns:
-      'loss' and the metric.
+      'loss', the mean cross-entropy, and the metric.
+
+    Raises:
+      ValueError: if nothing has any weight.
     """
-    weight = max(float(sums['weight']), 1e-9)
+    weight = float(sums['weight'])
+    if not weight > 0:
+      raise ValueError('there is nothing to evaluate: all weights are zero.')
     loss = float(sums['cross_entropy']) / weight
     if self.kind == CLASSIFICATION:
       return {'loss': loss, 'accuracy': float(sums['accuracy']) / weight}

@@ -1,0 +1,259 @@
+"""Losses and metrics of tasks against plain NumPy."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+import pytest
+
+from embedcomp import Group, GroupedEmbed, Scheme, methods, training
+from embedcomp.nn import PooledClassifier
+from embedcomp.search.controller import Controller, Schedule
+from embedcomp.search.space import SearchSpace
+from embedcomp.search.supernet import Supernet, SupernetEmbed
+from embedcomp.training import search_step
+from embedcomp.training.tasks import Task
+
+# Compiling is nearly all that these tests wait for.
+jit = functools.partial(
+  jax.jit, compiler_options={'xla_backend_optimization_level': 0}
+)
+VOCAB, FEATURES, CLASSES = 12, 4, 3
+SCHEME = Scheme(
+  FEATURES,
+  (Group(4, methods.Dense()), Group(8, methods.DifferentiableNearest(2, 3))),
+)
+
+
+class Model(nn.Module):
+  """The least that a task needs: a score for each row, or for each token."""
+
+  embedder: nn.Module
+  by_token: bool
+
+  @nn.compact
+  def __call__(self, ids, *, deterministic=True):
+    words = nn.Dropout(0.5)(self.embedder(ids), deterministic=deterministic)
+    if self.by_token:
+      return self.embedder.attend(words)
+    return nn.Dense(CLASSES, name='head')(words.sum(1))
+
+
+def batch_of(kind, seed=0):
+  rng = np.random.default_rng(seed)
+  shape = (16, 5) if kind == 'language_model' else (16,)
+  largest = VOCAB if kind == 'language_model' else CLASSES
+  weights = rng.random(shape).astype(np.float32)
+  weights[rng.random(shape) < 0.4] = 0
+  return {
+    'ids': rng.integers(0, VOCAB, (16, 5)).astype(np.int32),
+    'labels': rng.integers(0, largest, shape).astype(np.int32),
+    'weights': weights,
+  }
+
+
+KINDS = ('classification', 'language_model')
+
+
+@functools.cache
+def build(kind):
+  """A task, its variables and its compiled loss and gradient."""
+  model = Model(GroupedEmbed(SCHEME), kind == 'language_model')
+  task = Task(kind, model, commitment=0.5)
+  variables = task.init(jax.random.key(0), batch_of(kind))
+  params = variables.pop('params')
+
+  def loss_fn(params, batch, dropout_key):
+    loss, weight, sums = task.loss_fn(params, variables, batch, dropout_key)
+    return loss, (weight, sums)
+
+  value_and_grad = jit(jax.value_and_grad(loss_fn, has_aux=True))
+  return task, params, variables, value_and_grad
+
+
+def sums_of(kind, batch, dropout_key=None):
+  _, params, _, value_and_grad = build(kind)
+  (loss, (weight, sums)), grads = value_and_grad(params, batch, dropout_key)
+  return {'loss': loss, 'weight': weight, **sums}, grads
+
+
+def plain_losses(kind, batch):
+  """[...] cross-entropies in float64, and whether the best score is right."""
+  task, params, variables, _ = build(kind)
+  logits = task.model.apply({'params': params, **variables}, batch['ids'])
+  logits = np.asarray(logits, np.float64)
+  odds = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+  labels = batch['labels'][..., None]
+  losses = -np.log(np.take_along_axis(odds, labels, -1))[..., 0]
+  return losses, logits.argmax(-1) == batch['labels']
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_sums_over_a_batch(kind):
+  batch = batch_of(kind)
+  sums, _ = sums_of(kind, batch)
+  losses, is_right = plain_losses(kind, batch)
+  expected = {
+    'loss': (losses * batch['weights']).sum(),
+    'cross_entropy': (losses * batch['weights']).sum(),
+    'weight': batch['weights'].sum(),
+  }
+  if kind == 'classification':
+    expected['accuracy'] = (is_right * batch['weights']).sum()
+    assert 0 < expected['accuracy'] < expected['weight']
+  assert set(sums) == set(expected)
+  for name, value in expected.items():
+    np.testing.assert_allclose(sums[name], value, rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_what_has_no_weight_does_not_count(kind):
+  """Neither do labels out of range, as of classes that training never saw."""
+  batch = batch_of(kind)
+  changed = dict(
+    batch, labels=np.where(batch['weights'] == 0, -1, batch['labels'])
+  )
+  if kind == 'classification':
+    empty = (batch['weights'] == 0)[:, None]
+    changed['ids'] = np.where(empty, (batch['ids'] + 1) % VOCAB, batch['ids'])
+  (sums, grads), (others, other_grads) = (
+    sums_of(kind, b) for b in (batch, changed)
+  )
+  for name, value in sums.items():
+    np.testing.assert_allclose(others[name], value, rtol=1e-6)
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6),
+    other_grads,
+    grads,
+  )
+
+
+def test_dropout_follows_its_key():
+  batch = batch_of('classification')
+  losses = [
+    float(sums_of('classification', batch, key)[0]['cross_entropy'])
+    for key in (None, None, *map(jax.random.key, (1, 1, 2)))
+  ]
+  assert losses[0] == losses[1]
+  assert losses[2] == losses[3]
+  assert len(set(losses)) == 3
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_commitment_is_added_in_training_alone(kind):
+  batch, key = batch_of(kind), jax.random.key(1)
+  embedder = {'params': build(kind)[1]['embedder']}
+  _, sown = GroupedEmbed(SCHEME).apply(
+    embedder, batch['ids'], mutable=['losses']
+  )
+  terms = sown['losses']['commitment']
+  assert terms[0] > 0
+  trained, grads = sums_of(kind, batch, key)
+  added = trained['loss'] - trained['cross_entropy']
+  expected = 0.5 * batch['weights'].sum() * terms[0]
+  np.testing.assert_allclose(added, expected, rtol=1e-4)
+  evaluated, _ = sums_of(kind, batch)
+  assert evaluated['loss'] == evaluated['cross_entropy']
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+
+
+def test_embedders_may_have_no_commitment():
+  task = Task('classification', Model(nn.Embed(VOCAB, FEATURES), False))
+  batch = batch_of('classification')
+  variables = task.init(jax.random.key(0), batch)
+  assert set(variables) == {'params'}
+  loss, _, sums = jit(task.loss_fn)(
+    variables['params'], {}, batch, jax.random.key(1)
+  )
+  assert loss == sums['cross_entropy']
+
+
+def test_init_needs_one_row_and_leaves_no_losses():
+  _, params, variables, _ = build('classification')
+  assert set(params) == {'embedder', 'head'}
+  assert not variables
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_data_set_is_summarised_as_one_batch(kind):
+  task = build(kind)[0]
+  batches = [batch_of(kind, seed) for seed in (1, 2)]
+  sums = [sums_of(kind, batch)[0] for batch in batches]
+  total = {name: sum(float(s[name]) for s in sums) for name in sums[0]}
+  losses, is_right = map(
+    np.concatenate, zip(*(plain_losses(kind, batch) for batch in batches))
+  )
+  weights = np.concatenate([batch['weights'] for batch in batches])
+  loss = np.average(losses, weights=weights)
+  expected = {'loss': loss, 'perplexity': np.exp(loss)}
+  if kind == 'classification':
+    accuracy = np.average(is_right, weights=weights)
+    expected = {'loss': loss, 'accuracy': accuracy}
+  found = task.summarise(total)
+  assert found.keys() == expected.keys()
+  for name, value in expected.items():
+    np.testing.assert_allclose(found[name], value, rtol=1e-5)
+  assert task.metric in found
+
+
+def test_metrics_have_a_direction():
+  classification, language_model = (build(kind)[0] for kind in KINDS)
+  assert (classification.metric, classification.higher_is_better) == (
+    'accuracy',
+    True,
+  )
+  assert (language_model.metric, language_model.higher_is_better) == (
+    'perplexity',
+    False,
+  )
+
+
+def test_perplexities_stay_finite():
+  task = build('language_model')[0]
+  found = task.summarise({'weight': 2.0, 'cross_entropy': 4000.0})
+  assert found == {'loss': 2000.0, 'perplexity': np.exp(80.0)}
+
+
+def test_there_must_be_something_to_summarise():
+  with pytest.raises(ValueError, match='nothing to evaluate'):
+    build('language_model')[0].summarise({'weight': 0, 'cross_entropy': 0})
+
+
+def test_other_kinds_are_refused():
+  with pytest.raises(ValueError, match=r"one of .* got 'regression'"):
+    Task('regression', Model(nn.Embed(VOCAB, FEATURES), False))
+
+
+def test_a_model_around_a_supernet_is_searched():
+  """Weights under a choice, odds under a mixture, both through one task."""
+  options = (methods.Dense(), methods.LowRank(2), methods.Drop())
+  space = SearchSpace(FEATURES, (0, 2, 6, VOCAB), options, max_groups=2)
+  supernet = Supernet(space, FEATURES)
+  task = Task('classification', PooledClassifier(SupernetEmbed(supernet), 3))
+  controller = Controller(space)
+  batch = batch_of('classification')
+  variables = task.init(jax.random.key(0), batch)
+  weights = variables.pop('params')
+  assert set(variables) == {'buffers', 'mixture'}
+  optimizer = search_step.make_optimizer(optax.sgd(0.1), optax.sgd(0.1))
+  state = training.TrainState.create(
+    {'weights': weights, 'architecture': controller.init()},
+    optimizer,
+    jax.random.key(1),
+    buffers=variables,
+    extra=search_step.no_price(),
+  )
+  step = search_step.make_search_step(
+    task.loss_fn, optimizer, controller, Schedule(2, warmup=0), 80
+  )
+  new, metrics = jit(step)(state, batch, batch_of('classification', 1))
+  for name in ('loss', 'held_out_loss', 'accuracy'):
+    assert 0 < metrics[name] < np.inf
+  moved = jax.tree.map(
+    lambda a, b: bool((a != b).any()), state.params, new.params
+  )
+  assert all(jax.tree.leaves(moved['architecture']))
+  assert moved['weights']['embedder']['coefficients']
+  jax.tree.map(np.testing.assert_array_equal, new.buffers, state.buffers)
