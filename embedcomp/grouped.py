@@ -171,7 +171,7 @@ def lookup(scheme: Scheme, params: Params, ids: Array) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _lookup(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
-  if ids.size > scheme.vocab_size:  # each word is made once, then copied
+  if _is_many(scheme, ids):  # each word is made once, then copied
     valid, ids = _valid(scheme, ids)
     words = storage.take_pieces(reconstruct(scheme, params), ids)
     return jnp.where(valid[..., None], words, jnp.nan)
@@ -191,6 +191,16 @@ def _lookup(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
   if not clusters:  # joined pieces hold the NaN already
     total = jnp.where(valid[:, None], total, jnp.nan)
   return total.reshape(*ids.shape, scheme.features)
+
+
+def _is_many(scheme: Scheme, ids: jax.Array) -> bool:
+  """Whether making every word once is less work than making every token.
+
+  Groups that cannot be joined are computed for every token each.
+  """
+  joined = (base.PieceMethod, base.BasisMethod)
+  alone = sum(not isinstance(g.method, joined) for g in scheme.groups)
+  return ids.size * max(alone, 1) > scheme.vocab_size
 
 
 def _valid(scheme: Scheme, ids: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -312,11 +322,16 @@ def commitment(scheme: Scheme, params: Params, ids: Array) -> jax.Array | None:
     ValueError: if an id is out of range, outside of jit.
   """
   ids = check_ids(scheme.vocab_size, ids)
-  if ids.size > scheme.vocab_size:  # as for lookup
-    terms = commitment(scheme, params, jnp.arange(scheme.vocab_size))
-    return (
-      None if terms is None else storage.take(terms, _valid(scheme, ids)[1])
-    )
+  if _is_many(scheme, ids):
+    everything = jnp.arange(scheme.vocab_size)
+    terms = _commitment(scheme, params, everything)
+    if terms is None:
+      return None
+    return storage.take(terms, _valid(scheme, ids)[1])
+  return _commitment(scheme, params, ids)
+
+
+def _commitment(scheme: Scheme, params: Params, ids: jax.Array):
   total = None
   for index, inside, rows in _members(scheme, params, ids)[1]:
     term = scheme.groups[index].method.commitment(

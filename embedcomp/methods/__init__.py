@@ -15,6 +15,7 @@ from embedcomp.methods.registry import (
   from_dict,
   get,
   names,
+  parse,
   register,
   to_dict,
 )
@@ -42,6 +43,7 @@ __all__ = [
   'from_dict',
   'get',
   'names',
+  'parse',
   'register',
   'to_dict',
 ]

@@ -1,6 +1,7 @@
 """The one table of methods by name."""
 
 import dataclasses
+import re
 from typing import Any
 
 from embedcomp.methods import base
@@ -46,6 +47,34 @@ def describe(method: base.Method) -> str:
     if (value := getattr(method, field.name)) != field.default
   ]
   return f'{method.name}({", ".join(fields)})' if fields else method.name
+
+
+def parse(text: str) -> base.Method:
+  """Reads what `describe` writes.
+
+  Raises:
+    ValueError: if it is not of the form `name` or `name(field=value, ...)`, or
+      for an unknown method or field or a value of the wrong type.
+
+  Example:
+    >>> from embedcomp import methods
+    >>> parse('low_rank(rank=16, storage=int4)').rank
+    16
+  """
+  found = re.fullmatch(r'(\w+)(?:\((.*)\))?', text.strip())
+  if found is None:
+    raise ValueError(
+      f"a method is written as 'low_rank(rank=16)', got {text!r}."
+    )
+  name, inside = found.groups()
+  fields: dict[str, Any] = {'method': name}
+  for item in filter(None, (inside or '').replace(' ', '').split(',')):
+    field, _, value = item.partition('=')
+    if value in ('True', 'False'):
+      fields[field] = value == 'True'
+    else:
+      fields[field] = int(value) if value.isdecimal() else value
+  return from_dict(fields)
 
 
 def to_dict(method: base.Method) -> dict[str, Any]:

@@ -10,13 +10,12 @@ from embedcomp import Group, Scheme, methods
 from embedcomp.methods import storage
 from embedcomp.methods.base import Method
 from embedcomp.types import Shape
+from experiments import hand_made
 from experiments.benchmarks import minilm, synthetic
 from experiments.record import Job, Row
 
 SEEDS = 3
 _FACTORS = (10, 20, 40, 80)
-# Where a person who knows Zipf's law would cut: shares of the vocabulary.
-_HAND_SPLITS = (1 / 64, 1 / 16, 1 / 4)
 _CODE_BITS = range(2, 10)
 _DETERMINISTIC = ('low_rank', 'tensor_train')
 
@@ -225,36 +224,10 @@ _UNIFORM = {
 def _group_reduce(
   counts: np.ndarray, shape: Shape, budget: int, stored: str = 'float32'
 ) -> Iterator[Scheme]:
-  """Hand-split groups with ranks in proportion to their mean frequency.
-
-  GroupReduce (Chen et al., NeurIPS 2018) without moving words afterwards.
-  """
-  sizes = np.diff(
-    [
-      0,
-      *(int(shape.num_words * share) for share in _HAND_SPLITS),
-      shape.num_words,
-    ]
-  )
-  by_rank = np.sort(counts)[::-1]
-  ends = np.cumsum(sizes)
-  means = np.array(
-    [by_rank[end - size : end].mean() for size, end in zip(sizes, ends)]
-  )
-  limits = np.minimum(sizes, shape.features)
-
-  def scheme(scale):
-    ranks = np.clip((scale * means).astype(int), 1, limits)
-    groups = tuple(
-      Group(int(size), methods.LowRank(int(rank), stored, stored))
-      for size, rank in zip(sizes, ranks)
-    )
-    return Scheme(shape.features, groups, order='stored')
-
-  scales = np.geomspace(1e-6, shape.features / means.min(), 2000)
-  fitting = [s for s in scales if scheme(s).num_bytes <= budget]
-  if fitting:
-    yield scheme(fitting[-1])
+  try:
+    yield hand_made.group_reduce(counts, shape, budget, stored)
+  except ValueError:  # nothing that small
+    return
 
 
 def _pruned(counts: np.ndarray, shape: Shape, budget: int) -> Iterator[Scheme]:

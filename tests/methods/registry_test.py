@@ -44,3 +44,21 @@ def test_wrong_descriptions_are_refused(description, message):
 def test_names_are_taken_once():
   with pytest.raises(ValueError, match="'dense' is registered already"):
     methods.register(methods.Dense)
+
+
+@pytest.mark.parametrize(
+  'method',
+  [
+    methods.Dense(),
+    methods.LowRank(16, 'int4', 'int8'),
+    methods.ProductQuantization(4, 16, 'int8', rotation=True),
+  ],
+)
+def test_parsing_reverses_describing(method):
+  assert methods.parse(methods.describe(method)) == method
+
+
+@pytest.mark.parametrize('text', ['low_rank(rank=1', 'pq(books)', 'x y', ''])
+def test_texts_that_are_no_method_are_refused(text):
+  with pytest.raises(ValueError, match=r'method|field|must be'):
+    methods.parse(text)

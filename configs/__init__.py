@@ -1,0 +1,1 @@
+"""Configs of experiments; each file has a `get_config(variant)`."""

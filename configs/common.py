@@ -1,0 +1,113 @@
+"""Fields that all experiments share, each with what it means."""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+
+def get_config(task: str) -> ConfigDict:
+  """Defaults, tuned on R52; `task` is 'classification' or 'language_model'."""
+  config = ConfigDict()
+  config.task = task
+  config.seed = 0  # of everything that is random
+
+  # How the table is made smaller: see `experiments/strategies.py`.
+  config.method = ConfigDict()
+  # 'search', or a baseline: 'dense', 'uniform', 'hand_split', 'mgqe',
+  # 'compress', 'bins', 'random', 'tpe'.
+  config.method.name = 'search'
+  # 'uniform': a method for all words, its size by the budget ('low_rank', 'pq',
+  # 'dpq_vq', 'tensor_train', ...), or one config ("low_rank(rank=16)").
+  config.method.option = 'low_rank'
+  # 'uniform' and 'hand_split': how factors are stored.
+  config.method.storage = 'float32'
+
+  # Largest size of the table: a share (0.01), a factor ('100x') or bytes.
+  config.budget = placeholder(object)
+  config.budget = 0.01
+  # Instead of a budget: the largest drop of the validation metric (accuracy, or
+  # relative perplexity) below the dense model; the smallest size that keeps it.
+  config.tolerance = placeholder(float)
+  # Whether to train the dense model first, to compare with.
+  config.compare_dense = True
+
+  config.data = ConfigDict()
+  # 'r52', 'r8', 'newsgroups', 'movie_reviews', a TensorFlow Datasets name, or
+  # a folder or file of text (see `embedcomp.data.load`).
+  config.data.name = 'r52'
+  config.data.text_field = placeholder(str)  # columns of local files
+  config.data.label_field = placeholder(str)
+  config.data.min_count = 2  # words that occur less often are unknown
+  config.data.max_words = placeholder(int)  # size of the vocabulary
+  config.data.max_documents = placeholder(int)  # of each split
+  config.data.buckets = (64, 256)  # lengths; longer documents are cut
+  config.data.validation = 0.1  # share of training documents, to select by
+  config.data.held_out = 0.1  # share that sizes learn from, weights do not
+  config.data.max_tokens = placeholder(int)  # language models: for training
+  config.data.max_eval_tokens = placeholder(int)  # for each evaluation split
+  config.data.length = 32  # language models: tokens of a row
+
+  config.model = ConfigDict()
+  config.model.name = 'pooled'  # 'cnn', 'transformer'; 'lstm', 'transformer'
+  config.model.features = 64  # of a word vector
+  config.model.hidden_size = 64  # of 'transformer' and 'lstm'
+  config.model.num_layers = 1
+  config.model.pools = ('mean',)  # of 'pooled': 'mean', 'max'
+  config.model.dropout = 0.3
+  config.model.word_dropout = 0.3
+
+  config.optim = ConfigDict()
+  config.optim.learning_rate = 0.04  # Adam; warm-up, then linearly to zero
+  config.optim.warmup = 0.05  # share of the steps
+  config.optim.epochs = 12.0
+  config.optim.batch_size = 128  # over all devices
+  config.optim.clip = 0.0  # largest norm of a gradient; 0 does not clip
+
+  config.search = ConfigDict()
+  config.search.epochs = 10.0  # over the data that weights learn from
+  config.search.num_bins = 12  # between which splits may lie
+  config.search.max_groups = 4
+  config.search.options = 'all'  # or 'low_rank': only ranks, in float32
+  config.search.warmup = 0.5  # share of steps before sizes learn
+  config.search.learning_rate = 0.1  # of the log-odds
+  config.search.every = 4  # steps between two updates of the log-odds
+  config.search.temperature = (1.0, 0.2)
+  config.search.entropy = 0.02
+  config.search.penalty = 1.0  # of bytes over the budget, squared
+  config.search.multiplier_rate = 0.01
+  config.search.refresh_every = 50  # steps between assignments of codes
+  # What the final choice maximises: 'odds' (the learned probabilities) or
+  # 'losses' (increments of the held-out loss, measured with the weights).
+  config.search.score = 'losses'
+  config.search.measured_batches = 8  # of held-out data, for 'losses'
+  config.search.carry_weights = True  # or start the final training from noise
+  config.search.held_out = True  # or let sizes learn from training data
+  config.search.discretise = 'exact'  # or 'argmax': the likeliest of each bin
+  config.search.trials = 8  # of 'random' and 'tpe'
+
+  config.finetune = ConfigDict()
+  config.finetune.epochs = 12.0
+  config.finetune.learning_rate = 0.04
+
+  config.run = ConfigDict()
+  config.run.log_every = 20  # steps
+  config.run.checkpoint_every = 200
+  config.run.parallel = 'jit'  # or 'pmap'
+  config.run.tensorboard = False
+  return config
+
+
+def make_small(config: ConfigDict) -> None:
+  """Sizes of a `smoke` variant."""
+  config.model.features = 16
+  config.model.hidden_size = 16
+  config.data.buckets = (64,)
+  config.optim.batch_size = 32
+  config.optim.epochs = 2.0
+  config.search.epochs = 2.0
+  config.search.num_bins = 4
+  config.search.max_groups = 3
+  config.search.refresh_every = 10
+  config.finetune.epochs = 1.0
+  config.run.log_every = 10
+  config.run.checkpoint_every = 20
+  config.budget = 0.05

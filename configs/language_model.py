@@ -1,0 +1,44 @@
+r"""Tied language modelling: one table embeds words and scores the next one.
+
+  python -m experiments.main --config=configs/language_model.py --workdir=DIR \
+      --config.budget=0.1
+
+Variants: `newsgroups` (default; 10,000 words, half a million tokens, about
+four minutes a training on one core) and `smoke`, which ends within a minute.
+"""
+
+from configs import common
+
+VARIANTS = ('newsgroups', 'smoke')
+
+
+def get_config(variant='newsgroups'):
+  """The config of a variant."""
+  if variant not in VARIANTS:
+    raise ValueError(f'variant must be one of {VARIANTS}, got {variant!r}.')
+  config = common.get_config('language_model')
+  config.data.name = 'newsgroups'
+  config.data.min_count = 1
+  config.data.max_words = 10_000
+  config.data.max_tokens = 500_000
+  config.data.max_eval_tokens = 50_000
+  config.data.length = 32
+  config.model.name = 'lstm'
+  config.model.hidden_size = 128
+  config.model.dropout = 0.2
+  config.model.word_dropout = 0.0
+  config.optim.learning_rate = 0.01
+  config.optim.batch_size = 16
+  config.optim.clip = 1.0
+  config.optim.epochs = 3.0
+  config.search.epochs = 2.0
+  config.search.refresh_every = 200
+  config.finetune.epochs = 3.0
+  config.finetune.learning_rate = 0.01
+  config.budget = 0.1
+  if variant == 'smoke':
+    config.data.max_words = 500
+    config.data.max_tokens = 12_000
+    config.data.max_eval_tokens = 2_000
+    common.make_small(config)
+  return config

@@ -1,0 +1,36 @@
+r"""Runs one experiment.
+
+  python -m experiments.main --config=configs/NAME.py[:variant] --workdir=DIR \
+      [--config.section.field=value ...]
+
+The same command resumes what was interrupted. See `configs/` for fields.
+"""
+
+import logging
+import sys
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from experiments import launch
+
+CONFIG = config_flags.DEFINE_config_file('config', None, 'Which experiment.')
+WORKDIR = flags.DEFINE_string('workdir', None, 'Where its files go.')
+flags.mark_flags_as_required(['config', 'workdir'])
+
+
+def main(argv: list[str]) -> None:
+  """Runs the experiment that the flags describe."""
+  if len(argv) > 1:
+    raise app.UsageError(f'no arguments are expected, got {argv[1:]}.')
+  logging.basicConfig(level=logging.WARNING)
+  try:
+    result = launch.run(CONFIG.value, WORKDIR.value)
+  except (ValueError, FileNotFoundError, FloatingPointError, OSError) as error:
+    logging.debug('stopped', exc_info=True)
+    sys.exit(f'{type(error).__name__}: {error}')
+  print(launch.in_words(result, WORKDIR.value))
+
+
+if __name__ == '__main__':
+  app.run(main)

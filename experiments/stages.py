@@ -1,0 +1,309 @@
+"""The stages of a run: training a model, searching, measuring."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+import embedcomp
+from embedcomp import training
+from embedcomp.nn import GroupedEmbed, to_params, to_variables
+from embedcomp.scheme import Scheme
+from embedcomp.search.controller import Controller, Schedule
+from embedcomp.search.supernet import Supernet, SupernetEmbed
+from embedcomp.training import parallel, search_step
+from embedcomp.training.state import TrainState
+from embedcomp.training.tasks import Task
+from embedcomp.types import Params
+from experiments.problem import Problem
+
+Variables = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stages:
+  """Runs stages of one experiment and keeps what they need to resume.
+
+  Attributes:
+    problem: to solve.
+    config: see `configs/common.py`.
+    workdir: for checkpoints and metrics; None keeps nothing.
+    progress: whether to show progress bars.
+  """
+
+  problem: Problem
+  config: ConfigDict
+  workdir: Path | None = None
+  progress: bool = True
+
+  def train(
+    self,
+    stage: str,
+    embedder: nn.Module,
+    variables: Variables | None = None,
+    *,
+    epochs: float | None = None,
+    learning_rate: float | None = None,
+    batches: Any = None,
+  ) -> Variables:
+    """Trains a model around an embedder.
+
+    Args:
+      stage: name, for files and progress.
+      embedder: `nn.Embed` or `GroupedEmbed`.
+      variables: to start from; noise if not given.
+      epochs: `config.optim.epochs` if not given.
+      learning_rate: the highest; `config.optim.learning_rate` if not given.
+      batches: `problem.train` if not given.
+
+    Returns:
+      The model's variables.
+    """
+    task = self.problem.task(embedder)
+    batches = self.problem.train if batches is None else batches
+    epochs = self.config.optim.epochs if epochs is None else epochs
+    num_steps = max(1, round(epochs * batches.num_batches))
+    optimizer = self._optimizer(
+      learning_rate or self.config.optim.learning_rate, num_steps
+    )
+    if variables is None:
+      variables = self.init(task)
+    params, buffers = _apart(variables)
+    state = TrainState.create(
+      params, optimizer, self._key(stage, 'noise'), buffers=buffers
+    )
+    step = self._wrap(training.make_train_step(task.loss_fn, optimizer))
+    state = self._run(
+      stage, step, state, lambda i: (batches.at(i),), num_steps, task
+    )
+    return {'params': state.params, **state.buffers}
+
+  def search(
+    self,
+    controller: Controller,
+    supernet: Supernet,
+    budget: int,
+    keep_architecture: Callable[[int, Params], None] = lambda step, odds: None,
+  ) -> TrainState:
+    """Trains a supernet with the odds of splits and options.
+
+    Args:
+      controller: of the odds.
+      supernet: of the weights.
+      budget: bytes.
+      keep_architecture: called with step and log-odds wherever the log gets a
+        line.
+
+    Returns:
+      The state, codes refreshed; see `make_search_step`.
+    """
+    config, batches = self.config.search, self.problem.weights
+    task = self.problem.task(SupernetEmbed(supernet))
+    num_steps = max(1, round(config.epochs * batches.num_batches))
+    schedule = Schedule(
+      num_steps=num_steps,
+      warmup=config.warmup,
+      every=config.every,
+      temperature=tuple(config.temperature),
+      entropy=config.entropy,
+      penalty=config.penalty,
+      multiplier_rate=config.multiplier_rate,
+    )
+    optimizer = search_step.make_optimizer(
+      self._optimizer(self.config.optim.learning_rate, num_steps),
+      optax.adam(config.learning_rate, b1=0.5),
+    )
+    params, buffers = _apart(self.init(task))
+    state = TrainState.create(
+      {'weights': params, 'architecture': controller.init()},
+      optimizer,
+      self._key('search', 'noise'),
+      buffers=buffers,
+      extra=search_step.no_price(),
+    )
+    step = search_step.make_search_step(
+      task.loss_fn, optimizer, controller, schedule, budget
+    )
+    refreshed = _Refreshed(self._wrap(step), supernet, config.refresh_every)
+
+    def watch(state):
+      keep_architecture(int(state.step), state.params['architecture'])
+      return {}
+
+    state = self._run(
+      'search',
+      refreshed,
+      state,
+      lambda i: (batches.at(i), self.problem.held_out.at(i)),
+      num_steps,
+      task,
+      watch=watch,
+    )
+    return refreshed.refresh(state)
+
+  def evaluate(
+    self, embedder: nn.Module, variables: Variables, split: str
+  ) -> dict[str, float]:
+    """Loss and metric of a model on a split."""
+    task = self.problem.task(embedder)
+    params, buffers = _apart(variables)
+    state = TrainState.create(
+      params, optax.identity(), self._key('none', 'noise'), buffers=buffers
+    )
+    step = self._wrap(training.make_eval_step(task.loss_fn), donate=False)
+    batches = self.problem.splits[split].for_evaluation()
+    means = training.evaluate(step, step.place(state), batches)
+    return task.summarise({**means, 'weight': 1.0})
+
+  def init(self, task: Task) -> Variables:
+    """A model's variables from noise."""
+    key = self._key('all', 'weights')
+    variables = task.init(key, self.problem.train.at(0))
+    return {k: v for k, v in variables.items() if k != 'losses'}
+
+  def _key(self, stage: str, use: str) -> jax.Array:
+    """A key for one use in one stage."""
+    key = jax.random.key(self.config.seed)
+    for name in (stage, use):
+      number = int.from_bytes(name.encode()[:4].ljust(4), 'big')
+      key = jax.random.fold_in(key, number)
+    return key
+
+  def _optimizer(self, learning_rate: float, num_steps: int):
+    """Adam with a warm-up and a linear decay."""
+    warmup = round(self.config.optim.warmup * num_steps) + 1
+    rates = optax.join_schedules(
+      [
+        optax.linear_schedule(0.0, learning_rate, warmup),
+        optax.linear_schedule(learning_rate, 0.0, max(num_steps - warmup, 1)),
+      ],
+      [warmup],
+    )
+    clip = self.config.optim.clip
+    clipped = optax.clip_by_global_norm(clip) if clip else optax.identity()
+    return optax.chain(clipped, optax.adam(rates))
+
+  def _wrap(self, step, donate: bool = True) -> parallel.DataParallel:
+    wrappers = {'jit': training.jit_step, 'pmap': training.pmap_step}
+    if self.config.run.parallel not in wrappers:
+      raise ValueError(
+        f'run.parallel must be one of {sorted(wrappers)}, '
+        f'got {self.config.run.parallel!r}.'
+      )
+    return wrappers[self.config.run.parallel](step, donate=donate)
+
+  def _run(self, stage, step, state, batch_at, num_steps, task, watch=None):
+    every = self.config.run.log_every
+    cadence = training.Cadence(
+      num_steps,
+      log_every=every,
+      checkpoint_every=self.config.run.checkpoint_every,
+      evaluate_every=every if watch else None,
+    )
+    with contextlib.ExitStack() as files:
+      checkpoints = log = None
+      if self.workdir is not None:
+        folder = self.workdir / 'checkpoints' / stage
+        checkpoints = files.enter_context(training.Checkpoints(folder))
+        log = files.enter_context(
+          training.MetricsLog(
+            self.workdir, stage, tensorboard=self.config.run.tensorboard
+          )
+        )
+      return training.run(
+        step,
+        state,
+        batch_at,
+        cadence,
+        checkpoints=checkpoints,
+        log=log,
+        evaluate=watch,
+        describe=lambda metrics: _in_words(stage, task, metrics),
+        progress=self.progress,
+      )
+
+
+class _Refreshed:
+  """A search step whose codes follow the weights every so many steps."""
+
+  def __init__(self, step: parallel.DataParallel, supernet: Supernet, every):
+    self._step, self._supernet, self._every = step, supernet, every
+    self._next: int | None = None
+    self.place, self.shard = step.place, step.shard
+
+  def __call__(self, state: TrainState, *batches):
+    if self._next is None:
+      self._next = int(state.step)  # the only time that it is waited for
+    if self._next % self._every == 0:
+      state = self.refresh(state)
+    self._next += 1
+    return self._step(state, *batches)
+
+  def refresh(self, state: TrainState) -> TrainState:
+    """The state with codes of its present weights, on all devices."""
+    weights = jax.device_get(state.params['weights']['embedder'])
+    held = state.buffers['buffers']['embedder']
+    is_first = int(state.step) == 0
+    fresh = self._supernet.refresh(weights, None if is_first else held)
+    buffers = dict(state.buffers, buffers={'embedder': fresh})
+    return self.place(state.replace(buffers=buffers))
+
+
+def _apart(variables: Variables) -> tuple[Params, Variables]:
+  """Params, and all other collections."""
+  others = {k: v for k, v in variables.items() if k != 'params'}
+  return variables['params'], others
+
+
+def _in_words(stage: str, task: Task, metrics: dict[str, float]) -> str:
+  """What stands beside a progress bar."""
+  shown = [stage]
+  if task.metric in metrics:
+    shown.append(f'{task.metric} {metrics[task.metric]:.3f}')
+  shown.append(f'loss {metrics.get("loss", np.nan):.3f}')
+  if 'expected_bytes' in metrics:
+    shown += [
+      f'{metrics["expected_bytes"]:,.0f} bytes',
+      f'temperature {metrics["temperature"]:.2f}',
+      f'entropy {metrics["entropy"]:.2f}',
+    ]
+  return ', '.join(shown)
+
+
+def with_table(
+  variables: Variables, scheme: Scheme, params: Params
+) -> tuple[GroupedEmbed, Variables]:
+  """A model whose embedder is a compressed table.
+
+  Args:
+    variables: of the model, around any embedder.
+    scheme: of the table.
+    params: of the scheme, either form.
+
+  Returns:
+    The embedder and the variables of the model around it.
+  """
+  table = to_variables(jax.tree.map(jnp.asarray, params))
+  floats = {k: v for k, v in variables['params'].items() if k != 'embedder'}
+  return GroupedEmbed(scheme), {
+    'params': {**floats, 'embedder': table['params']},
+    'buffers': {'embedder': table['buffers']},
+  }
+
+
+def frozen_table(scheme: Scheme, variables: Variables) -> Params:
+  """The stored form of the table that a model was trained with."""
+  table = {
+    name: collection['embedder']
+    for name, collection in variables.items()
+    if 'embedder' in collection
+  }
+  return embedcomp.freeze(scheme, to_params(table))

@@ -1,0 +1,350 @@
+"""Ways to make a table smaller: the search, and all that it has to beat.
+
+Each takes `Stages` and a budget in bytes and returns an `Outcome`. They share
+data, models, steps and optimizer, and differ in `config.method.name` alone.
+"""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import embedcomp
+from embedcomp import frequency
+from embedcomp.nn import GroupedEmbed
+from embedcomp.scheme import Scheme
+from embedcomp.search import decide as decide_lib
+from embedcomp.search import increments as increments_lib
+from embedcomp.search import options as options_lib
+from embedcomp.search.controller import Controller
+from embedcomp.search.space import SearchSpace
+from embedcomp.search.supernet import Supernet, SupernetEmbed
+from embedcomp.training.search_step import with_mixture
+from embedcomp.training.state import TrainState
+from embedcomp.types import Shape
+from experiments import hand_made, trials
+from experiments.stages import Stages, Variables, frozen_table, with_table
+
+_SMALLEST_BIN = 64
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Outcome:
+  """What a strategy ends with.
+
+  Attributes:
+    embedder: of the final model.
+    variables: of the final model, its table as it is stored.
+    scheme: of the table; None if it is dense.
+    seconds: by stage.
+    notes: figures of the strategy's own, for its row.
+  """
+
+  embedder: nn.Module
+  variables: Variables
+  scheme: Scheme | None
+  seconds: dict[str, float]
+  notes: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Clock:
+  """Seconds of stages."""
+
+  def __init__(self):
+    self.seconds: dict[str, float] = {}
+
+  def time(self, stage: str, function: Callable, *args, **kwargs) -> Any:
+    """Calls a function and adds the time to its stage."""
+    start = time.monotonic()
+    result = jax.block_until_ready(function(*args, **kwargs))
+    spent = time.monotonic() - start
+    self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
+    return result
+
+
+def dense(stages: Stages, stage: str = 'train') -> Outcome:
+  """The model with its table as it is."""
+  problem, clock = stages.problem, Clock()
+  embedder = nn.Embed(problem.vocab_size, problem.features)
+  variables = clock.time(stage, stages.train, stage, embedder)
+  return Outcome(embedder, variables, None, clock.seconds)
+
+
+def final(
+  stages: Stages,
+  scheme: Scheme,
+  clock: Clock,
+  variables: Variables | None = None,
+  notes: dict[str, Any] | None = None,
+  suffix: str = '',
+) -> Outcome:
+  """Trains a scheme, from carried-over variables or noise, and freezes it."""
+  embedder, config = GroupedEmbed(scheme), stages.config
+  started = {}
+  if variables is not None:
+    started = {
+      'variables': variables,
+      'epochs': config.finetune.epochs,
+      'learning_rate': config.finetune.learning_rate,
+    }
+  stage = ('finetune' if started else 'train') + suffix
+  trained = clock.time(stage, stages.train, stage, embedder, **started)
+  embedder, stored = with_table(trained, scheme, frozen_table(scheme, trained))
+  return Outcome(embedder, stored, scheme, clock.seconds, notes or {})
+
+
+def _shape(stages: Stages) -> Shape:
+  return Shape(stages.problem.vocab_size, stages.problem.features)
+
+
+def uniform(stages: Stages, budget: int) -> Outcome:
+  """One method for all words, trained from noise."""
+  method = stages.config.method
+  scheme = hand_made.uniform(
+    method.option, _shape(stages), budget, method.storage
+  )
+  return final(stages, scheme, Clock())
+
+
+def hand_split(stages: Stages, budget: int) -> Outcome:
+  """GroupReduce's groups and ranks, trained from noise."""
+  scheme = hand_made.group_reduce(
+    stages.problem.counts,
+    _shape(stages),
+    budget,
+    stages.config.method.storage,
+    order='identity',
+  )
+  return final(stages, scheme, Clock())
+
+
+def mgqe(stages: Stages, budget: int) -> Outcome:
+  """Learned codes, fewer codewords for rarer words, trained from noise."""
+  return final(stages, hand_made.mgqe(_shape(stages), budget), Clock())
+
+
+def compress(stages: Stages, budget: int) -> Outcome:
+  """A dense model, its table compressed afterwards, fine-tuned."""
+  clock, problem = Clock(), stages.problem
+  start = dense(stages)
+  clock.seconds.update(start.seconds)
+  table = np.asarray(start.variables['params']['embedder']['embedding'])
+  scheme, params = clock.time(
+    'compress',
+    embedcomp.compress,
+    table,
+    # Sorted already, but for padding and unknown words: they stay where they
+    # are, and the order map is saved.
+    importance=np.maximum.accumulate(problem.counts[::-1])[::-1] + 1.0,
+    budget=budget,
+    seed=stages.config.seed,
+    progress=stages.progress,
+  )
+  params = embedcomp.thaw(scheme, params)
+  _, variables = with_table(start.variables, scheme, params)
+  return final(stages, scheme, clock, variables)
+
+
+def search_space(stages: Stages, max_groups: int | None = None) -> SearchSpace:
+  """Bins and options as the config says."""
+  config, problem = stages.config.search, stages.problem
+  if config.options not in options_lib.OPTION_SETS:
+    raise ValueError(
+      f'search.options must be one of {sorted(options_lib.OPTION_SETS)}, '
+      f'got {config.options!r}.'
+    )
+  smallest = min(_SMALLEST_BIN, problem.vocab_size)
+  bins = frequency.log_bins(problem.counts, config.num_bins, min_size=smallest)
+  options = options_lib.OPTION_SETS[config.options](problem.features)
+  largest = max(smallest, problem.vocab_size // 4)
+  fitting = tuple(o for o in options if getattr(o, 'codewords', 1) <= largest)
+  most = max_groups or config.max_groups
+  return SearchSpace(problem.features, bins, fitting, most)
+
+
+def search(
+  stages: Stages,
+  budget: int,
+  *,
+  learn_splits: bool = True,
+  keep: Callable[[SearchSpace, int, Any], None] = lambda *_: None,
+) -> 'Search':
+  """The learned search, up to the trained supernet.
+
+  Args:
+    stages: of the experiment.
+    budget: bytes that the odds are learned for.
+    learn_splits: False searches over bins, each by itself.
+    keep: called with the space, step and odds as the search goes on.
+
+  Returns:
+    What schemes of any budget can be taken from.
+  """
+  clock = Clock()
+  num_bins = stages.config.search.num_bins
+  space = search_space(stages, None if learn_splits else num_bins)
+  controller = Controller(space, learn_splits)
+  supernet = Supernet(space, stages.problem.features)
+  state = clock.time(
+    'search',
+    stages.search,
+    controller,
+    supernet,
+    budget,
+    lambda step, odds: keep(controller, step, odds),
+  )
+  return Search(stages, controller, supernet, state, clock)
+
+
+@dataclasses.dataclass(eq=False)
+class Search:
+  """A trained supernet with its odds.
+
+  Attributes:
+    stages: of the experiment.
+    controller: of the odds.
+    supernet: of the weights.
+    state: after the search.
+    clock: that ran so far.
+  """
+
+  stages: Stages
+  controller: Controller
+  supernet: Supernet
+  state: TrainState
+  clock: Clock
+
+  @functools.cached_property
+  def losses(self) -> np.ndarray:
+    """[B, O] what each option loses in each bin."""
+    score = self.stages.config.search.score
+    if score == 'odds':
+      return -self.controller.log_odds(self.state.params['architecture'])
+    if score != 'losses':
+      raise ValueError(
+        f"search.score must be 'losses' or 'odds', got {score!r}."
+      )
+    return self.clock.time(
+      'measure',
+      increments_lib.measure_increments,
+      self._divergence(),
+      self.controller.space,
+      progress=self.stages.progress,
+    )
+
+  def _divergence(self) -> Callable[[np.ndarray], float]:
+    """The mean divergence of a choice's outputs on held-out data."""
+    model = self.stages.problem.task(SupernetEmbed(self.supernet)).model
+    weights, buffers = self.state.params['weights'], self.state.buffers
+    most = self.stages.config.search.measured_batches
+    batches = list(self.stages.problem.splits['held_out'].for_evaluation())
+    rows = np.linspace(0, len(batches) - 1, min(most, len(batches)))
+    batches = [
+      {k: jnp.asarray(batches[i][k]) for k in ('ids', 'weights')}
+      for i in np.unique(rows.round().astype(int))
+    ]
+
+    @jax.jit
+    def log_odds(choice, ids):
+      collections = with_mixture(buffers, choice)
+      logits = model.apply({'params': weights, **collections}, ids)
+      return jax.nn.log_softmax(logits)
+
+    @jax.jit
+    def divergence(choice, batch, reference):
+      log_ratio = reference - log_odds(choice, batch['ids'])
+      by_label = (jnp.exp(reference) * log_ratio).sum(-1)
+      return (by_label * batch['weights']).sum()
+
+    largest = increments_lib.largest_choice(self.controller.space)
+    references = [log_odds(largest, batch['ids']) for batch in batches]
+    total = sum(float(batch['weights'].sum()) for batch in batches)
+
+    def mean_divergence(choice):
+      sums = [divergence(choice, *b) for b in zip(batches, references)]
+      return float(sum(sums)) / total
+
+    return mean_divergence
+
+  def scheme(self, budget: int) -> Scheme:
+    """The scheme that the search decides for."""
+    config, space = self.stages.config.search, self.controller.space
+    if config.discretise == 'argmax':
+      return decide_lib.decide_greedily(space, -self.losses, budget)
+    merge = self.controller.learn_splits
+    return decide_lib.decide(space, self.losses, budget, merge_bins=merge)
+
+  def finish(self, budget: int, suffix: str = '') -> Outcome:
+    """Decides for a scheme, carries weights over, and fine-tunes it.
+
+    Args:
+      budget: bytes.
+      suffix: of the name of the stage, where one search serves many budgets.
+    """
+    scheme, stages = self.scheme(budget), self.stages
+    weights = jax.device_get(self.state.params['weights'])
+    params = self.supernet.extract(
+      weights['embedder'], scheme, stages.problem.counts, stages.config.seed
+    )
+    embedder, variables = with_table({'params': weights}, scheme, params)
+    carried = stages.evaluate(embedder, variables, 'validation')
+    odds = self.controller.odds(self.state.params['architecture'])
+    metric = stages.problem.task(embedder).metric
+    notes = {
+      'carried': carried[metric],
+      'expected_bytes': float(self.controller.expected_bytes(odds)),
+    }
+    if not stages.config.search.carry_weights:
+      variables = None
+    clock = Clock()
+    clock.seconds.update(self.clock.seconds)
+    return final(stages, scheme, clock, variables, notes, suffix)
+
+
+def guided(stages: Stages, budget: int, propose_name: str) -> Outcome:
+  """Short trainings of proposed schemes, the best one trained in full."""
+  clock, space = Clock(), search_space(stages)
+  config, problem = stages.config, stages.problem
+  epochs = config.search.epochs / config.search.trials
+
+  def loss(scheme, number):
+    trained = stages.train(
+      f'trial_{number}',
+      GroupedEmbed(scheme),
+      epochs=epochs,
+      batches=problem.weights,
+    )
+    measured = stages.evaluate(GroupedEmbed(scheme), trained, 'held_out')
+    return measured['loss']
+
+  scheme = clock.time(
+    'search',
+    trials.PROPOSALS[propose_name],
+    space,
+    budget,
+    loss,
+    config.search.trials,
+    config.seed,
+  )
+  return final(stages, scheme, clock)
+
+
+STRATEGIES: dict[str, Callable[[Stages, int], Outcome]] = {
+  'dense': lambda stages, budget: dense(stages),
+  'uniform': uniform,
+  'hand_split': hand_split,
+  'mgqe': mgqe,
+  'compress': compress,
+  'search': lambda stages, budget: search(stages, budget).finish(budget),
+  'bins': lambda stages, budget: search(
+    stages, budget, learn_splits=False
+  ).finish(budget),
+  'random': functools.partial(guided, propose_name='random'),
+  'tpe': functools.partial(guided, propose_name='tpe'),
+}
