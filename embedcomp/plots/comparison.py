@@ -239,17 +239,20 @@ def plot_deciles(
   losses: Mapping[str, Array],
   edges: Sequence[float] | None = None,
   ylabel: str = 'loss',
-  edge_label: str = 'count',
+  xlabel: str = 'tenth of the tokens, from frequent to rare words',
+  edge_label: str = 'first rank',
   ax: 'Axes | None' = None,
 ) -> 'Axes':
   """Draws losses by frequency of words, where an average hides the tail.
 
   Args:
-    losses: by name, [N] losses of tenths (or any other parts) of the words,
-      the most frequent first, e.g. 'dense' and 'compressed'; NaN is left out.
+    losses: by name, [N] losses of tenths (or other parts) of a text, the most
+      frequent words first, e.g. 'dense' and 'compressed'; NaN is left out.
       What is between the first two is shaded.
-    edges: [N] a number that tells each part, such as its mean count.
+    edges: [N] a number that tells what is in each part, such as the rank of
+      its most frequent word.
     ylabel: what the losses are.
+    xlabel: what the parts are.
     edge_label: what the edges are.
     ax: where to draw; a new figure if not given.
 
@@ -277,7 +280,7 @@ def plot_deciles(
   if edges is not None:
     names = [f'{n}\n{_short(edge)}' for n, edge in zip(names, edges)]
     ax.annotate(
-      f'part\n{edge_label}',
+      f'\n{edge_label}',
       (0, 0),
       xytext=(-8, -6.5),
       xycoords='axes fraction',
@@ -289,7 +292,7 @@ def plot_deciles(
   ax.set_xticks(parts, names)
   ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
   ax.grid(axis='y', color=GRID, lw=0.7)
-  ax.set_xlabel('from the most frequent words to the rarest')
+  ax.set_xlabel(literal(xlabel))
   ax.set_ylabel(literal(ylabel))
   ax.legend(frameon=False, loc='best')
   return ax

@@ -50,6 +50,7 @@ _FACTS = {
   'dense_embedding_bytes': 'bytes of the dense table',
   'embedding_params': 'numbers stored',
   'model_bytes': 'bytes of the whole model',
+  'dense_model_bytes': 'bytes of the whole dense model',
   'validation': 'metric on validation data',
   'seed': 'seed',
   'steps': 'steps',
@@ -102,12 +103,11 @@ def render(run: Run, pictures: Sequence[Picture]) -> str:
 
 
 def _title(run: Run) -> str:
-  """Task and data."""
-  words = [run.result['task'].replace('_', ' ')]
-  source = (run.config or {}).get('data')
-  if isinstance(source, Mapping) and 'name' in source:
-    words.append(f'on {source["name"]}')
-  return ' '.join(words)
+  """What was learned, on which data."""
+  kind = (run.config or {}).get('task')
+  if not isinstance(kind, str):
+    return run.result['task']
+  return f'{kind.replace("_", " ").capitalize()}: {run.result["task"]}'
 
 
 def headline(result: Mapping[str, Any]) -> str:

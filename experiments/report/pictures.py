@@ -103,12 +103,12 @@ def _artists(run: Run) -> Iterator[tuple[str, str, str, Any]]:
     yield (
       'deciles',
       'Loss by frequency',
-      'Loss by how frequent the words are, from the most frequent tenth on. '
-      'An average hides a ruined tail; this does not.',
+      'Test loss by how frequent the words are: an average hides a ruined '
+      'tail, this does not.',
       _deciles(run),
     )
   yield from _search(run)
-  training = _logs(run, ('loss', 'accuracy', 'perplexity'), by_stage=True)
+  training = _training(run)
   if training:
     yield (
       'training',
@@ -139,42 +139,51 @@ def _search(run: Run) -> Iterator[tuple[str, str, str, Any]]:
       'likelier unused than used.',
       plots.plot_splits(odds.steps, odds.splits, odds.bins),
     )
-  logged = _logs(run, _LOGGED, stages=('search',))
-  if logged:
+  curves = logged(run)
+  if curves:
     goals = {}
-    if run.budget is not None and 'expected_bytes' in logged:
+    if run.budget is not None and 'expected_bytes' in curves:
       goals['expected_bytes'] = run.budget
     yield (
       'search',
       'The search',
       'Losses on training and on held-out data, expected bytes and their '
       'budget (dashed), the price of a byte, and the annealing.',
-      plots.plot_metrics(logged, goals),
+      plots.plot_metrics(curves, goals),
     )
 
 
-def _logs(
-  run: Run,
-  names: tuple[str, ...],
-  stages: tuple[str, ...] = (),
-  by_stage: bool = False,
-) -> dict[str, tuple[list[int], list[float]]]:
-  """Steps and values of logged metrics that have any values."""
-  if by_stage:
-    found = dict.fromkeys(line.get('stage') for line in run.metrics)
-    stages = tuple(s for s in found if s != 'search' and not _is_trial(s))
+def logged(run: Run) -> dict[str, tuple[list[int], list[float]]]:
+  """Steps and values of what a search has logged, by name."""
+  return _curves(run, 'search', {name: name for name in _LOGGED})
+
+
+def _training(run: Run) -> dict[str, tuple[list[int], list[float]]]:
+  """Steps and values of losses and metrics of all other stages."""
   curves = {}
-  for stage in stages:
-    lines = [line for line in run.metrics if line.get('stage') == stage]
-    for name in names:
-      points = [
-        (line['step'], line[name])
-        for line in lines
-        if isinstance(line.get(name), (int, float))
-      ]
-      if points:
-        title = f'{stage}: {name}' if by_stage else name
-        curves[title] = tuple(map(list, zip(*points)))
+  for stage in dict.fromkeys(line.get('stage') for line in run.metrics):
+    if stage != 'search' and not _is_trial(stage):
+      names = ('loss', 'accuracy', 'perplexity')
+      curves |= _curves(run, stage, {n: f'{stage}: {n}' for n in names})
+  return curves
+
+
+def _curves(
+  run: Run, stage: str, titles: dict[str, str]
+) -> dict[str, tuple[list[int], list[float]]]:
+  """Steps and values of the metrics that have any, by title."""
+  lines = [line for line in run.metrics if line.get('stage') == stage]
+  curves = {}
+  for name, title in titles.items():
+    points = [
+      (line['step'], line[name])
+      for line in lines
+      if isinstance(line.get(name), (int, float))
+      # No held-out loss is measured, and 0 logged, before sizes learn.
+      and (name != 'held_out_loss' or line[name] > 0)
+    ]
+    if points:
+      curves[title] = tuple(map(list, zip(*points)))
   return curves
 
 
@@ -212,14 +221,12 @@ def _comparison(comparison: Comparison, result: dict[str, Any]) -> Any:
 
 
 def _deciles(run: Run) -> Any:
+  """Tenths of tokens or, where labels are of documents, of documents."""
   deciles = run.deciles
   losses = {'compressed': deciles.compressed}
   if deciles.dense is not None:
     losses = {'dense': deciles.dense, **losses}
-  is_share = max(deciles.edges) <= 1
-  return plots.plot_deciles(
-    losses,
-    deciles.edges,
-    deciles.metric,
-    'share' if is_share else 'count',
-  )
+  if run.is_classification:
+    parts = 'tenth of the documents, from those of frequent words to rare ones'
+    return plots.plot_deciles(losses, None, deciles.metric, parts)
+  return plots.plot_deciles(losses, deciles.edges, deciles.metric)

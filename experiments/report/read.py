@@ -51,7 +51,14 @@ class Odds:
 
 @dataclasses.dataclass(frozen=True)
 class Deciles:
-  """Losses by frequency: [10] each, `dense` None if it was not trained."""
+  """Losses by frequency, [10] each.
+
+  Attributes:
+    metric: what the losses are.
+    edges: first rank of each tenth of the tokens.
+    dense: of the uncompressed model, None if it was not trained.
+    compressed: of the final model.
+  """
 
   metric: str
   edges: list[float]
@@ -104,6 +111,11 @@ class Run:
   odds: Odds | None
   deciles: Deciles | None
   comparison: Comparison | None
+
+  @property
+  def is_classification(self) -> bool:
+    """Whether labels are of documents, not of words."""
+    return self.result['metric'] == 'accuracy'
 
 
 def read_run(workdir: Path) -> Run:

@@ -15,7 +15,7 @@ from matplotlib import pyplot
 
 from experiments import report
 from experiments.report import __main__ as command
-from experiments.report import page, read
+from experiments.report import page, pictures, read
 
 VOID = {'meta', 'img', '!doctype'}
 SECTIONS = {
@@ -286,3 +286,11 @@ def test_command_writes_a_report_or_says_what_is_wrong(workdir, capsys):
   (workdir / 'result.json').unlink()
   with pytest.raises(SystemExit, match=r'error: .*result\.json does not exist'):
     command.main([str(workdir)])
+
+
+def test_held_out_losses_begin_where_sizes_learn(workdir):
+  logged = pictures.logged(read.read_run(workdir))
+  assert logged['loss'][0][0] == 20
+  steps, losses = logged['held_out_loss']
+  assert steps == list(range(180, 401, 20))
+  assert min(losses) > 0
