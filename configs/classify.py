@@ -34,7 +34,9 @@ def get_config(variant='r52'):
     config.optim.epochs = 6.0
     config.search.epochs = 5.0
     config.finetune.epochs = 6.0
+    config.finetune.learning_rate = 0.01
   elif variant == 'r8':
     config.optim.learning_rate = 0.03
     config.optim.epochs = 8.0
+    config.finetune.learning_rate = 0.015
   return config

@@ -86,7 +86,7 @@ def get_config(task: str) -> ConfigDict:
 
   config.finetune = ConfigDict()
   config.finetune.epochs = 12.0
-  config.finetune.learning_rate = 0.04
+  config.finetune.learning_rate = 0.02
 
   config.run = ConfigDict()
   config.run.log_every = 20  # steps

@@ -34,7 +34,7 @@ def get_config(variant='newsgroups'):
   config.search.epochs = 2.0
   config.search.refresh_every = 200
   config.finetune.epochs = 3.0
-  config.finetune.learning_rate = 0.01
+  config.finetune.learning_rate = 0.005
   config.budget = 0.1
   if variant == 'smoke':
     config.data.max_words = 500

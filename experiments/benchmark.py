@@ -16,11 +16,29 @@ from pathlib import Path
 
 from experiments import record, tables
 from experiments.benchmarks import fit, logits, lookup, table_error
+from experiments.benchmarks.comparison import Comparison
 
 BENCHMARKS: dict[str, record.Benchmark] = {
   'fit': fit,
   'logits': logits,
   'lookup': lookup,
+  'search_language_model': Comparison(
+    'language_model',
+    'newsgroups',
+    sizes=(0.05, 0.1, 0.2),
+    few_sizes=(0.1,),
+    thesis_sizes=(0.2, 0.5),
+  ),
+  'search_newsgroups': Comparison(
+    'classify', 'newsgroups', sizes=(0.005, 0.01, 0.02), few_sizes=(0.01,)
+  ),
+  'search_r52': Comparison(
+    'classify',
+    'r52',
+    sizes=(0.0025, 0.005, 0.01, 0.02, 0.04),
+    few_sizes=(0.005, 0.02),
+    ablations=True,
+  ),
   'table_error': table_error,
 }
 

@@ -129,26 +129,42 @@ def mgqe(stages: Stages, budget: int) -> Outcome:
   return final(stages, hand_made.mgqe(_shape(stages), budget), Clock())
 
 
-def compress(stages: Stages, budget: int) -> Outcome:
-  """A dense model, its table compressed afterwards, fine-tuned."""
+def compress_sizes(stages: Stages) -> Callable[[int], Outcome]:
+  """A dense model, its table compressed afterwards, fine-tuned.
+
+  Args:
+    stages: of the experiment.
+
+  Returns:
+    Takes a budget to its outcome; the dense model and the measured options
+    serve all budgets, and their time is counted in each.
+  """
   clock, problem = Clock(), stages.problem
   start = dense(stages)
   clock.seconds.update(start.seconds)
   table = np.asarray(start.variables['params']['embedder']['embedding'])
-  scheme, params = clock.time(
+  curve = clock.time(
     'compress',
-    embedcomp.compress,
+    embedcomp.frontier,
     table,
-    # Sorted already, but for padding and unknown words: they stay where they
-    # are, and the order map is saved.
+    # In order already, but for padding and unknown words, which stay where
+    # they are, so that no order map is needed.
     importance=np.maximum.accumulate(problem.counts[::-1])[::-1] + 1.0,
-    budget=budget,
     seed=stages.config.seed,
     progress=stages.progress,
   )
-  params = embedcomp.thaw(scheme, params)
-  _, variables = with_table(start.variables, scheme, params)
-  return final(stages, scheme, clock, variables)
+
+  def compressed(budget: int) -> Outcome:
+    own = Clock()
+    own.seconds.update(clock.seconds)
+    scheme, params = own.time(
+      'compress', curve.compress, budget, progress=stages.progress
+    )
+    params = embedcomp.thaw(scheme, params)
+    _, variables = with_table(start.variables, scheme, params)
+    return final(stages, scheme, own, variables)
+
+  return compressed
 
 
 def search_space(stages: Stages, max_groups: int | None = None) -> SearchSpace:
@@ -340,7 +356,7 @@ STRATEGIES: dict[str, Callable[[Stages, int], Outcome]] = {
   'uniform': uniform,
   'hand_split': hand_split,
   'mgqe': mgqe,
-  'compress': compress,
+  'compress': lambda stages, budget: compress_sizes(stages)(budget),
   'search': lambda stages, budget: search(stages, budget).finish(budget),
   'bins': lambda stages, budget: search(
     stages, budget, learn_splits=False
