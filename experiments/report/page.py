@@ -217,7 +217,7 @@ def _comparison(comparison: Comparison, result: Mapping[str, Any]) -> str:
     metric = {f'test {comparison.metric}': _spread(*comparison.dense)}
     rows.append({'method': 'dense', **sizes, **metric})
   for method in comparison.methods:
-    if method.method == result['method']:
+    if method.label == comparison.label_of(result['method']):
       own.append(len(rows))
     mean = float(np.mean(method.values))
     row = {

@@ -76,12 +76,12 @@ def _png(figure: Any) -> bytes:
 
 def _artists(run: Run) -> Iterator[tuple[str, str, str, Any]]:
   """Name, title, caption and Axes or Figure."""
-  if run.comparison is not None:
+  if run.comparison is not None and run.comparison.methods:
     yield (
       'comparison',
       'Size and metric',
       'Means over seeds on test data; bars are one standard deviation.',
-      _comparison(run.comparison, run.result),
+      plot_comparison(run.comparison, run.result['method']),
     )
   if run.scheme is not None:
     yield (
@@ -192,13 +192,20 @@ def _is_trial(stage: str | None) -> bool:
   return stage is None or stage.startswith('trial_')
 
 
-def _comparison(comparison: Comparison, result: dict[str, Any]) -> Any:
-  """Curves by size, or dots if all sizes are one."""
+def plot_comparison(comparison: Comparison, own: str) -> Any:
+  """Draws methods by size, or as dots if they have a single size.
+
+  Args:
+    comparison: with at least one method.
+    own: name of the method that is drawn boldly.
+
+  Returns:
+    The Axes.
+  """
   methods = comparison.methods
   ratios = [method.ratio for method in methods]
   labels = list(dict.fromkeys(method.label for method in methods))
-  own = [m.label for m in methods if m.method == result['method']]
-  highlight = own[0] if own else None
+  highlight = comparison.label_of(own)
   metric = f'test {comparison.metric}'
   is_one_size = max(ratios) <= _ONE_SIZE * min(ratios)
   if is_one_size and len(labels) == len(methods):

@@ -89,13 +89,26 @@ class Method:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-  """All methods, in the order of the file, and the dense model if known."""
+  """Methods in the order of their rows, and the dense model if known.
+
+  Attributes:
+    metric: name.
+    higher_is_better: whether it is.
+    dense: mean and standard deviation of the uncompressed model.
+    methods: all but that one.
+    rows: of single runs.
+  """
 
   metric: str
   higher_is_better: bool
   dense: tuple[float, float] | None
   methods: list[Method]
-  rows: list[dict[str, Any]]
+  rows: list[Mapping[str, Any]]
+
+  def label_of(self, name: str) -> str | None:
+    """The first label of a method, None if there is none."""
+    found = [m.label for m in self.methods if name in (m.method, m.label)]
+    return found[0] if found else None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -280,25 +293,52 @@ def _comparison(text: str) -> Comparison | None:
   rows = fields['rows']
   if not isinstance(rows, list):
     raise ValueError(f'rows must be a list, got {rows!r}.')
-  for row in rows:
-    for name in ('embedding_bytes', 'ratio', 'value', 'seed'):
-      _number(row[name], name)
-    if row['ratio'] <= 0:
-      raise ValueError(f'ratio must be positive, got {row["ratio"]!r}.')
-  if not rows:
-    return None
   dense = None
   if fields.get('dense_value') is not None:
     value = _number(fields['dense_value'], 'dense_value')
     spread = fields.get('dense_std')
     spread = np.nan if spread is None else _number(spread, 'dense_std')
     dense = (value, spread)
+  return (
+    compare(rows, bool(fields['higher_is_better']), dense) if rows else None
+  )
+
+
+def compare(
+  rows: Sequence[Mapping[str, Any]],
+  higher_is_better: bool,
+  dense: tuple[float, float] | None = None,
+) -> Comparison:
+  """A comparison from rows of single runs.
+
+  Args:
+    rows: with `label`, `embedding_bytes`, `ratio`, `metric`, `value`, `seed`,
+      and perhaps `method` and `validation`; at least one.
+    higher_is_better: whether values are.
+    dense: mean and deviation of the uncompressed model; those of the rows with
+      the label 'dense', if not given and there are any.
+
+  Returns:
+    The comparison.
+
+  Raises:
+    KeyError: for a field that a row lacks.
+    ValueError: for a field that is no positive number, or no number.
+  """
+  for row in rows:
+    for name in ('embedding_bytes', 'ratio', 'value', 'seed'):
+      _number(row[name], name)
+    if row['ratio'] <= 0:
+      raise ValueError(f'ratio must be positive, got {row["ratio"]!r}.')
+  values = [row['value'] for row in rows if row['label'] == 'dense']
+  if dense is None and values:
+    dense = (float(np.mean(values)), deviation(values))
   return Comparison(
     metric=str(rows[0]['metric']),
-    higher_is_better=bool(fields['higher_is_better']),
+    higher_is_better=higher_is_better,
     dense=dense,
-    methods=aggregate(rows),
-    rows=rows,
+    methods=aggregate([row for row in rows if row['label'] != 'dense']),
+    rows=list(rows),
   )
 
 
@@ -335,7 +375,7 @@ def aggregate(rows: Sequence[Mapping[str, Any]]) -> list[Method]:
 def _mean(rows: Sequence[Mapping[str, Any]]) -> Method:
   validations = [row.get('validation') for row in rows]
   return Method(
-    str(rows[0]['method']),
+    str(rows[0].get('method', rows[0]['label'])),
     str(rows[0]['label']),
     float(np.mean([row['embedding_bytes'] for row in rows])),
     float(np.mean([row['ratio'] for row in rows])),

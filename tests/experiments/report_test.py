@@ -204,6 +204,23 @@ def test_sizes_of_seeds_are_brought_together():
   assert found[0].validations == ()
 
 
+def test_dense_rows_are_the_line_to_compare_with(workdir):
+  rows = fake_run.comparison()['rows']
+  size = {'embedding_bytes': 256_000, 'ratio': 1.0, 'metric': 'accuracy'}
+  dense = [
+    {'label': 'dense', **size, 'value': value, 'seed': seed}
+    for seed, value in enumerate((0.9, 0.94))
+  ]
+  for row in rows:
+    del row['method']
+  found = read.compare([*dense, *rows], higher_is_better=True)
+  assert found.dense == pytest.approx((0.92, np.sqrt(2) * 0.02))
+  assert [m.label for m in found.methods[::4]] == list(fake_run.METHODS)
+  assert found.label_of('search') == 'search'
+  assert found.label_of('dense') is None
+  assert read.compare(dense, higher_is_better=True).methods == []
+
+
 def test_steps_of_a_lost_life_are_left_out(workdir):
   lines = fake_run.architecture(range(20, 101, 20))
   again = fake_run.architecture(range(60, 81, 20))
