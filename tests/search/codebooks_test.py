@@ -19,6 +19,7 @@ from plain_supernet import (
   all_bins,
   close,
   codebooks_of,
+  jit,
   lookup,
   nearest,
   weights,
@@ -39,7 +40,7 @@ def test_extracted_codes_lose_no_more_than_the_supernets(rng, option):
   errors = [
     np.square(table - words).mean()
     for words in (
-      supernet.lookup(params, buffers, all_bins(option), ALL),
+      jit(supernet.lookup)(params, buffers, all_bins(option), ALL),
       grouped.reconstruct(scheme, extracted),
     )
   ]
