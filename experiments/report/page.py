@@ -10,8 +10,9 @@ import numpy as np
 
 from embedcomp.plots import bytes_text
 from embedcomp.scheme import Scheme
+from experiments.report.comparison import Comparison, deviation
 from experiments.report.pictures import Picture
-from experiments.report.read import Comparison, Run, deviation
+from experiments.report.read import Run
 from experiments.tables import cell
 
 # Pictures stand on white in both modes: they are drawn for it.

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from embedcomp import plots
-from experiments.report.read import Comparison, Run, deviation
+from experiments.report.comparison import Comparison, deviation
+from experiments.report.read import Run
 
 _DPI = 110
 # Sizes within this factor are one: then only the metric is drawn.

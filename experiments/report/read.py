@@ -1,4 +1,4 @@
-"""The files of a workdir, checked, and rows of many seeds as means.
+"""The files of a workdir, checked.
 
 Only `result.json` has to be there. A file that is not what it should be is an
 error that names it: a report must not be silently incomplete.
@@ -6,7 +6,7 @@ error that names it: a report must not be silently incomplete.
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from embedcomp import data, training
 from embedcomp.scheme import Scheme
+from experiments.report.comparison import Comparison, compare, number
 
 _RESULT_NUMBERS = (
   'value',
@@ -23,8 +24,6 @@ _RESULT_NUMBERS = (
   'ratio',
 )
 _RESULT_TEXTS = ('task', 'split', 'metric', 'command', 'method')
-# Sizes of one label within this factor are one size, reached with other seeds.
-_SAME_SIZE = 1.12
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -64,51 +63,6 @@ class Deciles:
   edges: list[float]
   dense: list[float] | None
   compressed: list[float]
-
-
-@dataclasses.dataclass(frozen=True)
-class Method:
-  """Runs of one label at one size.
-
-  Attributes:
-    method: its name in configs.
-    label: its name for readers.
-    num_bytes: mean.
-    ratio: mean, of the dense table's bytes.
-    values: of the metric on test data, one a seed.
-    validations: the same on validation data; empty if not known.
-  """
-
-  method: str
-  label: str
-  num_bytes: float
-  ratio: float
-  values: tuple[float, ...]
-  validations: tuple[float, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-  """Methods in the order of their rows, and the dense model if known.
-
-  Attributes:
-    metric: name.
-    higher_is_better: whether it is.
-    dense: mean and standard deviation of the uncompressed model.
-    methods: all but that one.
-    rows: of single runs.
-  """
-
-  metric: str
-  higher_is_better: bool
-  dense: tuple[float, float] | None
-  methods: list[Method]
-  rows: list[Mapping[str, Any]]
-
-  def label_of(self, name: str) -> str | None:
-    """The first label of a method, None if there is none."""
-    found = [m.label for m in self.methods if name in (m.method, m.label)]
-    return found[0] if found else None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -195,16 +149,10 @@ def _fields(text: str) -> dict[str, Any]:
   return fields
 
 
-def _number(value: Any, name: str) -> float:
-  if isinstance(value, bool) or not isinstance(value, (int, float)):
-    raise ValueError(f'{name} must be a number, got {value!r}.')
-  return value
-
-
 def _result(text: str) -> dict[str, Any]:
   result = _fields(text)
   for name in _RESULT_NUMBERS:
-    _number(result[name], name)
+    number(result[name], name)
   for name in ('embedding_bytes', 'dense_embedding_bytes'):
     if result[name] <= 0:
       raise ValueError(f'{name} must be positive, got {result[name]!r}.')
@@ -212,7 +160,7 @@ def _result(text: str) -> dict[str, Any]:
     if not isinstance(result[name], str):
       raise ValueError(f'{name} must be text, got {result[name]!r}.')
   if result.get('dense_value') is not None:
-    _number(result['dense_value'], 'dense_value')
+    number(result['dense_value'], 'dense_value')
   return result
 
 
@@ -230,7 +178,7 @@ def _space(text: str) -> dict[str, Any]:
     'bins': bins.astype(int).tolist(),
     'options': [str(option) for option in space['options']],
     'bytes_per_word': prices.astype(float),
-    'budget': _number(space['budget'], 'budget'),
+    'budget': number(space['budget'], 'budget'),
   }
 
 
@@ -285,7 +233,7 @@ def _numbers(values: Any, name: str, length: int | None = None) -> list[float]:
     raise ValueError(f'{name} must be a list of numbers, got {values!r}.')
   if length not in (None, len(values)):
     raise ValueError(f'{name} must have {length} numbers, got {len(values)}.')
-  return [np.nan if v is None else _number(v, name) for v in values]
+  return [np.nan if v is None else number(v, name) for v in values]
 
 
 def _comparison(text: str) -> Comparison | None:
@@ -295,95 +243,10 @@ def _comparison(text: str) -> Comparison | None:
     raise ValueError(f'rows must be a list, got {rows!r}.')
   dense = None
   if fields.get('dense_value') is not None:
-    value = _number(fields['dense_value'], 'dense_value')
+    value = number(fields['dense_value'], 'dense_value')
     spread = fields.get('dense_std')
-    spread = np.nan if spread is None else _number(spread, 'dense_std')
+    spread = np.nan if spread is None else number(spread, 'dense_std')
     dense = (value, spread)
   return (
     compare(rows, bool(fields['higher_is_better']), dense) if rows else None
   )
-
-
-def compare(
-  rows: Sequence[Mapping[str, Any]],
-  higher_is_better: bool,
-  dense: tuple[float, float] | None = None,
-) -> Comparison:
-  """A comparison from rows of single runs.
-
-  Args:
-    rows: with `label`, `embedding_bytes`, `ratio`, `metric`, `value`, `seed`,
-      and perhaps `method` and `validation`; at least one.
-    higher_is_better: whether values are.
-    dense: mean and deviation of the uncompressed model; those of the rows with
-      the label 'dense', if not given and there are any.
-
-  Returns:
-    The comparison.
-
-  Raises:
-    KeyError: for a field that a row lacks.
-    ValueError: for a field that is no positive number, or no number.
-  """
-  for row in rows:
-    for name in ('embedding_bytes', 'ratio', 'value', 'seed'):
-      _number(row[name], name)
-    if row['ratio'] <= 0:
-      raise ValueError(f'ratio must be positive, got {row["ratio"]!r}.')
-  values = [row['value'] for row in rows if row['label'] == 'dense']
-  if dense is None and values:
-    dense = (float(np.mean(values)), deviation(values))
-  return Comparison(
-    metric=str(rows[0]['metric']),
-    higher_is_better=higher_is_better,
-    dense=dense,
-    methods=aggregate([row for row in rows if row['label'] != 'dense']),
-    rows=list(rows),
-  )
-
-
-def aggregate(rows: Sequence[Mapping[str, Any]]) -> list[Method]:
-  """Rows of one label and one size as one.
-
-  What is searched has a size of its own for each seed. Rows are of one size if
-  they are within 12 % of the smallest one and none of them shares a seed.
-
-  Args:
-    rows: of single runs.
-
-  Returns:
-    Labels in order of appearance, each from its smallest size to its largest.
-  """
-  methods = []
-  for label in dict.fromkeys(row['label'] for row in rows):
-    ours = [row for row in rows if row['label'] == label]
-    ours.sort(key=lambda row: (row['embedding_bytes'], row['seed']))
-    same: list[Mapping[str, Any]] = []
-    for row in ours:
-      seeds = {other['seed'] for other in same}
-      if same and (
-        row['seed'] in seeds
-        or row['embedding_bytes'] > _SAME_SIZE * same[0]['embedding_bytes']
-      ):
-        methods.append(_mean(same))
-        same = []
-      same.append(row)
-    methods.append(_mean(same))
-  return methods
-
-
-def _mean(rows: Sequence[Mapping[str, Any]]) -> Method:
-  validations = [row.get('validation') for row in rows]
-  return Method(
-    str(rows[0].get('method', rows[0]['label'])),
-    str(rows[0]['label']),
-    float(np.mean([row['embedding_bytes'] for row in rows])),
-    float(np.mean([row['ratio'] for row in rows])),
-    tuple(float(row['value']) for row in rows),
-    tuple(float(v) for v in validations if v is not None),
-  )
-
-
-def deviation(values: Sequence[float]) -> float:
-  """Standard deviation of a sample, NaN for a single value."""
-  return float(np.std(values, ddof=1)) if len(values) > 1 else np.nan

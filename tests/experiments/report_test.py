@@ -15,7 +15,7 @@ from matplotlib import pyplot
 
 from experiments import report
 from experiments.report import __main__ as command
-from experiments.report import page, pictures, read
+from experiments.report import comparison, page, pictures, read
 
 VOID = {'meta', 'img', '!doctype'}
 SECTIONS = {
@@ -93,7 +93,7 @@ def test_page_holds_every_picture_and_asks_for_nothing_else(whole):
 
 def test_page_tells_every_method_run_and_group(whole):
   text = ' '.join(Reader((whole / 'report.html').read_text()).text)
-  for method in read.aggregate(fake_run.comparison()['rows']):
+  for method in comparison.aggregate(fake_run.comparison()['rows']):
     assert method.label in text
     assert f'{round(method.num_bytes):,}' in text
     mean, spread = np.mean(method.values), np.std(method.values, ddof=1)
@@ -191,7 +191,7 @@ def test_sizes_of_seeds_are_brought_together():
   larger = [row('a', size, seed) for seed, size in enumerate((200, 199))]
   close = [row('b', size, seed) for size in (50, 51) for seed in (0, 1)]
   rows = [*larger, *close, *searched]
-  found = read.aggregate(rows)
+  found = comparison.aggregate(rows)
   assert [(m.label, m.num_bytes, len(m.values)) for m in found] == [
     ('a', pytest.approx(290 / 3), 3),
     ('a', 199.5, 2),
@@ -213,12 +213,12 @@ def test_dense_rows_are_the_line_to_compare_with(workdir):
   ]
   for row in rows:
     del row['method']
-  found = read.compare([*dense, *rows], higher_is_better=True)
+  found = comparison.compare([*dense, *rows], higher_is_better=True)
   assert found.dense == pytest.approx((0.92, np.sqrt(2) * 0.02))
   assert [m.label for m in found.methods[::4]] == list(fake_run.METHODS)
   assert found.label_of('search') == 'search'
   assert found.label_of('dense') is None
-  assert read.compare(dense, higher_is_better=True).methods == []
+  assert comparison.compare(dense, higher_is_better=True).methods == []
 
 
 def test_steps_of_a_lost_life_are_left_out(workdir):
