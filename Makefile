@@ -6,9 +6,12 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint format notebooks clean
+WORKDIR ?= demo
+
+.PHONY: help demo test lint format notebooks clean
 
 help:
+	@echo 'make demo       learn to compress a text classifier, and show it'
 	@echo 'make test       run all tests, on two processes'
 	@echo 'make lint       check style and format'
 	@echo 'make format     mend style and format'
@@ -21,6 +24,9 @@ $(INSTALLED): setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/python -m experiments.demo --workdir=$(WORKDIR)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2

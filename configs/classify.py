@@ -32,7 +32,8 @@ def get_config(variant='r52'):
     config.model.pools = ('mean', 'max')
     config.optim.learning_rate = 0.02
     config.optim.epochs = 6.0
-    config.search.epochs = 5.0
+    config.search.epochs = 3.0
+    config.search.weights_learning_rate = 0.005
     config.finetune.epochs = 6.0
     config.finetune.learning_rate = 0.01
   elif variant == 'r8':

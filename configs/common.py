@@ -63,7 +63,11 @@ def get_config(task: str) -> ConfigDict:
   config.optim.clip = 0.0  # largest norm of a gradient; 0 does not clip
 
   config.search = ConfigDict()
-  config.search.epochs = 10.0  # over the data that weights learn from
+  # 'dense': the supernet starts from the table of a trained dense model;
+  # 'noise': from noise, half of the warm-up then being plain training.
+  config.search.start = 'dense'
+  config.search.epochs = 6.0  # over the data that weights learn from
+  config.search.weights_learning_rate = 0.01  # the highest, of the supernet
   config.search.num_bins = 12  # between which splits may lie
   config.search.max_groups = 4
   config.search.options = 'all'  # or 'low_rank': only ranks, in float32
@@ -79,7 +83,9 @@ def get_config(task: str) -> ConfigDict:
   # 'losses' (increments of the held-out loss, measured with the weights).
   config.search.score = 'losses'
   config.search.measured_batches = 8  # of held-out data, for 'losses'
-  config.search.carry_weights = True  # or start the final training from noise
+  # Where the final training starts: 'dense' (that model's table, fitted to the
+  # scheme), 'supernet' (its weights) or 'noise'.
+  config.search.carry = 'dense'
   config.search.held_out = True  # or let sizes learn from training data
   config.search.discretise = 'exact'  # or 'argmax': the likeliest of each bin
   config.search.trials = 8  # of 'random' and 'tpe'

@@ -100,11 +100,11 @@ def mgqe(shape: Shape, budget: int) -> Scheme:
   def schemes() -> Iterator[Scheme]:
     for books in _divisors(shape.features):
       for codewords in (16, 32, 64, 128, 256):
+        if codewords > sizes[0]:
+          continue  # no more codewords than words
         kept = [max(codewords >> step, 2) for step in range(len(sizes))]
         groups = tuple(
-          Group(
-            size, methods.DifferentiableNearest(books, min(k, size), 'int8')
-          )
+          Group(size, methods.DifferentiableNearest(books, k, 'int8'))
           for size, k in zip(sizes, kept)
         )
         yield Scheme(shape.features, groups)

@@ -64,7 +64,7 @@ def run(
     outcome = _within_tolerance(stages, reference)
   else:
     budget = parse_budget(config.budget, problem.dense_bytes)
-    outcome = _compressed(stages, budget)
+    outcome = _compressed(stages, budget, reference)
   result = summary(problem, config, stages, outcome, reference)
   result['seconds'] = time.monotonic() - start
   result['command'] = ' '.join(['python -m experiments.main', *sys.argv[1:]])
@@ -73,15 +73,19 @@ def run(
   return result
 
 
-def _compressed(stages: Stages, budget: int) -> Outcome:
+def _compressed(
+  stages: Stages, budget: int, reference: Outcome | None
+) -> Outcome:
   """The outcome of a strategy; a search leaves its history."""
   name = stages.config.method.name
   if name not in ('search', 'bins'):
     return strategies.STRATEGIES[name](stages, budget)
-  return _searched(stages, budget).finish(budget)
+  return _searched(stages, budget, reference).finish(budget)
 
 
-def _searched(stages: Stages, budget: int) -> strategies.Search:
+def _searched(
+  stages: Stages, budget: int, reference: Outcome | None
+) -> strategies.Search:
   history = stages.workdir / 'architecture.jsonl'
   lines: dict[int, str] = {}
   if history.exists():  # of an earlier life: what is not repeated is kept
@@ -106,6 +110,7 @@ def _searched(stages: Stages, budget: int) -> strategies.Search:
     stages,
     budget,
     learn_splits=stages.config.method.name == 'search',
+    start=reference,
     keep=keep,
   )
   _write_json(
@@ -135,7 +140,7 @@ def _within_tolerance(stages: Stages, reference: Outcome) -> Outcome:
     reference.embedder, reference.variables, 'validation'
   )
   sizes = [int(s * problem.dense_bytes) for s in _TOLERANCE_SIZES]
-  search = _searched(stages, sizes[len(sizes) // 2])
+  search = _searched(stages, sizes[len(sizes) // 2], reference)
   task = problem.task(reference.embedder)
   low, high, found = 0, len(sizes), None
   while low < high:

@@ -10,6 +10,7 @@ import logging
 import sys
 
 from absl import app, flags
+from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from experiments import launch
@@ -23,7 +24,7 @@ def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   if len(argv) > 1:
     raise app.UsageError(f'no arguments are expected, got {argv[1:]}.')
-  logging.basicConfig(level=logging.WARNING)
+  absl_logging.set_verbosity(absl_logging.WARNING)
   try:
     result = launch.run(CONFIG.value, WORKDIR.value)
   except (ValueError, FileNotFoundError, FloatingPointError, OSError) as error:

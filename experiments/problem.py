@@ -51,6 +51,15 @@ class Problem:
     return self.vocabulary.counts
 
   @property
+  def importance(self) -> np.ndarray:
+    """[V] what an error of each word weighs: counts + 1, made to fall.
+
+    Words are in order already, but for padding and unknown words, which stay
+    where they are, so that no order map is needed.
+    """
+    return np.maximum.accumulate(self.counts[::-1])[::-1] + 1.0
+
+  @property
   def dense_bytes(self) -> int:
     """Bytes of the table in float32."""
     return 4 * self.vocab_size * self.features

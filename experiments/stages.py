@@ -91,6 +91,7 @@ class Stages:
     controller: Controller,
     supernet: Supernet,
     budget: int,
+    start: Variables | None = None,
     keep_architecture: Callable[[int, Params], None] = lambda step, odds: None,
   ) -> TrainState:
     """Trains a supernet with the odds of splits and options.
@@ -99,6 +100,7 @@ class Stages:
       controller: of the odds.
       supernet: of the weights.
       budget: bytes.
+      start: variables of a dense model to start from; noise if not given.
       keep_architecture: called with step and log-odds wherever the log gets a
         line.
 
@@ -111,6 +113,7 @@ class Stages:
     schedule = Schedule(
       num_steps=num_steps,
       warmup=config.warmup,
+      plain=0.5 if start is None else 0.0,
       every=config.every,
       temperature=tuple(config.temperature),
       entropy=config.entropy,
@@ -118,10 +121,17 @@ class Stages:
       multiplier_rate=config.multiplier_rate,
     )
     optimizer = search_step.make_optimizer(
-      self._optimizer(self.config.optim.learning_rate, num_steps),
-      optax.adam(config.learning_rate, b1=0.5),
+      self._optimizer(config.weights_learning_rate, num_steps),
+      # A large eps, or vanished gradients still move odds by whole steps.
+      optax.adam(config.learning_rate, b1=0.5, eps=0.1),
     )
     params, buffers = _apart(self.init(task))
+    if start is not None:
+      table = np.asarray(start['params']['embedder']['embedding'])
+      weights = self.problem.importance
+      embedder, codes = supernet.from_table(table, weights)
+      params = dict(start['params'], embedder=embedder)
+      buffers = dict(buffers, buffers={'embedder': codes})
     state = TrainState.create(
       {'weights': params, 'architecture': controller.init()},
       optimizer,

@@ -147,9 +147,7 @@ def compress_sizes(stages: Stages) -> Callable[[int], Outcome]:
     'compress',
     embedcomp.frontier,
     table,
-    # In order already, but for padding and unknown words, which stay where
-    # they are, so that no order map is needed.
-    importance=np.maximum.accumulate(problem.counts[::-1])[::-1] + 1.0,
+    importance=problem.importance,
     seed=stages.config.seed,
     progress=stages.progress,
   )
@@ -189,6 +187,7 @@ def search(
   budget: int,
   *,
   learn_splits: bool = True,
+  start: Outcome | None = None,
   keep: Callable[[SearchSpace, int, Any], None] = lambda *_: None,
 ) -> 'Search':
   """The learned search, up to the trained supernet.
@@ -197,13 +196,25 @@ def search(
     stages: of the experiment.
     budget: bytes that the odds are learned for.
     learn_splits: False searches over bins, each by itself.
+    start: a dense model, if there is one already; trained if the config needs
+      it.
     keep: called with the space, step and odds as the search goes on.
 
   Returns:
     What schemes of any budget can be taken from.
   """
-  clock = Clock()
-  num_bins = stages.config.search.num_bins
+  clock, config = Clock(), stages.config.search
+  known = {'start': ('dense', 'noise'), 'carry': ('dense', 'supernet', 'noise')}
+  for field, values in known.items():
+    if config[field] not in values:
+      raise ValueError(
+        f'search.{field} must be one of {values}, got {config[field]!r}.'
+      )
+  if start is None and 'dense' in (config.start, config.carry):
+    start = dense(stages)
+  if start is not None:
+    clock.seconds.update(start.seconds)
+  num_bins = config.num_bins
   space = search_space(stages, None if learn_splits else num_bins)
   controller = Controller(space, learn_splits)
   supernet = Supernet(space, stages.problem.features)
@@ -213,9 +224,10 @@ def search(
     controller,
     supernet,
     budget,
+    start.variables if config.start == 'dense' else None,
     lambda step, odds: keep(controller, step, odds),
   )
-  return Search(stages, controller, supernet, state, clock)
+  return Search(stages, controller, supernet, state, clock, start)
 
 
 @dataclasses.dataclass(eq=False)
@@ -228,6 +240,7 @@ class Search:
     supernet: of the weights.
     state: after the search.
     clock: that ran so far.
+    start: the dense model that it started from, if it did.
   """
 
   stages: Stages
@@ -235,6 +248,7 @@ class Search:
   supernet: Supernet
   state: TrainState
   clock: Clock
+  start: Outcome | None
 
   @functools.cached_property
   def losses(self) -> np.ndarray:
@@ -304,11 +318,7 @@ class Search:
       suffix: of the name of the stage, where one search serves many budgets.
     """
     scheme, stages = self.scheme(budget), self.stages
-    weights = jax.device_get(self.state.params['weights'])
-    params = self.supernet.extract(
-      weights['embedder'], scheme, stages.problem.counts, stages.config.seed
-    )
-    embedder, variables = with_table({'params': weights}, scheme, params)
+    embedder, variables = self._carried(scheme)
     carried = stages.evaluate(embedder, variables, 'validation')
     odds = self.controller.odds(self.state.params['architecture'])
     metric = stages.problem.task(embedder).metric
@@ -316,11 +326,30 @@ class Search:
       'carried': carried[metric],
       'expected_bytes': float(self.controller.expected_bytes(odds)),
     }
-    if not stages.config.search.carry_weights:
+    if stages.config.search.carry == 'noise':
       variables = None
     clock = Clock()
     clock.seconds.update(self.clock.seconds)
     return final(stages, scheme, clock, variables, notes, suffix)
+
+  def _carried(self, scheme: Scheme) -> tuple[GroupedEmbed, Variables]:
+    """A model of a scheme before any training of its own."""
+    problem, seed = self.stages.problem, self.stages.config.seed
+    if self.stages.config.search.carry == 'dense':
+      start = self.start.variables
+      params = embedcomp.fit(
+        np.asarray(start['params']['embedder']['embedding']),
+        scheme,
+        importance=problem.importance,
+        seed=seed,
+        progress=False,
+      )
+      return with_table(start, scheme, embedcomp.thaw(scheme, params))
+    weights = jax.device_get(self.state.params['weights'])
+    params = self.supernet.extract(
+      weights['embedder'], scheme, problem.counts, seed
+    )
+    return with_table({'params': weights}, scheme, params)
 
 
 def guided(stages: Stages, budget: int, propose_name: str) -> Outcome:

@@ -10,7 +10,7 @@ from embedcomp.search.space import SearchSpace
 
 # A scheme should use most of its budget, or it is at a disadvantage.
 _LEAST_SHARE = 0.9
-_MAX_DRAWS = 200_000
+_MAX_DRAWS = 20_000
 # Proposals of TPE that are no schemes within budget, for each trial.
 _MAX_REFUSED = 500
 

@@ -24,13 +24,16 @@ LAYERS = {
 FLOORS = {room: n for n, rooms in LAYERS.items() for room in rooms.split()}
 HEAVY = {
   'absl',
+  'array_record',
   'faiss',
   'keras',
   'matplotlib',
   'ml_collections',
+  'optuna',
   'orbax',
   'safetensors',
   'sklearn',
+  'tensorboardX',
   'tensorflow',
   'tensorflow_datasets',
   'tokenizers',

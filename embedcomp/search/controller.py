@@ -33,6 +33,8 @@ class Schedule:
     num_steps: of the whole search.
     warmup: share of the steps in which only weights learn, under sizes drawn
       at random.
+    plain: share of the warm-up in which all words take the largest option, as
+      in plain training; for weights that start from noise.
     every: steps from one update of the odds to the next: an update costs about
       as much as an eighth of a step.
     temperature: of samples, at the start and the end of what follows; falls
@@ -46,6 +48,7 @@ class Schedule:
 
   num_steps: int
   warmup: float = 0.5
+  plain: float = 0.5
   every: int = 1
   temperature: tuple[float, float] = (1.0, 0.2)
   entropy: float = 0.02
@@ -177,7 +180,7 @@ class Controller:
   ) -> jax.Array:
     """The options that weights learn under during the warm-up.
 
-    In its first half all bins take the largest option, as in plain training.
+    At first (`schedule.plain`) all bins take the largest option.
     Then every third step does, and the others draw an option for each bin: the
     sandwich rule (Yu & Huang, ICCV 2019) without its smallest option, for
     dropping all words teaches nothing.
@@ -193,7 +196,7 @@ class Controller:
     num_bins, num_options = self.space.num_bins, len(self.space.options)
     largest = int(self.space.bytes_per_word.argmax())
     drawn = jax.random.randint(key, (num_bins,), 0, num_options)
-    is_plain = (2 * step < schedule.warmup_steps) | (step % 3 == 0)
+    is_plain = (step < schedule.plain * schedule.warmup_steps) | (step % 3 == 0)
     return jnp.where(is_plain, largest, drawn)
 
   def drawn_choice(self, architecture: Params, key: PRNGKey) -> jax.Array:

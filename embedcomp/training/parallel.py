@@ -68,7 +68,8 @@ class DataParallel:
       The same pytree on the devices of the mesh.
     """
     state = jax.tree.map(_with_firm_dtype, state)
-    return jax.device_put(state, self._replicated, may_alias=False)
+    # `may_alias=False` still shares the memory of the device it is on.
+    return jax.device_put(jax.tree.map(jnp.copy, state), self._replicated)
 
   def shard(self, batch: chex.ArrayTree) -> chex.ArrayTree:
     """Divides a batch among the devices.

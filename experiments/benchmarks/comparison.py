@@ -94,7 +94,14 @@ ABLATIONS = {
     'search.discretise': 'argmax',
   },
   'argmax': {'search.discretise': 'argmax'},
-  'weights not carried over': {'search.carry_weights': False},
+  'weights of the supernet': {'search.carry': 'supernet'},
+  'weights from noise': {'search.carry': 'noise'},
+  'started from noise': {
+    'search.start': 'noise',
+    'search.carry': 'supernet',
+    'search.epochs': 10.0,
+    'search.weights_learning_rate': 0.04,
+  },
   'learned codes': {'search.options': 'learned_codes'},
 }
 

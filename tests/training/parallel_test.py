@@ -173,3 +173,16 @@ def test_one_compilation_a_shape(wrap):
 def test_keys_must_be_typed():
   with pytest.raises(ValueError, match=r'must be typed \(jax.random.key\)'):
     training.TrainState.create({}, tiny_run.OPTIMIZER, jax.random.PRNGKey(0))
+
+
+@pytest.mark.parametrize('wrap', [training.jit_step, training.pmap_step])
+def test_a_state_stays_usable_after_it_was_placed_and_donated(wrap):
+  state = jax.device_put({'x': jnp.arange(3.0)}, jax.devices()[0])
+
+  def step(state, batch, axis_name=None):
+    return {'x': state['x'] + 1}, {'loss': jnp.float32(0)}
+
+  wrapped = wrap(step)
+  batch = wrapped.shard({'y': np.zeros((4, 1), np.float32)})
+  wrapped(wrapped.place(state), batch)
+  np.testing.assert_array_equal(state['x'], [0, 1, 2])
