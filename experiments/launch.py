@@ -57,7 +57,7 @@ def run(
   needs_dense = config.compare_dense or config.tolerance is not None
   reference = None
   if needs_dense and not is_dense:
-    reference = strategies.dense(stages, 'dense')
+    reference = strategies.dense(stages)
   if is_dense:
     outcome = strategies.dense(stages)
   elif config.tolerance is not None:

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from embedcomp import methods
 from experiments import launch, strategies
 from experiments.problem import Problem, make_problem
 from experiments.record import Job, Row
+from experiments.report import comparison as report_comparison
+from experiments.report import pictures
 from experiments.stages import Stages
 
 # Of uniform low rank, as shares of the features.
@@ -197,6 +200,11 @@ class Comparison:
     """Means and deviations, and sizes at equal metric."""
     return summarise(rows)
 
+  def plot(self, rows: Sequence[Row]) -> Any:
+    """Axes of the test metric against size."""
+    found = report_comparison.compare(rows, rows[0]['higher_is_better'])
+    return pictures.plot_comparison(found, 'search')
+
 
 def _low_rank_rows(stages: Stages) -> list[Row]:
   features = stages.problem.features
@@ -243,8 +251,6 @@ def _row(stages: Stages, label: str, outcome: strategies.Outcome) -> Row:
 
 
 def _groups(outcome: strategies.Outcome) -> str | None:
-  from embedcomp import methods
-
   if outcome.scheme is None:
     return None
   return ', '.join(
@@ -274,11 +280,11 @@ def low_rank_ratio(rows: Sequence[Row], value: float, better: int) -> float:
   ratios = np.array([ratio for ratio, _ in curve])
   means = np.maximum.accumulate([mean for _, mean in curve])
   wanted = better * value
-  if wanted > means[-1]:
+  if wanted > means[-1] + 1e-9:  # means of equal values differ in a last bit
     return float('inf')
   if wanted <= means[0]:
     return float(ratios[0])
-  right = int(np.searchsorted(means, wanted))
+  right = min(int(np.searchsorted(means, wanted)), len(means) - 1)
   low, high = means[right - 1], means[right]
   share = (wanted - low) / (high - low)
   logs = np.log(ratios[right - 1 : right + 1])
@@ -326,7 +332,7 @@ def summarise(rows: Sequence[Row]) -> list[Row]:
           'size': f'{ratio:.2%}',
           'test': f'{mean:.{digits}f} ± {np.std(values):.{digits}f}',
           'seeds': len(values),
-          'of low rank': '< 1 %' if at == np.inf else f'{ratio / at:.1%}',
+          'of low rank': 'not reached' if at == np.inf else f'{ratio / at:.1%}',
           'seconds': round(float(np.median(seconds)), 1),
         }
       )
