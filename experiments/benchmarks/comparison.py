@@ -284,7 +284,8 @@ def low_rank_ratio(rows: Sequence[Row], value: float, better: int) -> float:
     return float('inf')
   if wanted <= means[0]:
     return float(ratios[0])
-  right = min(int(np.searchsorted(means, wanted)), len(means) - 1)
+  wanted = min(wanted, means[-1])
+  right = int(np.searchsorted(means, wanted))
   low, high = means[right - 1], means[right]
   share = (wanted - low) / (high - low)
   logs = np.log(ratios[right - 1 : right + 1])
