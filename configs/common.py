@@ -20,6 +20,9 @@ def get_config(task: str) -> ConfigDict:
   config.method.option = 'low_rank'
   # 'uniform' and 'hand_split': how factors are stored.
   config.method.storage = 'float32'
+  # 'uniform', 'hand_split', 'mgqe': train them from 'noise' (`optim`), or fit
+  # them to a trained 'dense' model and go on as the search does (`finetune`).
+  config.method.start = 'noise'
 
   # Largest size of the table: a share (0.01), a factor ('100x') or bytes.
   config.budget = placeholder(object)
@@ -41,7 +44,9 @@ def get_config(task: str) -> ConfigDict:
   config.data.max_documents = placeholder(int)  # of each split
   config.data.buckets = (64, 256)  # lengths; longer documents are cut
   config.data.validation = 0.1  # share of training documents, to select by
-  config.data.held_out = 0.1  # share that sizes learn from, weights do not
+  # Share that sizes learn from, weights of the supernet do not; a dense model
+  # that it starts from has seen it.
+  config.data.held_out = 0.1
   config.data.max_tokens = placeholder(int)  # language models: for training
   config.data.max_eval_tokens = placeholder(int)  # for each evaluation split
   config.data.length = 32  # language models: tokens of a row

@@ -212,11 +212,8 @@ def _valid(scheme: Scheme, ids: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _members(scheme: Scheme, params: Params, ids: jax.Array):
-  """Which ids are valid, and for each group its words among them.
-
-  Returns:
-    [T] bool, and for each group its index, [T] whether the word is inside, and
-    [T] int32 rows in the group, in range for all words.
+  """[T] which ids are valid, and for each group its index, [T] whether a word
+  is inside, and [T] int32 rows in the group, in range for all words.
   """
   valid, ranks = _valid(scheme, ids.reshape(-1))
   if scheme.order == 'stored':
@@ -323,11 +320,9 @@ def commitment(scheme: Scheme, params: Params, ids: Array) -> jax.Array | None:
   """
   ids = check_ids(scheme.vocab_size, ids)
   if _is_many(scheme, ids):
-    everything = jnp.arange(scheme.vocab_size)
-    terms = _commitment(scheme, params, everything)
-    if terms is None:
-      return None
-    return storage.take(terms, _valid(scheme, ids)[1])
+    terms = _commitment(scheme, params, jnp.arange(scheme.vocab_size))
+    rows = _valid(scheme, ids)[1]
+    return None if terms is None else storage.take(terms, rows)
   return _commitment(scheme, params, ids)
 
 

@@ -17,9 +17,9 @@ from embedcomp.nn import to_params
 from embedcomp.search import parse_budget
 from embedcomp.search.space import SearchSpace
 from experiments import deciles, report, strategies
+from experiments.outcomes import Outcome
 from experiments.problem import Problem, make_problem
 from experiments.stages import Stages
-from experiments.strategies import Outcome
 
 # Shares of the dense table that a tolerance is looked for among.
 _TOLERANCE_SIZES = np.geomspace(0.002, 0.5, 9)
@@ -217,7 +217,8 @@ def summary(
 def _write_files(workdir, problem, stages, outcome, reference, result) -> None:
   """Everything that a report shows, and the table itself."""
   if outcome.scheme is not None:
-    (workdir / 'scheme.json').write_text(outcome.scheme.to_json())
+    text = outcome.scheme.to_json()
+    write_atomically(workdir / 'scheme.json', text.encode())
     table = {
       name: collection['embedder']
       for name, collection in outcome.variables.items()

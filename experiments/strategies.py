@@ -6,11 +6,9 @@ data, models, steps and optimizer, and differ in `config.method.name` alone.
 
 import dataclasses
 import functools
-import time
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,91 +27,42 @@ from embedcomp.training.search_step import with_mixture
 from embedcomp.training.state import TrainState
 from embedcomp.types import Shape
 from experiments import hand_made, trials
-from experiments.stages import Stages, Variables, frozen_table, with_table
+from experiments.outcomes import Clock, Outcome, dense, final, fitted
+from experiments.stages import Stages, Variables, with_table
 
 _SMALLEST_BIN = 64
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Outcome:
-  """What a strategy ends with.
-
-  Attributes:
-    embedder: of the final model.
-    variables: of the final model, its table as it is stored.
-    scheme: of the table; None if it is dense.
-    seconds: by stage.
-    notes: figures of the strategy's own, for its row.
-  """
-
-  embedder: nn.Module
-  variables: Variables
-  scheme: Scheme | None
-  seconds: dict[str, float]
-  notes: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-
-class Clock:
-  """Seconds of stages."""
-
-  def __init__(self):
-    self.seconds: dict[str, float] = {}
-
-  def time(self, stage: str, function: Callable, *args, **kwargs) -> Any:
-    """Calls a function and adds the time to its stage."""
-    start = time.monotonic()
-    result = jax.block_until_ready(function(*args, **kwargs))
-    spent = time.monotonic() - start
-    self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
-    return result
-
-
-def dense(stages: Stages) -> Outcome:
-  """The model with its table as it is."""
-  problem, clock = stages.problem, Clock()
-  embedder = nn.Embed(problem.vocab_size, problem.features)
-  variables = clock.time('dense', stages.train, 'dense', embedder)
-  return Outcome(embedder, variables, None, clock.seconds)
-
-
-def final(
-  stages: Stages,
-  scheme: Scheme,
-  clock: Clock,
-  variables: Variables | None = None,
-  notes: dict[str, Any] | None = None,
-  suffix: str = '',
-) -> Outcome:
-  """Trains a scheme, from carried-over variables or noise, and freezes it."""
-  embedder, config = GroupedEmbed(scheme), stages.config
-  started = {}
-  if variables is not None:
-    started = {
-      'variables': variables,
-      'epochs': config.finetune.epochs,
-      'learning_rate': config.finetune.learning_rate,
-    }
-  stage = ('finetune' if started else 'train') + suffix
-  trained = clock.time(stage, stages.train, stage, embedder, **started)
-  embedder, stored = with_table(trained, scheme, frozen_table(scheme, trained))
-  return Outcome(embedder, stored, scheme, clock.seconds, notes or {})
 
 
 def _shape(stages: Stages) -> Shape:
   return Shape(stages.problem.vocab_size, stages.problem.features)
 
 
+def _trained(stages: Stages, scheme: Scheme) -> Outcome:
+  """A scheme that needed no search, from noise or from a dense model."""
+  starts = ('noise', 'dense')
+  if stages.config.method.start not in starts:
+    raise ValueError(
+      f'method.start must be one of {starts}, '
+      f'got {stages.config.method.start!r}.'
+    )
+  if stages.config.method.start == 'noise':
+    return final(stages, scheme, Clock())
+  clock, start = Clock(), dense(stages)
+  clock.seconds.update(start.seconds)
+  return final(stages, scheme, clock, fitted(stages, start, scheme)[1])
+
+
 def uniform(stages: Stages, budget: int) -> Outcome:
-  """One method for all words, trained from noise."""
+  """One method for all words."""
   method = stages.config.method
   scheme = hand_made.uniform(
     method.option, _shape(stages), budget, method.storage
   )
-  return final(stages, scheme, Clock())
+  return _trained(stages, scheme)
 
 
 def hand_split(stages: Stages, budget: int) -> Outcome:
-  """GroupReduce's groups and ranks, trained from noise."""
+  """GroupReduce's groups and ranks."""
   scheme = hand_made.group_reduce(
     stages.problem.counts,
     _shape(stages),
@@ -121,12 +70,12 @@ def hand_split(stages: Stages, budget: int) -> Outcome:
     stages.config.method.storage,
     order='identity',
   )
-  return final(stages, scheme, Clock())
+  return _trained(stages, scheme)
 
 
 def mgqe(stages: Stages, budget: int) -> Outcome:
-  """Learned codes, fewer codewords for rarer words, trained from noise."""
-  return final(stages, hand_made.mgqe(_shape(stages), budget), Clock())
+  """Learned codes, fewer codewords for rarer words."""
+  return _trained(stages, hand_made.mgqe(_shape(stages), budget))
 
 
 def compress_sizes(stages: Stages) -> Callable[[int], Outcome]:
@@ -188,7 +137,7 @@ def search(
   *,
   learn_splits: bool = True,
   start: Outcome | None = None,
-  keep: Callable[[SearchSpace, int, Any], None] = lambda *_: None,
+  keep: Callable[[Controller, int, Any], None] = lambda *_: None,
 ) -> 'Search':
   """The learned search, up to the trained supernet.
 
@@ -198,7 +147,7 @@ def search(
     learn_splits: False searches over bins, each by itself.
     start: a dense model, if there is one already; trained if the config needs
       it.
-    keep: called with the space, step and odds as the search goes on.
+    keep: called with the controller, step and log-odds as the search goes on.
 
   Returns:
     What schemes of any budget can be taken from.
@@ -334,17 +283,9 @@ class Search:
 
   def _carried(self, scheme: Scheme) -> tuple[GroupedEmbed, Variables]:
     """A model of a scheme before any training of its own."""
-    problem, seed = self.stages.problem, self.stages.config.seed
     if self.stages.config.search.carry == 'dense':
-      start = self.start.variables
-      params = embedcomp.fit(
-        np.asarray(start['params']['embedder']['embedding']),
-        scheme,
-        importance=problem.importance,
-        seed=seed,
-        progress=False,
-      )
-      return with_table(start, scheme, embedcomp.thaw(scheme, params))
+      return fitted(self.stages, self.start, scheme)
+    problem, seed = self.stages.problem, self.stages.config.seed
     weights = jax.device_get(self.state.params['weights'])
     params = self.supernet.extract(
       weights['embedder'], scheme, problem.counts, seed
@@ -353,20 +294,26 @@ class Search:
 
 
 def guided(stages: Stages, budget: int, propose_name: str) -> Outcome:
-  """Short trainings of proposed schemes, the best one trained in full."""
-  clock, space = Clock(), search_space(stages)
+  """Short trainings of proposed schemes, the best one trained in full.
+
+  Like the search it starts from a dense model, tries within `search.epochs`
+  and fine-tunes for as long: the two have the same compute.
+  """
+  clock, space, start = Clock(), search_space(stages), dense(stages)
+  clock.seconds.update(start.seconds)
   config, problem = stages.config, stages.problem
-  epochs = config.search.epochs / config.search.trials
 
   def loss(scheme, number):
+    embedder, variables = fitted(stages, start, scheme)
     trained = stages.train(
       f'trial_{number}',
-      GroupedEmbed(scheme),
-      epochs=epochs,
+      embedder,
+      variables,
+      epochs=config.search.epochs / config.search.trials,
+      learning_rate=config.finetune.learning_rate,
       batches=problem.weights,
     )
-    measured = stages.evaluate(GroupedEmbed(scheme), trained, 'held_out')
-    return measured['loss']
+    return stages.evaluate(embedder, trained, 'held_out')['loss']
 
   scheme = clock.time(
     'search',
@@ -377,7 +324,7 @@ def guided(stages: Stages, budget: int, propose_name: str) -> Outcome:
     config.search.trials,
     config.seed,
   )
-  return final(stages, scheme, clock)
+  return final(stages, scheme, clock, fitted(stages, start, scheme)[1])
 
 
 STRATEGIES: dict[str, Callable[[Stages, int], Outcome]] = {

@@ -6,6 +6,7 @@ every document (or every word of a stream) exactly once, in an order of its own.
 With shards, each host gets its rows of the same global batch.
 """
 
+import abc
 import functools
 from collections.abc import Iterator, Sequence
 
@@ -18,7 +19,7 @@ FILLER = -1  # the row of a batch that no item is left for
 BUCKETS = (64, 256, 1024)
 
 
-class _Batches:
+class _Batches(abc.ABC):
   """Items 0 .. N - 1, each with a size class, put into batches.
 
   Attributes:
@@ -97,9 +98,9 @@ class _Batches:
     # A filler reads the class of the last item, so it must not count.
     return np.where(rows == FILLER, 0, self._classes[rows]).max(axis=1)
 
+  @abc.abstractmethod
   def _batch(self, rows: np.ndarray, size_class: int) -> Batch:
     """The arrays of a batch."""
-    raise NotImplementedError
 
 
 class ClassificationBatches(_Batches):

@@ -60,6 +60,15 @@ def _contestants(thesis_sizes, few_sizes) -> list[Contestant]:
       {**_method('search'), **ranks_only},
       sizes=thesis_sizes,
     ),
+    Contestant(
+      'low rank, from dense',
+      {**_method('uniform', 'low_rank'), 'method.start': 'dense'},
+      sizes=(*thesis_sizes, 0.5, 0.99),
+    ),
+    Contestant(
+      'hand-split, int8, from dense',
+      {**_method('hand_split', storage='int8'), 'method.start': 'dense'},
+    ),
     Contestant('low rank, int4', _method('uniform', 'low_rank', 'int4')),
     Contestant('hand-split, int8', _method('hand_split', storage='int8')),
     Contestant(

@@ -1,0 +1,94 @@
+"""What every strategy is made of: a dense model, a fit, the final training."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+import embedcomp
+from embedcomp.nn import GroupedEmbed
+from embedcomp.scheme import Scheme
+from experiments.stages import Stages, Variables, frozen_table, with_table
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Outcome:
+  """What a strategy ends with.
+
+  Attributes:
+    embedder: of the final model.
+    variables: of the final model, its table as it is stored.
+    scheme: of the table; None if it is dense.
+    seconds: by stage.
+    notes: figures of the strategy's own, for its row.
+  """
+
+  embedder: nn.Module
+  variables: Variables
+  scheme: Scheme | None
+  seconds: dict[str, float]
+  notes: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Clock:
+  """Seconds of stages."""
+
+  def __init__(self):
+    self.seconds: dict[str, float] = {}
+
+  def time(self, stage: str, function: Callable, *args, **kwargs) -> Any:
+    """Calls a function and adds the time to its stage."""
+    start = time.monotonic()
+    result = jax.block_until_ready(function(*args, **kwargs))
+    spent = time.monotonic() - start
+    self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
+    return result
+
+
+def dense(stages: Stages) -> Outcome:
+  """The model with its table as it is."""
+  problem, clock = stages.problem, Clock()
+  embedder = nn.Embed(problem.vocab_size, problem.features)
+  variables = clock.time('dense', stages.train, 'dense', embedder)
+  return Outcome(embedder, variables, None, clock.seconds)
+
+
+def final(
+  stages: Stages,
+  scheme: Scheme,
+  clock: Clock,
+  variables: Variables | None = None,
+  notes: dict[str, Any] | None = None,
+  suffix: str = '',
+) -> Outcome:
+  """Trains a scheme, from carried-over variables or noise, and freezes it."""
+  embedder, config = GroupedEmbed(scheme), stages.config
+  started = {}
+  if variables is not None:
+    started = {
+      'variables': variables,
+      'epochs': config.finetune.epochs,
+      'learning_rate': config.finetune.learning_rate,
+    }
+  stage = ('finetune' if started else 'train') + suffix
+  trained = clock.time(stage, stages.train, stage, embedder, **started)
+  embedder, stored = with_table(trained, scheme, frozen_table(scheme, trained))
+  return Outcome(embedder, stored, scheme, clock.seconds, notes or {})
+
+
+def fitted(
+  stages: Stages, start: Outcome, scheme: Scheme
+) -> tuple[GroupedEmbed, Variables]:
+  """A dense model whose table is stored by a scheme, before fine-tuning."""
+  params = embedcomp.fit(
+    np.asarray(start.variables['params']['embedder']['embedding']),
+    scheme,
+    importance=stages.problem.importance,
+    seed=stages.config.seed,
+    progress=False,
+  )
+  return with_table(start.variables, scheme, embedcomp.thaw(scheme, params))
