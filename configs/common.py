@@ -44,8 +44,7 @@ def get_config(task: str) -> ConfigDict:
   config.data.max_documents = placeholder(int)  # of each split
   config.data.buckets = (64, 256)  # lengths; longer documents are cut
   config.data.validation = 0.1  # share of training documents, to select by
-  # Share that sizes learn from, weights of the supernet do not; a dense model
-  # that it starts from has seen it.
+  # Share that sizes learn from; no weights do before the final training.
   config.data.held_out = 0.1
   config.data.max_tokens = placeholder(int)  # language models: for training
   config.data.max_eval_tokens = placeholder(int)  # for each evaluation split
@@ -68,31 +67,39 @@ def get_config(task: str) -> ConfigDict:
   config.optim.clip = 0.0  # largest norm of a gradient; 0 does not clip
 
   config.search = ConfigDict()
-  # 'dense': the supernet starts from the table of a trained dense model;
-  # 'noise': from noise, half of the warm-up then being plain training.
+  # 'dense': from a dense model that is trained on all but the held-out data;
+  # 'noise': a supernet from nothing, without all that the dense model tells.
   config.search.start = 'dense'
-  config.search.epochs = 6.0  # over the data that weights learn from
+  # Words by how much the dense model needs them ('sensitivity'), or by
+  # 'frequency'. Also of 'random' and 'tpe'.
+  config.search.order = 'sensitivity'
+  config.search.measured_batches = 100  # at most, to find that out from
+  config.search.epochs = 4.0  # over the data that weights learn from
   config.search.weights_learning_rate = 0.01  # the highest, of the supernet
   config.search.num_bins = 12  # between which splits may lie
-  config.search.max_groups = 4
-  config.search.options = 'all'  # or 'low_rank': only ranks, in float32
-  config.search.warmup = 0.5  # share of steps before sizes learn
+  config.search.max_groups = 6
+  # 'all'; 'learned_codes': codes go on learning in the final training;
+  # 'low_rank': ranks alone, in float32; 'precision': bits alone.
+  config.search.options = 'all'
+  config.search.warmup = 0.0  # share of steps before the odds learn
   config.search.learning_rate = 0.1  # of the log-odds
-  config.search.every = 4  # steps between two updates of the log-odds
+  config.search.every = 1  # steps between two updates of the log-odds
   config.search.temperature = (1.0, 0.2)
   config.search.entropy = 0.02
   config.search.penalty = 1.0  # of bytes over the budget, squared
   config.search.multiplier_rate = 0.01
-  config.search.refresh_every = 50  # steps between assignments of codes
-  # What the final choice maximises: 'odds' (the learned probabilities) or
-  # 'losses' (increments of the held-out loss, measured with the weights).
-  config.search.score = 'losses'
-  config.search.measured_batches = 8  # of held-out data, for 'losses'
+  config.search.refresh_every = 100  # steps between assignments of codes
+  # What decides: options as measured on the dense table ('prior'), what the
+  # odds learned ('odds'), or 'both'; how strong the prior then is: the
+  # log-odds that all of the expected loss amounts to.
+  config.search.score = 'both'
+  config.search.prior = 10.0
   # Where the final training starts: 'dense' (that model's table, fitted to the
   # scheme), 'supernet' (its weights) or 'noise'.
-  config.search.carry = 'dense'
+  config.search.carry = 'supernet'
   config.search.held_out = True  # or let sizes learn from training data
-  config.search.discretise = 'exact'  # or 'argmax': the likeliest of each bin
+  # 'exact', or 'argmax': the likeliest option of each bin (score 'odds' only).
+  config.search.discretise = 'exact'
   config.search.trials = 8  # of 'random' and 'tpe'
 
   config.finetune = ConfigDict()

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from embedcomp import frequency
 from embedcomp import methods as methods_lib
 from embedcomp.scheme import Scheme
-from embedcomp.search import fitting, measure
+from embedcomp.search import fitting
 from embedcomp.search.curve import SizeErrorCurve
 from embedcomp.search.fitting import Words
 from embedcomp.search.space import SearchSpace
@@ -126,13 +126,10 @@ def frontier(
   by_rank = words.weights[words.ids]
   smallest_bin = min(_SMALLEST_BIN, len(by_rank))
   bins = frequency.log_bins(by_rank, num_bins, min_size=smallest_bin)
-  segments = measure.measure(
-    words.rows, by_rank, options, bins, seed=seed, progress=progress
-  )
   space = SearchSpace(
     words.table.shape[1], bins, options, max_groups, words.order, words.dtype
   )
-  return SizeErrorCurve(words, space, segments, seed)
+  return SizeErrorCurve.measured(words, space, seed, progress=progress)
 
 
 def fit(

@@ -28,9 +28,14 @@ BENCHMARKS: dict[str, record.Benchmark] = {
     sizes=(0.05, 0.1, 0.2),
     few_sizes=(0.1,),
     thesis_sizes=(0.2, 0.5),
+    most=9,
   ),
   'search_newsgroups': Comparison(
-    'classify', 'newsgroups', sizes=(0.005, 0.01, 0.02), few_sizes=(0.01,)
+    'classify',
+    'newsgroups',
+    sizes=(0.0025, 0.005, 0.01, 0.02),
+    few_sizes=(0.005,),
+    thesis_sizes=(0.05, 0.2),
   ),
   'search_r52': Comparison(
     'classify',

@@ -5,7 +5,7 @@ import numpy as np
 import optax
 
 from embedcomp.training.tasks import LANGUAGE_MODEL
-from experiments.stages import Stages
+from experiments.outcomes import Outcome
 
 _NUM = 10
 
@@ -14,19 +14,22 @@ def token_deciles(counts: np.ndarray) -> tuple[np.ndarray, list[int]]:
   """Divides words so that each tenth has a tenth of all tokens.
 
   Args:
-    counts: [V] how often each word occurs, most frequent first.
+    counts: [V] how often each word occurs, in any order.
 
   Returns:
-    [V] integers in [0, 10), and the first rank of each tenth.
+    [V] integers in [0, 10), and the first frequency rank of each tenth.
   """
-  counts = np.asarray(counts, np.float64)
-  before = np.cumsum(counts) - counts
-  tenth = (_NUM * before / counts.sum()).astype(int).clip(0, _NUM - 1)
+  order = np.argsort(-np.asarray(counts), kind='stable')
+  falling = np.asarray(counts, np.float64)[order]
+  before = np.cumsum(falling) - falling
+  tenth = (_NUM * before / falling.sum()).astype(int).clip(0, _NUM - 1)
   starts = [int(np.searchsorted(tenth, d)) for d in range(_NUM)]
-  return tenth, starts
+  by_word = np.empty_like(tenth)
+  by_word[order] = tenth
+  return by_word, starts
 
 
-def losses(stages: Stages, embedder, variables) -> list[float | None]:
+def losses(outcome: Outcome) -> list[float | None]:
   """The mean test loss by frequency.
 
   For a language model by the word to be predicted; for a classification by
@@ -34,15 +37,17 @@ def losses(stages: Stages, embedder, variables) -> list[float | None]:
   from those of frequent words to those of rare ones.
 
   Args:
-    stages: of the experiment.
-    embedder: of the model.
-    variables: of the model.
+    outcome: of a strategy.
 
   Returns:
     10 mean cross-entropies, None where there is nothing.
   """
-  task = stages.problem.task(embedder)
-  tenth_of_word, _ = token_deciles(stages.problem.counts)
+  problem = outcome.stages.problem
+  task = problem.task(outcome.embedder)
+  tenth_of_word, _ = token_deciles(problem.counts)
+  by_count = np.argsort(-problem.counts, kind='stable')
+  log_rank = np.empty(len(by_count))
+  log_rank[by_count] = np.log(np.arange(1, len(by_count) + 1))
 
   @jax.jit
   def cross_entropy(variables, ids, labels):
@@ -50,15 +55,15 @@ def losses(stages: Stages, embedder, variables) -> list[float | None]:
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
 
   keys, values = [], []
-  for batch in stages.problem.splits['test'].for_evaluation():
+  for batch in problem.splits['test'].for_evaluation():
     real = batch['weights'] > 0
-    found = cross_entropy(variables, batch['ids'], batch['labels'])
+    found = cross_entropy(outcome.variables, batch['ids'], batch['labels'])
     values.append(np.asarray(found)[real])
     if task.kind == LANGUAGE_MODEL:
       keys.append(tenth_of_word[batch['labels'][real]])
     else:
       is_word = batch['ids'] > 0
-      logs = np.where(is_word, np.log(np.maximum(batch['ids'], 1)), 0)
+      logs = np.where(is_word, log_rank[batch['ids']], 0)
       keys.append((logs.sum(1) / np.maximum(is_word.sum(1), 1))[real])
   keys, values = np.concatenate(keys), np.concatenate(values)
   if task.kind != LANGUAGE_MODEL:

@@ -16,9 +16,9 @@ from embedcomp.io.files import write_atomically
 from embedcomp.nn import to_params
 from embedcomp.search import parse_budget
 from embedcomp.search.space import SearchSpace
-from experiments import deciles, report, strategies
+from experiments import deciles, learned, report, strategies
 from experiments.outcomes import Outcome
-from experiments.problem import Problem, make_problem
+from experiments.problem import make_problem
 from experiments.stages import Stages
 
 # Shares of the dense table that a tolerance is looked for among.
@@ -46,7 +46,6 @@ def run(
   workdir = training.claim(workdir, json.loads(config.to_json_best_effort()))
   start = time.monotonic()
   problem = make_problem(config, progress=progress)
-  problem.vocabulary.save(workdir / 'vocabulary.json')
   stages = Stages(problem, config, workdir, progress)
   if config.method.name not in strategies.STRATEGIES:
     raise ValueError(
@@ -64,28 +63,24 @@ def run(
     outcome = _within_tolerance(stages, reference)
   else:
     budget = parse_budget(config.budget, problem.dense_bytes)
-    outcome = _compressed(stages, budget, reference)
-  result = summary(problem, config, stages, outcome, reference)
+    outcome = _compressed(stages, budget)
+  result = summary(outcome, reference)
   result['seconds'] = time.monotonic() - start
   result['command'] = ' '.join(['python -m experiments.main', *sys.argv[1:]])
-  _write_files(workdir, problem, stages, outcome, reference, result)
+  _write_files(workdir, outcome, reference, result)
   report.write_report(workdir)
   return result
 
 
-def _compressed(
-  stages: Stages, budget: int, reference: Outcome | None
-) -> Outcome:
+def _compressed(stages: Stages, budget: int) -> Outcome:
   """The outcome of a strategy; a search leaves its history."""
   name = stages.config.method.name
   if name not in ('search', 'bins'):
     return strategies.STRATEGIES[name](stages, budget)
-  return _searched(stages, budget, reference).finish(budget)
+  return _searched(stages, budget).finish()
 
 
-def _searched(
-  stages: Stages, budget: int, reference: Outcome | None
-) -> strategies.Search:
+def _searched(stages: Stages, budget: int) -> learned.Search:
   history = stages.workdir / 'architecture.jsonl'
   lines: dict[int, str] = {}
   if history.exists():  # of an earlier life: what is not repeated is kept
@@ -106,17 +101,11 @@ def _searched(
     text = '\n'.join(lines[s] for s in sorted(lines)) + '\n'
     write_atomically(history, text.encode())
 
-  search = strategies.search(
-    stages,
-    budget,
-    learn_splits=stages.config.method.name == 'search',
-    start=reference,
-    keep=keep,
-  )
-  _write_json(
-    stages.workdir / 'space.json', _space(search.controller.space, budget)
-  )
-  return search
+  is_search = stages.config.method.name == 'search'
+  ground = learned.prepare(stages, learn_splits=is_search)
+  space = _space(ground.controller.space, budget)
+  _write_json(stages.workdir / 'space.json', space)
+  return ground.learn(budget, keep)
 
 
 def _space(space: SearchSpace, budget: int) -> dict[str, Any]:
@@ -136,17 +125,15 @@ def _within_tolerance(stages: Stages, reference: Outcome) -> Outcome:
       "a tolerance needs method.name='search', which serves all sizes from one "
       f'search, got {config.method.name!r}; give a budget instead.'
     )
-  wanted = stages.evaluate(
-    reference.embedder, reference.variables, 'validation'
-  )
+  wanted = reference.evaluate('validation')
   sizes = [int(s * problem.dense_bytes) for s in _TOLERANCE_SIZES]
-  search = _searched(stages, sizes[len(sizes) // 2], reference)
+  search = _searched(stages, sizes[len(sizes) // 2])
   task = problem.task(reference.embedder)
   low, high, found = 0, len(sizes), None
   while low < high:
     middle = (low + high) // 2
     outcome = search.finish(sizes[middle], f'_{sizes[middle]}')
-    value = stages.evaluate(outcome.embedder, outcome.variables, 'validation')
+    value = outcome.evaluate('validation')
     if _drop(task, wanted, value) <= config.tolerance:
       high, found = middle, outcome
     else:
@@ -166,20 +153,20 @@ def _drop(task, wanted, value) -> float:
   return value[task.metric] / wanted[task.metric] - 1
 
 
-def summary(
-  problem: Problem,
-  config: ConfigDict,
-  stages: Stages,
-  outcome: Outcome,
-  reference: Outcome | None,
-) -> dict[str, Any]:
-  """The figures of an outcome; the test split is read here, once."""
+def summary(outcome: Outcome, reference: Outcome | None) -> dict[str, Any]:
+  """The figures of an outcome; the test split is read here, once.
+
+  Args:
+    outcome: of a strategy.
+    reference: the dense model, to compare with.
+  """
+  problem, config = outcome.stages.problem, outcome.stages.config
   task = problem.task(outcome.embedder)
 
   def value(of, split):
     if of is None:
       return None
-    return stages.evaluate(of.embedder, of.variables, split)[task.metric]
+    return of.evaluate(split)[task.metric]
 
   scheme = outcome.scheme
   num_bytes = scheme.num_bytes if scheme else problem.dense_bytes
@@ -214,8 +201,10 @@ def summary(
   }
 
 
-def _write_files(workdir, problem, stages, outcome, reference, result) -> None:
+def _write_files(workdir, outcome, reference, result) -> None:
   """Everything that a report shows, and the table itself."""
+  vocabulary = outcome.stages.problem.vocabulary
+  vocabulary.save(workdir / 'vocabulary.json')
   if outcome.scheme is not None:
     text = outcome.scheme.to_json()
     write_atomically(workdir / 'scheme.json', text.encode())
@@ -229,12 +218,10 @@ def _write_files(workdir, problem, stages, outcome, reference, result) -> None:
     )
   models = {'compressed': outcome, 'dense': reference}
   losses = {
-    name: deciles.losses(stages, of.embedder, of.variables)
-    if of is not None
-    else None
+    name: deciles.losses(of) if of is not None else None
     for name, of in models.items()
   }
-  edges = deciles.token_deciles(problem.counts)[1]
+  edges = deciles.token_deciles(vocabulary.counts)[1]
   _write_json(
     workdir / 'deciles.json', {'metric': 'loss', 'edges': edges, **losses}
   )

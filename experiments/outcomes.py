@@ -20,6 +20,7 @@ class Outcome:
   """What a strategy ends with.
 
   Attributes:
+    stages: of the final model, whose words may have other ids than others'.
     embedder: of the final model.
     variables: of the final model, its table as it is stored.
     scheme: of the table; None if it is dense.
@@ -27,11 +28,16 @@ class Outcome:
     notes: figures of the strategy's own, for its row.
   """
 
+  stages: Stages
   embedder: nn.Module
   variables: Variables
   scheme: Scheme | None
   seconds: dict[str, float]
   notes: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+  def evaluate(self, split: str) -> dict[str, float]:
+    """Loss and metric on a split."""
+    return self.stages.evaluate(self.embedder, self.variables, split)
 
 
 class Clock:
@@ -39,6 +45,12 @@ class Clock:
 
   def __init__(self):
     self.seconds: dict[str, float] = {}
+
+  def copy(self) -> 'Clock':
+    """A clock that goes on from here by itself."""
+    clock = Clock()
+    clock.seconds.update(self.seconds)
+    return clock
 
   def time(self, stage: str, function: Callable, *args, **kwargs) -> Any:
     """Calls a function and adds the time to its stage."""
@@ -49,12 +61,18 @@ class Clock:
     return result
 
 
-def dense(stages: Stages) -> Outcome:
-  """The model with its table as it is."""
+def dense(stages: Stages, stage: str = 'dense', batches: Any = None) -> Outcome:
+  """The model with its table as it is.
+
+  Args:
+    stages: of the experiment.
+    stage: name, for files and progress.
+    batches: to train on; all training data if not given.
+  """
   problem, clock = stages.problem, Clock()
   embedder = nn.Embed(problem.vocab_size, problem.features)
-  variables = clock.time('dense', stages.train, 'dense', embedder)
-  return Outcome(embedder, variables, None, clock.seconds)
+  variables = clock.time(stage, stages.train, stage, embedder, batches=batches)
+  return Outcome(stages, embedder, variables, None, clock.seconds)
 
 
 def final(
@@ -77,7 +95,7 @@ def final(
   stage = ('finetune' if started else 'train') + suffix
   trained = clock.time(stage, stages.train, stage, embedder, **started)
   embedder, stored = with_table(trained, scheme, frozen_table(scheme, trained))
-  return Outcome(embedder, stored, scheme, clock.seconds, notes or {})
+  return Outcome(stages, embedder, stored, scheme, clock.seconds, notes or {})
 
 
 def fitted(

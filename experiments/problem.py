@@ -11,7 +11,11 @@ from ml_collections import ConfigDict
 
 from embedcomp import data as data_lib
 from embedcomp.nn import classifiers, language_model
+from embedcomp.search.sensitivity import Sensitivity
 from embedcomp.training import tasks
+
+# What errors of a word that seems not to matter weigh, of the mean.
+_LEAST_SENSITIVITY = 1e-3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,6 +32,7 @@ class Problem:
     splits: batches to evaluate on: 'held_out', 'validation', 'test'.
     label_names: of the classes.
     model_config: which model, and its sizes.
+    sensitivity: of the task to its words, once it has been measured.
   """
 
   kind: str
@@ -39,6 +44,7 @@ class Problem:
   splits: dict[str, Any]
   label_names: tuple[str, ...]
   model_config: ConfigDict
+  sensitivity: Sensitivity | None = None
 
   @property
   def vocab_size(self) -> int:
@@ -52,12 +58,56 @@ class Problem:
 
   @property
   def importance(self) -> np.ndarray:
-    """[V] what an error of each word weighs: counts + 1, made to fall.
+    """[V] what an error of each word weighs.
 
+    Its sensitivity if that has been measured, else counts + 1, made to fall.
     Words are in order already, but for padding and unknown words, which stay
     where they are, so that no order map is needed.
     """
+    if self.sensitivity is not None:
+      weights = self.sensitivity.weights
+      return weights + _LEAST_SENSITIVITY * weights.mean()
     return np.maximum.accumulate(self.counts[::-1])[::-1] + 1.0
+
+  def sorted_by(self, sensitivity: Sensitivity) -> tuple['Problem', np.ndarray]:
+    """The same problem, words sorted by what the task needs of them.
+
+    Costs no bytes, for the vocabulary is the experiment's own.
+
+    Returns:
+      The problem, and [V] the old id of each new one.
+    """
+    order = sensitivity.order(fixed=len(data_lib.SPECIAL_WORDS))
+    new_ids = np.argsort(order)
+    fields = ('ids',)
+    if self.kind == tasks.LANGUAGE_MODEL:
+      fields = ('ids', 'labels')
+
+    def renumbered(batches):
+      return data_lib.RenumberedBatches(batches, new_ids, fields)
+
+    problem = dataclasses.replace(
+      self,
+      vocabulary=self.vocabulary.reordered(order),
+      train=renumbered(self.train),
+      weights=renumbered(self.weights),
+      held_out=renumbered(self.held_out),
+      splits={name: renumbered(b) for name, b in self.splits.items()},
+      sensitivity=sensitivity.reordered(order),
+    )
+    return problem, order
+
+  def renumbered_variables(
+    self, variables: dict[str, Any], order: np.ndarray
+  ) -> dict[str, Any]:
+    """Variables of a dense model whose words take the ids of an order."""
+    params = dict(variables['params'])
+    table = np.asarray(params['embedder']['embedding'])
+    params['embedder'] = {'embedding': table[order]}
+    if self.kind == tasks.LANGUAGE_MODEL:
+      bias = np.asarray(params['head']['bias'])[order]
+      params['head'] = dict(params['head'], bias=bias)
+    return {**variables, 'params': params}
 
   @property
   def dense_bytes(self) -> int:

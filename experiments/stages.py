@@ -91,6 +91,7 @@ class Stages:
     controller: Controller,
     supernet: Supernet,
     budget: int,
+    log_odds: Params,
     start: Variables | None = None,
     keep_architecture: Callable[[int, Params], None] = lambda step, odds: None,
   ) -> TrainState:
@@ -100,6 +101,7 @@ class Stages:
       controller: of the odds.
       supernet: of the weights.
       budget: bytes.
+      log_odds: to start from, in the form of `controller.init()`.
       start: variables of a dense model to start from; noise if not given.
       keep_architecture: called with step and log-odds wherever the log gets a
         line.
@@ -123,7 +125,7 @@ class Stages:
     optimizer = search_step.make_optimizer(
       self._optimizer(config.weights_learning_rate, num_steps),
       # A large eps, or vanished gradients still move odds by whole steps.
-      optax.adam(config.learning_rate, b1=0.5, eps=0.1),
+      optax.adam(config.learning_rate, b1=0.5, eps=0.01),
     )
     params, buffers = _apart(self.init(task))
     if start is not None:
@@ -133,7 +135,7 @@ class Stages:
       params = dict(start['params'], embedder=embedder)
       buffers = dict(buffers, buffers={'embedder': codes})
     state = TrainState.create(
-      {'weights': params, 'architecture': controller.init()},
+      {'weights': params, 'architecture': log_odds},
       optimizer,
       self._key('search', 'noise'),
       buffers=buffers,
@@ -142,7 +144,9 @@ class Stages:
     step = search_step.make_search_step(
       task.loss_fn, optimizer, controller, schedule, budget
     )
-    refreshed = _Refreshed(self._wrap(step), supernet, config.refresh_every)
+    refreshed = _Refreshed(
+      self._wrap(step), supernet, config.refresh_every, start is not None
+    )
 
     def watch(state):
       keep_architecture(int(state.step), state.params['architecture'])
@@ -244,15 +248,19 @@ class Stages:
 class _Refreshed:
   """A search step whose codes follow the weights every so many steps."""
 
-  def __init__(self, step: parallel.DataParallel, supernet: Supernet, every):
+  def __init__(
+    self, step: parallel.DataParallel, supernet: Supernet, every, has_codes
+  ):
     self._step, self._supernet, self._every = step, supernet, every
+    self._has_codes = has_codes  # before the first step
     self._next: int | None = None
     self.place, self.shard = step.place, step.shard
 
   def __call__(self, state: TrainState, *batches):
     if self._next is None:
       self._next = int(state.step)  # the only time that it is waited for
-    if self._next % self._every == 0:
+    is_due = self._next % self._every == 0
+    if is_due and (self._next or not self._has_codes):
       state = self.refresh(state)
     self._next += 1
     return self._step(state, *batches)
@@ -261,8 +269,8 @@ class _Refreshed:
     """The state with codes of its present weights, on all devices."""
     weights = jax.device_get(state.params['weights']['embedder'])
     held = state.buffers['buffers']['embedder']
-    is_first = int(state.step) == 0
-    fresh = self._supernet.refresh(weights, None if is_first else held)
+    has_codes = self._has_codes or int(state.step) > 0
+    fresh = self._supernet.refresh(weights, held if has_codes else None)
     buffers = dict(state.buffers, buffers={'embedder': fresh})
     return self.place(state.replace(buffers=buffers))
 

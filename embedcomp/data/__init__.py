@@ -3,6 +3,7 @@
 from embedcomp.data.batching import (
   ClassificationBatches,
   LanguageModelBatches,
+  RenumberedBatches,
   token_stream,
 )
 from embedcomp.data.corpora import newsgroups_documents
@@ -14,15 +15,23 @@ from embedcomp.data.sources import (
   fetch_wheel,
   minilm_l6,
 )
-from embedcomp.data.vocabulary import PADDING, UNKNOWN, Vocabulary, tokenize
+from embedcomp.data.vocabulary import (
+  PADDING,
+  SPECIAL_WORDS,
+  UNKNOWN,
+  Vocabulary,
+  tokenize,
+)
 
 __all__ = [
   'BUILT_IN',
   'PADDING',
+  'SPECIAL_WORDS',
   'UNKNOWN',
   'ClassificationBatches',
   'Documents',
   'LanguageModelBatches',
+  'RenumberedBatches',
   'TextDataset',
   'Vocabulary',
   'cache_folder',

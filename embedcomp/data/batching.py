@@ -7,6 +7,7 @@ With shards, each host gets its rows of the same global batch.
 """
 
 import abc
+import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 
@@ -251,6 +252,41 @@ class LanguageModelBatches(_Batches):
       'labels': self._labels[rows],
       'weights': self._weights[rows],
     }
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RenumberedBatches:
+  """Batches in which words have other ids.
+
+  Attributes:
+    batches: as they were.
+    new_ids: [V] integers, the new id of each old one.
+    fields: of a batch that hold words.
+  """
+
+  batches: _Batches
+  new_ids: np.ndarray
+  fields: tuple[str, ...] = ('ids',)
+
+  @property
+  def num_batches(self) -> int:
+    """How many batches an epoch has."""
+    return self.batches.num_batches
+
+  def at(self, step: int) -> Batch:
+    """The batch of a step."""
+    return self._renumbered(self.batches.at(step))
+
+  def for_evaluation(self) -> Iterator[Batch]:
+    """Yields every item once."""
+    return map(self._renumbered, self.batches.for_evaluation())
+
+  def _renumbered(self, batch: Batch) -> Batch:
+    words = {
+      field: self.new_ids[batch[field]].astype(np.int32)
+      for field in self.fields
+    }
+    return {**batch, **words}
 
 
 def token_stream(

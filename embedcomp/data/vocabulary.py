@@ -45,8 +45,8 @@ class Vocabulary:
   """Words and how often they occur in the training text.
 
   Attributes:
-    words: V words: '<pad>', '<unk>', then the others by falling count. The
-      words of `build` are in alphabetical order where counts are equal.
+    words: V words: '<pad>', '<unk>', then the others. `build` puts them by
+      falling count, in alphabetical order where counts are equal.
     counts: [V] int64; 0 for padding, and for '<unk>' the number of tokens
       that are not in the vocabulary.
 
@@ -76,12 +76,6 @@ class Vocabulary:
       )
     if counts.min() < 0 or counts[PADDING]:
       raise ValueError('counts must not be negative, and 0 for padding.')
-    rising = np.flatnonzero(counts[3:] > counts[2:-1])
-    if rising.size:
-      raise ValueError(
-        'words must be in the order of falling counts, but '
-        f'{words[rising[0] + 3]!r} is more frequent than the word before it.'
-      )
     counts = counts.astype(np.int64)
     counts.flags.writeable = False
     object.__setattr__(self, 'words', words)
@@ -125,6 +119,31 @@ class Vocabulary:
     unknown += sum(count for _, count in ranked[len(kept) :])
     words = (*SPECIAL_WORDS, *(word for word, _ in kept))
     return cls(words, np.array([0, unknown, *(count for _, count in kept)]))
+
+  def reordered(self, order: np.ndarray) -> 'Vocabulary':
+    """The same words with other ids.
+
+    Args:
+      order: [V] integers, the old id of each new one; padding and '<unk>'
+        keep theirs.
+
+    Returns:
+      The vocabulary.
+
+    Raises:
+      ValueError: if it is not an order of all words.
+
+    Example:
+      >>> Vocabulary.build(['b b a']).reordered([0, 1, 3, 2]).words
+      ('<pad>', '<unk>', 'a', 'b')
+    """
+    order = np.asarray(order)
+    if not np.array_equal(np.sort(order), np.arange(len(self))):
+      raise ValueError(
+        f'an order of {len(self)} words must hold each id once, got {order}.'
+      )
+    words = tuple(self.words[id] for id in order.tolist())
+    return Vocabulary(words, self.counts[order])
 
   def __len__(self) -> int:
     return len(self.words)

@@ -6,7 +6,7 @@ import functools
 import numpy as np
 
 from embedcomp.scheme import Scheme
-from embedcomp.search import discretise
+from embedcomp.search import discretise, measure
 from embedcomp.search.budget import parse_budget
 from embedcomp.search.fitting import Words, fit, relative_error
 from embedcomp.search.space import SearchSpace
@@ -35,23 +35,65 @@ class SizeErrorCurve:
   """
 
   _words: Words
-  _space: SearchSpace
+  space: SearchSpace
   _segments: list[discretise.Segment]
   _seed: int
+
+  @classmethod
+  def measured(
+    cls, words: Words, space: SearchSpace, seed: int, *, progress: bool = True
+  ) -> 'SizeErrorCurve':
+    """Measures all options of a space.
+
+    Args:
+      words: a table with weights.
+      space: of as many words.
+      seed: of whatever is random.
+      progress: whether to show a progress bar.
+    """
+    segments = measure.measure(
+      words.rows,
+      words.weights[words.ids],
+      space.options,
+      space.bins,
+      seed=seed,
+      progress=progress,
+    )
+    return cls(words, space, segments, seed)
+
+  def adjusted(self, losses: np.ndarray) -> 'SizeErrorCurve':
+    """The curve with something added to what options lose.
+
+    Args:
+      losses: [B, O] float, for each bin.
+
+    Returns:
+      A curve whose errors are not those of reconstruction any more.
+    """
+    before = np.zeros((self.space.num_bins + 1, len(self.space.options)))
+    before[1:] = losses.cumsum(axis=0)
+    segments = [
+      dataclasses.replace(
+        segment,
+        losses=segment.losses + before[segment.stop] - before[segment.start],
+      )
+      for segment in self._segments
+    ]
+    return SizeErrorCurve(self._words, self.space, segments, self._seed)
 
   @property
   def dense_bytes(self) -> int:
     """Bytes of the uncompressed table in its own dtype."""
-    return self._space.dense_bytes
+    return self.space.dense_bytes
 
   @functools.cached_property
   def smallest_bytes(self) -> int:
     """Bytes of the smallest scheme."""
     return discretise.smallest(
       self._segments,
-      self._space.num_bins,
-      self._space.max_groups,
-      self._space.order_bytes,
+      self.space.num_bins,
+      self.space.max_groups,
+      self.space.order_bytes,
     )[0]
 
   @functools.cached_property
@@ -67,14 +109,14 @@ class SizeErrorCurve:
     errors, table, solved = [], None, 0
     for size in self.num_bytes.tolist()[::-1]:
       if table is None or 2 * size < solved:  # one solution serves an octave
-        table, solved = self._space.solve(self._segments, size), size
+        table, solved = self.space.solve(self._segments, size), size
       errors.append(self._error(table.best(size)))
     return np.array(errors[::-1])
 
   def error(self, budget: float | int | str) -> float:
     """The expected relative error within a budget, before slack is spent."""
     size = parse_budget(budget, self.dense_bytes)
-    return self._error(self._best(size))
+    return self._error(self.choices(size))
 
   def _error(self, choices: list[discretise.Choice]) -> float:
     loss = sum(self._loss(choice) for choice in choices)
@@ -87,10 +129,11 @@ class SizeErrorCurve:
       ValueError: if the budget is malformed or too small for any scheme.
     """
     size = parse_budget(budget, self.dense_bytes)
-    return self._space.spend_slack(self._best(size), size, self._expected_loss)
+    return self.space.spend_slack(self.choices(size), size, self._expected_loss)
 
-  def _best(self, size: int) -> list[discretise.Choice]:
-    return self._space.solve(self._segments, size).best(size)
+  def choices(self, size: int) -> list[discretise.Choice]:
+    """The best groups of whole bins within a size in bytes."""
+    return self.space.solve(self._segments, size).best(size)
 
   def compress(
     self, budget: float | int | str, *, progress: bool = True
@@ -152,12 +195,12 @@ class SizeErrorCurve:
     An option that needs more words than the bin has is looked up where the
     fewest further bins are added.
     """
-    first = int(np.searchsorted(self._space.bins, start, side='right')) - 1
-    for last in range(first + 1, len(self._space.bins)):
-      loss = self._by_ends[first, last].losses[option]
+    first = int(np.searchsorted(self.space.bins, start, side='right')) - 1
+    for last in range(first + 1, len(self.space.bins)):
+      loss = self.segment(first, last).losses[option]
       if np.isfinite(loss):
         low, high = self._energy[
-          [self._space.bins[first], self._space.bins[last]]
+          [self.space.bins[first], self.space.bins[last]]
         ]
         share = loss / max(high - low, 1e-300)
         return share * (self._energy[stop] - self._energy[start])
@@ -165,7 +208,11 @@ class SizeErrorCurve:
 
   def _loss(self, choice: discretise.Choice) -> float:
     """The measured weighted squared error of a group."""
-    return self._by_ends[choice.start, choice.stop].losses[choice.option]
+    return self.segment(choice.start, choice.stop).losses[choice.option]
+
+  def segment(self, start: int, stop: int) -> discretise.Segment:
+    """What was measured on the bins from one to before another."""
+    return self._by_ends[start, stop]
 
   @functools.cached_property
   def _by_ends(self) -> dict[tuple[int, int], discretise.Segment]:

@@ -108,6 +108,11 @@ class Words:
       order='identity' if sorted_already else 'stored',
     )
 
+  def as_they_are(self) -> 'Words':
+    """The same words, taken in the order of their ids whatever they weigh."""
+    ids = np.arange(len(self.table))
+    return dataclasses.replace(self, ids=ids, order='identity')
+
   def vectors(self, ids: np.ndarray) -> np.ndarray:
     """[W, D] float32 vectors of some ids."""
     return self.table[ids].astype(np.float32, copy=False)

@@ -1,21 +1,33 @@
 """The options that a search with a task chooses from, for any table."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from embedcomp import methods
 from embedcomp.methods import Method
 
 # Ranks and books as shares of the features.
-_RANK_SHARES = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4)
-_BOOK_SHARES = (1 / 16, 1 / 8, 1 / 4)
-_CODEWORDS = 16
-_MORE_CODEWORDS = 64
+_RANK_SHARES = (
+  1 / 64,
+  1 / 32,
+  1 / 16,
+  1 / 8,
+  1 / 6,
+  1 / 4,
+  1 / 3,
+  1 / 2,
+  3 / 4,
+)
+_FINER_SHARES = (1 / 8, 1 / 3, 1 / 2)  # worth more than four bits a value
+_BOOK_SHARES = (1 / 8, 1 / 4, 1 / 2)
+_CODEWORDS = (16, 64)
 
 
-def ranks(features: int) -> tuple[int, ...]:
-  """Ranks from one to three quarters of the features, about doubling."""
-  found = {max(1, round(share * features)) for share in _RANK_SHARES}
+def ranks(
+  features: int, shares: Sequence[float] = _RANK_SHARES
+) -> tuple[int, ...]:
+  """Ranks from one to three quarters of the features, or as shares say."""
+  found = {max(1, round(share * features)) for share in shares}
   return tuple(sorted(found))
 
 
@@ -42,24 +54,20 @@ def all_options(
     features: D.
     coded: makes a coded option from its books, codewords and storage.
   """
-  books = [
-    m
-    for share in _BOOK_SHARES
-    if features % (m := max(1, round(share * features))) == 0
-  ]
-  sizes = [(m, _CODEWORDS) for m in books]
-  sizes += [(books[-1], _MORE_CODEWORDS), (1, _MORE_CODEWORDS)]
-  finer = [
-    methods.LowRank(r, 'int8', 'int8')
-    for r in ranks(features)
-    if features / 8 <= r <= features / 2
-  ]
+  finer = ranks(features, _FINER_SHARES)
+  books = {1, min(2, features)}
+  books |= {max(1, round(share * features)) for share in _BOOK_SHARES}
   options = [
     *low_rank_options(features, 'int4'),
-    *finer,
+    *(methods.LowRank(r, 'int8', 'int8') for r in finer),
     methods.Dense('int4'),
     methods.Dense('int8'),
-    *(coded(m, k, 'int8') for m, k in sizes),
+    *(
+      coded(m, k, 'int8')
+      for m in sorted(books)
+      for k in _CODEWORDS
+      if features % m == 0
+    ),
   ]
   return tuple(dict.fromkeys(options))
 

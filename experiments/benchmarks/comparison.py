@@ -11,8 +11,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from embedcomp import methods
-from experiments import launch, strategies
-from experiments.problem import Problem, make_problem
+from experiments import launch, learned, strategies
+from experiments.outcomes import Outcome
+from experiments.problem import make_problem
 from experiments.record import Job, Row
 from experiments.report import comparison as report_comparison
 from experiments.report import pictures
@@ -20,6 +21,10 @@ from experiments.stages import Stages
 
 # Of uniform low rank, as shares of the features.
 RANK_SHARES = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)
+
+
+# Uniform low rank, trained as any model is, and started from a dense one.
+_LOW_RANK = ('low_rank', 'low rank, from dense')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +36,15 @@ class Contestant:
     fields: of the config that differ.
     is_main: measured with all seeds; others with two.
     sizes: shares of the dense table; those of the comparison if not given.
+    trains_longer: whether its final training also gets the epochs that the
+      search spends on searching.
   """
 
   label: str
   fields: dict[str, Any]
   is_main: bool = False
   sizes: tuple[float, ...] | None = None
+  trains_longer: bool = False
 
 
 def _method(name: str, option: str = '', storage: str = '') -> dict[str, Any]:
@@ -48,45 +56,61 @@ def _method(name: str, option: str = '', storage: str = '') -> dict[str, Any]:
   return fields
 
 
+def _from_dense(label: str, fields: dict[str, Any], **kwargs) -> Contestant:
+  """One that starts from a dense model, and has as many steps as the search."""
+  fields = {**fields, 'method.start': 'dense'}
+  return Contestant(label, fields, trains_longer=True, **kwargs)
+
+
 def _contestants(thesis_sizes, few_sizes) -> list[Contestant]:
-  """All but dense and uniform low rank."""
+  """All of them, those of the headline first."""
   ranks_only = {'search.options': 'low_rank'}
-  precision = {'search.options': 'precision'}
+  # As published: bins by frequency, nothing known but what is learned.
+  published = {'search.order': 'frequency', 'search.score': 'odds'}
+  by_frequency = {'search.order': 'frequency'}
   return [
+    Contestant('dense', _method('dense'), True),
+    Contestant('low_rank', _method('uniform', 'low_rank'), True),
+    _from_dense(
+      'low rank, from dense', _method('uniform', 'low_rank'), is_main=True
+    ),
     Contestant('search', _method('search'), True),
-    Contestant('compress, fine-tuned', _method('compress'), True),
+    Contestant('compress', _method('compress'), True, None, True),
+    _from_dense('hand-split, int8', _method('hand_split', storage='int8')),
+    Contestant('random search', {**_method('random'), **by_frequency}),
+    _from_dense(
+      'hand-split, float32 (GroupReduce)',
+      _method('hand_split'),
+      sizes=thesis_sizes,
+    ),
     Contestant(
       'search, ranks only, float32',
       {**_method('search'), **ranks_only},
       sizes=thesis_sizes,
     ),
+    Contestant('TPE', {**_method('tpe'), **by_frequency}, sizes=few_sizes),
     Contestant(
-      'low rank, from dense',
-      {**_method('uniform', 'low_rank'), 'method.start': 'dense'},
-      sizes=(*thesis_sizes, 0.5, 0.99),
+      'random search, words by need', _method('random'), sizes=few_sizes
     ),
     Contestant(
-      'hand-split, int8, from dense',
-      {**_method('hand_split', storage='int8'), 'method.start': 'dense'},
+      'bins only, ranks (NIS)',
+      {**_method('bins'), **published, **ranks_only},
+      sizes=thesis_sizes,
     ),
-    Contestant('low rank, int4', _method('uniform', 'low_rank', 'int4')),
-    Contestant('hand-split, int8', _method('hand_split', storage='int8')),
     Contestant(
-      'hand-split (GroupReduce)', _method('hand_split'), sizes=thesis_sizes
+      'bins only, precision (MPE)',
+      {**_method('bins'), **published, 'search.options': 'precision'},
+      sizes=few_sizes,
     ),
-    Contestant('bins only, ranks (NIS)', {**_method('bins'), **ranks_only}),
-    Contestant('bins only, precision (MPE)', {**_method('bins'), **precision}),
-    Contestant('pq', _method('uniform', 'pq', 'int8'), sizes=few_sizes),
-    Contestant('DPQ', _method('uniform', 'dpq_vq', 'int8'), sizes=few_sizes),
-    Contestant('MGQE', _method('mgqe'), sizes=few_sizes),
-    Contestant('random search', _method('random'), sizes=few_sizes),
-    Contestant('TPE', _method('tpe'), sizes=few_sizes),
+    _from_dense('pq', _method('uniform', 'pq', 'int8'), sizes=few_sizes),
+    _from_dense('DPQ', _method('uniform', 'dpq_vq', 'int8'), sizes=few_sizes),
+    _from_dense('MGQE', _method('mgqe'), sizes=few_sizes),
     Contestant(
       'tensor train', _method('uniform', 'tensor_train'), sizes=few_sizes
     ),
     Contestant('hashed', _method('uniform', 'hashed'), sizes=few_sizes),
     *(
-      Contestant(
+      _from_dense(
         f'dense, {storage}',
         _method('uniform', 'dense', storage),
         sizes=(0.3,),
@@ -98,19 +122,23 @@ def _contestants(thesis_sizes, few_sizes) -> list[Contestant]:
 
 # What the search would be without one of its parts.
 ABLATIONS = {
-  'no warm-up': {'search.warmup': 0.0},
-  'no held-out data': {'search.held_out': False},
-  'by learned odds': {'search.score': 'odds'},
-  'by learned odds, argmax': {
+  'prior alone': {'search.score': 'prior', 'search.carry': 'dense'},
+  'odds alone': {'search.score': 'odds'},
+  'odds alone, argmax': {
     'search.score': 'odds',
     'search.discretise': 'argmax',
   },
-  'argmax': {'search.discretise': 'argmax'},
-  'weights of the supernet': {'search.carry': 'supernet'},
+  'words by frequency': {'search.order': 'frequency'},
+  'no held-out data': {'search.held_out': False},
+  'warm-up of random options': {'search.warmup': 0.5},
+  'weights of the dense model': {'search.carry': 'dense'},
   'weights from noise': {'search.carry': 'noise'},
-  'started from noise': {
+  'no dense model': {
     'search.start': 'noise',
+    'search.order': 'frequency',
+    'search.score': 'odds',
     'search.carry': 'supernet',
+    'search.warmup': 0.5,
     'search.epochs': 10.0,
     'search.weights_learning_rate': 0.04,
   },
@@ -135,6 +163,7 @@ class Comparison:
     few_sizes: tuple[float, ...],
     thesis_sizes: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2),
     ablations: bool = False,
+    most: int | None = None,
   ):
     """Loads nothing yet.
 
@@ -145,10 +174,11 @@ class Comparison:
       few_sizes: of contestants that take long.
       thesis_sizes: of contestants in float32.
       ablations: whether to take the search apart as well.
+      most: how many of the contestants there is time for.
     """
     self.__doc__ = f'The search and its baselines, configs/{module}:{variant}.'
     self._module, self._variant, self._sizes = module, variant, sizes
-    self._contestants = _contestants(thesis_sizes, few_sizes)
+    self._contestants = _contestants(thesis_sizes, few_sizes)[:most]
     if ablations:
       self._contestants += [
         Contestant(
@@ -167,10 +197,8 @@ class Comparison:
   def jobs(self, *, smoke: bool, seeds: int) -> Sequence[Job]:
     """Jobs by seed, those of the headline first."""
     jobs = []
-    ranks = Contestant('low_rank', {}, True)
-    others = self._contestants[:4] if smoke else self._contestants
     for seed in range(seeds):
-      for contestant in (Contestant('dense', {}, True), ranks, *others):
+      for contestant in self._contestants[: 5 if smoke else None]:
         if contestant.is_main or seed < 2:
           run = functools.partial(self._run, smoke, seed, contestant)
           jobs.append(
@@ -181,29 +209,26 @@ class Comparison:
 
   def _run(self, smoke: bool, seed: int, contestant: Contestant) -> list[Row]:
     config = self.config(smoke, seed, **contestant.fields)
+    if contestant.trains_longer:
+      config.finetune.epochs += config.search.epochs
     problem = make_problem(config, progress=False)
     stages = Stages(problem, config, None, progress=False)
     sizes = contestant.sizes or self._sizes
     if smoke:
       sizes = (0.1, 0.05)
-    if contestant.label == 'dense':
-      return [_row(stages, contestant.label, strategies.dense(stages))]
-    if contestant.label == 'low_rank':
-      return _low_rank_rows(stages)
     budgets = [int(size * problem.dense_bytes) for size in sizes]
-    if config.method.name in ('search', 'bins'):
-      search = strategies.search(
-        stages,
-        # The odds are learned for the middle one of the sizes.
-        budgets[len(budgets) // 2],
-        learn_splits=config.method.name == 'search',
-      )
-      return _rows(stages, contestant.label, search.finish, budgets)
-    if config.method.name == 'compress':
-      compress = strategies.compress_sizes(stages)
-      return _rows(stages, contestant.label, compress, budgets)
-    make = functools.partial(strategies.STRATEGIES[config.method.name], stages)
-    return _rows(stages, contestant.label, make, budgets)
+    if contestant.label in _LOW_RANK:
+      return _low_rank_rows(stages, contestant.label)
+    name = config.method.name
+    if name == 'dense':
+      budgets = budgets[:1]  # whatever they are
+    if name in ('search', 'bins'):
+      ground = learned.prepare(stages, learn_splits=name == 'search')
+      return _rows(contestant, lambda b: ground.learn(b).finish(), budgets)
+    if name == 'compress':
+      return _rows(contestant, strategies.compress_sizes(stages), budgets)
+    make = functools.partial(strategies.STRATEGIES[name], stages)
+    return _rows(contestant, make, budgets)
 
   def summary(self, rows: Sequence[Row]) -> list[Row]:
     """Means and deviations, and sizes at equal metric."""
@@ -215,7 +240,7 @@ class Comparison:
     return pictures.plot_comparison(found, 'search')
 
 
-def _low_rank_rows(stages: Stages) -> list[Row]:
+def _low_rank_rows(stages: Stages, label: str) -> list[Row]:
   features = stages.problem.features
   rows = []
   for share in RANK_SHARES:
@@ -223,12 +248,11 @@ def _low_rank_rows(stages: Stages) -> list[Row]:
     with stages.config.unlocked():
       stages.config.method.option = option
     enough = 2 * stages.problem.dense_bytes
-    outcome = strategies.uniform(stages, enough)
-    rows.append(_row(stages, 'low_rank', outcome))
+    rows.append(_row(label, strategies.uniform(stages, enough)))
   return rows
 
 
-def _rows(stages, label, make, budgets) -> list[Row]:
+def _rows(contestant: Contestant, make, budgets) -> list[Row]:
   """A row for each budget that something fits into."""
   rows = []
   for budget in budgets:
@@ -238,14 +262,13 @@ def _rows(stages, label, make, budgets) -> list[Row]:
       if 'fit' not in str(error):
         raise
       continue
-    rows.append(_row(stages, label, outcome))
+    rows.append(_row(contestant.label, outcome))
   return rows
 
 
-def _row(stages: Stages, label: str, outcome: strategies.Outcome) -> Row:
-  problem: Problem = stages.problem
+def _row(label: str, outcome: Outcome) -> Row:
   start = time.monotonic()
-  found = launch.summary(problem, stages.config, stages, outcome, None)
+  found = launch.summary(outcome, None)
   kept = ('metric', 'validation', 'value', 'embedding_bytes', 'ratio', 'seed')
   return {
     'label': label,
@@ -259,7 +282,7 @@ def _row(stages: Stages, label: str, outcome: strategies.Outcome) -> Row:
   }
 
 
-def _groups(outcome: strategies.Outcome) -> str | None:
+def _groups(outcome: Outcome) -> str | None:
   if outcome.scheme is None:
     return None
   return ', '.join(
@@ -271,8 +294,9 @@ def _groups(outcome: strategies.Outcome) -> str | None:
 def low_rank_ratio(rows: Sequence[Row], value: float, better: int) -> float:
   """The size at which uniform low rank reaches a metric.
 
-  Between two ranks by the logarithm of the size; the curve is made monotone
-  first, in favour of low rank.
+  Each rank counts with the better of its two trainings. Between two ranks by
+  the logarithm of the size; the curve is made monotone first, in favour of low
+  rank.
 
   Args:
     rows: of all contestants.
@@ -282,10 +306,12 @@ def low_rank_ratio(rows: Sequence[Row], value: float, better: int) -> float:
   Returns:
     A share of the dense table; infinite if no rank reaches it.
   """
-  curve = sorted(
-    (ratio, better * np.mean(values))
-    for ratio, values in _by_size(rows, 'low_rank').items()
-  )
+  best: dict[float, float] = {}
+  for label in _LOW_RANK:
+    for ratio, values in _by_size(rows, label).items():
+      mean = better * float(np.mean(values))
+      best[ratio] = max(best.get(ratio, -np.inf), mean)
+  curve = sorted(best.items())
   ratios = np.array([ratio for ratio, _ in curve])
   means = np.maximum.accumulate([mean for _, mean in curve])
   wanted = better * value

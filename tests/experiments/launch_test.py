@@ -109,7 +109,11 @@ def test_a_workdir_of_another_config_is_refused(folder, finished):
     {'method.name': 'compress'},
     {'method.name': 'bins', 'search.options': 'precision'},
     {'method.name': 'random', 'search.trials': 2},
-    {'method.name': 'search', 'search.discretise': 'argmax'},
+    {
+      'method.name': 'search',
+      'search.score': 'odds',
+      'search.discretise': 'argmax',
+    },
   ],
   ids=lambda fields: fields['method.name'],
 )

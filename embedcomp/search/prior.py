@@ -1,0 +1,86 @@
+"""Log-odds to start a search from: what measured options lead to expect."""
+
+import dataclasses
+
+import numpy as np
+
+from embedcomp.search.curve import SizeErrorCurve
+from embedcomp.search.discretise import Choice
+from embedcomp.types import Params
+
+# How much likelier splits of the best division start than others, and how much
+# less likely an option may start than the best one of its group.
+_SPLIT_HEADSTART = 4.0
+_LEAST_LOG_ODDS = -8.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prior:
+  """Measured options as odds around the best division within a budget.
+
+  An option of a group starts with the log-odds
+
+    -(loss + price * bytes) / temperature,
+
+  the price being that of the last byte of the budget and the temperature a
+  share of all that the best division loses: what is to be learned beside it
+  then counts alike, be the budget small or large.
+
+  Attributes:
+    curve: of the measured options.
+    strength: of the prior, 1 / that share.
+  """
+
+  curve: SizeErrorCurve
+  strength: float = 10.0
+
+  def __post_init__(self):
+    if not self.strength > 0:
+      raise ValueError(
+        f'the strength of a prior must be positive, got {self.strength}.'
+      )
+
+  def temperature(self, budget: int) -> float:
+    """Loss for each unit of log-odds at a budget."""
+    total = self._loss(self.curve.choices(budget))
+    return max(total, 1e-30) / self.strength
+
+  def log_odds(self, budget: int) -> Params:
+    """Log-odds in the form of `Controller.init`, splits and options.
+
+    Args:
+      budget: bytes.
+
+    Returns:
+      `options` [G, O] float32 and `splits` [G - 1, B] float32.
+    """
+    space, best = self.curve.space, self.curve.choices(budget)
+    num_groups = min(space.max_groups, space.num_bins)
+    options = np.zeros((num_groups, len(space.options)), np.float32)
+    splits = np.zeros((num_groups - 1, space.num_bins), np.float32)
+    price, temperature = self._price(budget), self.temperature(budget)
+    for group, choice in enumerate(best):
+      segment = self.curve.segment(choice.start, choice.stop)
+      losses = segment.losses + price * segment.num_bytes
+      losses = np.where(segment.num_bytes < 0, np.inf, losses)
+      scaled = (losses.min() - losses) / temperature
+      options[group] = np.maximum(scaled, _LEAST_LOG_ODDS)
+    for split in range(num_groups - 1):
+      # The last outcome is not to be used at all.
+      last = space.num_bins if split >= len(best) - 1 else best[split].stop
+      splits[split, last - 1] = _SPLIT_HEADSTART
+    return {'options': options, 'splits': splits}
+
+  def _loss(self, choices: list[Choice]) -> float:
+    return sum(
+      float(self.curve.segment(c.start, c.stop).losses[c.option])
+      for c in choices
+    )
+
+  def _price(self, budget: int) -> float:
+    """Loss that a byte more or less makes at a budget."""
+    smaller = max(budget * 4 // 5, self.curve.smallest_bytes)
+    larger = budget * 5 // 4
+    saved = self._loss(self.curve.choices(smaller))
+    saved -= self._loss(self.curve.choices(larger))
+    return max(saved / (larger - smaller), 0.0)

@@ -1,0 +1,276 @@
+"""The learned search: from a dense model to a scheme of any budget.
+
+1. a dense model is trained on all but the held-out data;
+2. its gradients say how much the task needs each word: words are sorted by
+that, and options are measured on runs of them (the prior);
+3. the odds of splits and options start from the prior and are learned from
+held-out data, while a supernet learns to live with what they draw;
+4. dynamic programming decides by prior and odds;
+5. the model, its table fitted to the scheme, is fine-tuned on all data.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from embedcomp import frequency
+from embedcomp.nn import GroupedEmbed
+from embedcomp.scheme import Scheme
+from embedcomp.search import SizeErrorCurve
+from embedcomp.search import decide as decide_lib
+from embedcomp.search import options as options_lib
+from embedcomp.search.controller import Controller
+from embedcomp.search.fitting import Words
+from embedcomp.search.prior import Prior
+from embedcomp.search.sensitivity import GatedEmbed, measure_sensitivity
+from embedcomp.search.space import SearchSpace
+from embedcomp.search.supernet import Supernet
+from embedcomp.training.state import TrainState
+from experiments.outcomes import Clock, Outcome, dense, final, fitted
+from experiments.stages import Stages, Variables, with_table
+
+_SMALLEST_BIN = 64
+_KNOWN = {
+  'start': ('dense', 'noise'),
+  'order': ('sensitivity', 'frequency'),
+  'score': ('both', 'prior', 'odds'),
+  'carry': ('dense', 'supernet', 'noise'),
+  'discretise': ('exact', 'argmax'),
+}
+
+
+def _check(config: ConfigDict) -> None:
+  """Refuses values that are unknown or do not go together."""
+  for field, values in _KNOWN.items():
+    if config[field] not in values:
+      raise ValueError(
+        f'search.{field} must be one of {values}, got {config[field]!r}.'
+      )
+  if config.discretise == 'argmax' and config.score != 'odds':
+    raise ValueError("search.discretise='argmax' needs search.score='odds'.")
+  needs_dense = (
+    config.order == 'sensitivity'
+    or config.score != 'odds'
+    or config.carry == 'dense'
+  )
+  if config.score == 'prior' and config.carry == 'supernet':
+    raise ValueError(
+      "search.score='prior' trains no supernet: set search.carry='dense'."
+    )
+  if config.start == 'noise' and needs_dense:
+    raise ValueError(
+      "search.start='noise' needs order='frequency', score='odds' and carry "
+      "'supernet' or 'noise': the others are made from a dense model."
+    )
+
+
+def search_space(stages: Stages, max_groups: int | None = None) -> SearchSpace:
+  """Bins and options as the config says."""
+  config, problem = stages.config.search, stages.problem
+  if config.options not in options_lib.OPTION_SETS:
+    raise ValueError(
+      f'search.options must be one of {sorted(options_lib.OPTION_SETS)}, '
+      f'got {config.options!r}.'
+    )
+  smallest = min(_SMALLEST_BIN, problem.vocab_size)
+  mass = problem.counts
+  if problem.sensitivity is not None:
+    mass = np.sort(problem.sensitivity.drops)[::-1]
+  bins = frequency.log_bins(mass, config.num_bins, min_size=smallest)
+  options = options_lib.OPTION_SETS[config.options](problem.features)
+  largest = max(smallest, problem.vocab_size // 4)
+  fitting = tuple(o for o in options if getattr(o, 'codewords', 1) <= largest)
+  most = max_groups or config.max_groups
+  return SearchSpace(problem.features, bins, fitting, most)
+
+
+def starting_model(stages: Stages) -> Outcome:
+  """A dense model that has not seen the held-out data."""
+  return dense(stages, 'start', stages.problem.weights)
+
+
+def sorted_by_need(stages: Stages, start: Outcome) -> tuple[Stages, Outcome]:
+  """Words sorted by how much a dense model needs them, in all that there is."""
+  problem, config = stages.problem, stages.config.search
+  batches = list(problem.weights.for_evaluation())
+  rows = np.linspace(0, len(batches) - 1, config.measured_batches).round()
+  sensitivity = measure_sensitivity(
+    problem.task(GatedEmbed()).model,
+    start.variables,
+    [batches[row] for row in np.unique(rows.astype(int))],
+    problem.counts,
+    seed=stages.config.seed,
+    progress=stages.progress,
+  )
+  if config.order == 'frequency':
+    measured = dataclasses.replace(problem, sensitivity=sensitivity)
+    stages = dataclasses.replace(stages, problem=measured)
+    return stages, dataclasses.replace(start, stages=stages)
+  sorted_problem, order = problem.sorted_by(sensitivity)
+  stages = dataclasses.replace(stages, problem=sorted_problem)
+  variables = problem.renumbered_variables(start.variables, order)
+  return stages, dataclasses.replace(start, stages=stages, variables=variables)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Groundwork:
+  """What searches for all budgets have in common.
+
+  Attributes:
+    stages: of the experiment, words in the order of the search.
+    controller: of the odds.
+    supernet: of the weights.
+    clock: that ran so far.
+    start: the dense model to start from, if any.
+    prior: measured options, if there are any.
+  """
+
+  stages: Stages
+  controller: Controller
+  supernet: Supernet
+  clock: Clock
+  start: Outcome | None
+  prior: Prior | None
+
+  def learn(
+    self,
+    budget: int,
+    keep: Callable[[Controller, int, Any], None] = lambda *_: None,
+  ) -> 'Search':
+    """Learns odds for a budget, with the weights of a supernet.
+
+    Args:
+      budget: bytes.
+      keep: called with the controller, step and log-odds as the search goes
+        on.
+
+    Returns:
+      What schemes can be taken from.
+    """
+    clock = self.clock.copy()
+    log_odds = self.controller.init()
+    if self.prior is not None:
+      log_odds = self.prior.log_odds(budget)
+    if self.stages.config.search.score == 'prior':
+      nothing = np.zeros_like(self.controller.log_odds(log_odds))
+      return Search(self, budget, None, clock, nothing)
+    state = clock.time(
+      'search',
+      self.stages.search,
+      self.controller,
+      self.supernet,
+      budget,
+      log_odds,
+      self.start and self.start.variables,
+      lambda step, odds: keep(self.controller, step, odds),
+    )
+    evidence = self.controller.log_odds(state.params['architecture'])
+    if self.prior is not None:
+      evidence -= self.controller.log_odds(log_odds)
+    return Search(self, budget, state, clock, evidence)
+
+
+def prepare(stages: Stages, *, learn_splits: bool = True) -> Groundwork:
+  """All that comes before odds are learned.
+
+  Args:
+    stages: of the experiment.
+    learn_splits: False searches over bins, each by itself.
+  """
+  clock, config = Clock(), stages.config.search
+  _check(config)
+  start = prior = None
+  if config.start == 'dense':
+    start = starting_model(stages)
+    clock.seconds.update(start.seconds)
+    stages, start = clock.time('measure', sorted_by_need, stages, start)
+  space = search_space(stages, None if learn_splits else config.num_bins)
+  if config.score != 'odds':
+    prior = clock.time('measure', _prior, stages, start, space)
+  controller = Controller(space, learn_splits)
+  supernet = Supernet(space, stages.problem.features)
+  return Groundwork(stages, controller, supernet, clock, start, prior)
+
+
+def _prior(stages: Stages, start: Outcome, space: SearchSpace) -> Prior:
+  """Options measured on the table of a dense model."""
+  table = np.asarray(start.variables['params']['embedder']['embedding'])
+  words = Words.prepare(table, None, stages.problem.importance).as_they_are()
+  curve = SizeErrorCurve.measured(
+    words, space, stages.config.seed, progress=stages.progress
+  )
+  return Prior(curve, stages.config.search.prior)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Search:
+  """A trained supernet with its odds.
+
+  Attributes:
+    ground: that it stands on.
+    budget: bytes that the odds were learned for.
+    state: after the search; None if the prior alone decides.
+    clock: that ran so far.
+    evidence: [B, O] log-odds learned beyond the prior.
+  """
+
+  ground: Groundwork
+  budget: int
+  state: TrainState | None
+  clock: Clock
+  evidence: np.ndarray
+
+  def scheme(self, budget: int) -> Scheme:
+    """The scheme that the search decides for.
+
+    What the odds have learned counts less for other budgets than theirs, in
+    proportion.
+    """
+    config, prior = self.ground.stages.config.search, self.ground.prior
+    controller = self.ground.controller
+    if prior is None:
+      space, losses = controller.space, -self.evidence
+      if config.discretise == 'argmax':
+        return decide_lib.decide_greedily(space, self.evidence, budget)
+      merge = controller.learn_splits
+      return decide_lib.decide(space, losses, budget, merge_bins=merge)
+    share = min(budget / self.budget, self.budget / budget)
+    learned = -self.evidence * share * prior.temperature(budget)
+    return prior.curve.adjusted(learned).scheme(budget)
+
+  def finish(self, budget: int | None = None, suffix: str = '') -> Outcome:
+    """Decides for a scheme, carries weights over, and fine-tunes it.
+
+    Args:
+      budget: bytes; that of the search if not given.
+      suffix: of the name of the stage, where one search serves many budgets.
+    """
+    stages, controller = self.ground.stages, self.ground.controller
+    scheme = self.scheme(budget or self.budget)
+    embedder, variables = self._carried(scheme)
+    carried = stages.evaluate(embedder, variables, 'validation')
+    notes = {'carried': carried[stages.problem.task(embedder).metric]}
+    if self.state is not None:
+      odds = controller.odds(self.state.params['architecture'])
+      notes['expected_bytes'] = float(controller.expected_bytes(odds))
+    if stages.config.search.carry == 'noise':
+      variables = None
+    return final(stages, scheme, self.clock.copy(), variables, notes, suffix)
+
+  def _carried(self, scheme: Scheme) -> tuple[GroupedEmbed, Variables]:
+    """A model of a scheme before any training of its own."""
+    stages = self.ground.stages
+    if stages.config.search.carry == 'dense':
+      return fitted(stages, self.ground.start, scheme)
+    weights = jax.device_get(self.state.params['weights'])
+    params = self.ground.supernet.extract(
+      weights['embedder'],
+      scheme,
+      stages.problem.importance,
+      stages.config.seed,
+    )
+    return with_table({'params': weights}, scheme, params)

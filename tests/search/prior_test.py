@@ -1,0 +1,84 @@
+"""Priors start a search at the best measured division."""
+
+import numpy as np
+import pytest
+
+from embedcomp import methods
+from embedcomp.search import SizeErrorCurve
+from embedcomp.search.controller import Controller
+from embedcomp.search.fitting import Words
+from embedcomp.search.prior import Prior
+from embedcomp.search.space import SearchSpace
+
+OPTIONS = (
+  methods.Drop('int8'),
+  methods.LowRank(2, 'int8', 'int8'),
+  methods.Dense('int4'),
+  methods.Dense('int8'),
+)
+SPACE = SearchSpace(8, (0, 16, 48, 112, 240), OPTIONS, max_groups=3)
+
+
+@pytest.fixture(name='curve', scope='module')
+def measured_curve():
+  rng = np.random.default_rng(0)
+  table = rng.normal(size=(240, 8)).astype(np.float32)
+  weights = rng.permutation(1 / np.arange(1, 241))  # in no order
+  weights[:16] += 1
+  words = Words.prepare(table, None, weights).as_they_are()
+  return SizeErrorCurve.measured(words, SPACE, 0, progress=False)
+
+
+def division_of(space, log_odds):
+  """Bins and options that are likeliest, group by group."""
+  stops = sorted({int(row.argmax()) + 1 for row in log_odds['splits']})
+  stops = [stop for stop in stops if stop < space.num_bins]
+  edges = [0, *stops, space.num_bins]
+  options = log_odds['options'].argmax(axis=1)
+  return [
+    (start, stop, int(options[group]))
+    for group, (start, stop) in enumerate(zip(edges, edges[1:]))
+  ]
+
+
+@pytest.mark.parametrize('budget', [150, 300, 600, 1000, 1800])
+def test_the_likeliest_division_is_the_best_one(curve, budget):
+  found = division_of(SPACE, Prior(curve).log_odds(budget))
+  best = curve.choices(budget)
+  assert [f[:2] for f in found] == [(c.start, c.stop) for c in best]
+  price_is_met = [f[2] for f in found] == [c.option for c in best]
+  # A group may be better off with another option at the price of a byte.
+  assert price_is_met or len(found) > 1
+
+
+def test_log_odds_have_the_form_that_a_controller_learns(curve):
+  log_odds = Prior(curve).log_odds(600)
+  expected = Controller(SPACE).init()
+  assert set(log_odds) == set(expected)
+  for name, value in expected.items():
+    assert log_odds[name].shape == value.shape
+    assert np.isfinite(log_odds[name]).all()
+
+
+def test_a_stronger_prior_is_surer(curve):
+  weak, strong = Prior(curve, 1.0), Prior(curve, 5.0)
+  assert weak.temperature(600) == pytest.approx(5 * strong.temperature(600))
+  total = sum(
+    curve.segment(c.start, c.stop).losses[c.option] for c in curve.choices(600)
+  )
+  assert weak.temperature(600) == pytest.approx(total)
+
+
+def test_a_prior_without_strength_is_refused(curve):
+  with pytest.raises(ValueError, match='must be positive, got 0'):
+    Prior(curve, 0.0)
+
+
+def test_what_is_added_to_losses_changes_the_choice(curve):
+  same = curve.adjusted(np.zeros((4, 4)))
+  assert same.scheme(600) == curve.scheme(600)
+  dear = np.zeros((4, 4))
+  dear[:, 2] = 1e6  # never int4
+  methods_of = [g.method for g in curve.adjusted(dear).scheme(600).groups]
+  assert methods.Dense('int4') in [g.method for g in curve.scheme(600).groups]
+  assert methods.Dense('int4') not in methods_of

@@ -1,0 +1,104 @@
+"""Sensitivities against closed forms and against moved tables."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from embedcomp.nn.classifiers import PooledClassifier
+from embedcomp.nn.language_model import RecurrentLanguageModel
+from embedcomp.search import sensitivity
+from embedcomp.search.sensitivity import GatedEmbed, measure_sensitivity
+
+V, D, CLASSES = 7, 4, 3
+IDS = np.array([[2, 3, 2, 0], [4, 5, 0, 0]])
+COUNTS = np.array([0, 0, 2, 1, 1, 1, 0])
+
+
+def classifier(embedder):
+  return PooledClassifier(embedder, CLASSES)
+
+
+@pytest.fixture(name='variables')
+def random_variables():
+  return classifier(nn.Embed(V, D)).init(jax.random.key(0), IDS)
+
+
+def closed_form(variables, direction_of):
+  """Mean over examples of 1/2 E[(dl / ds)^2], labels half left to chance."""
+  params = jax.tree.map(np.asarray, variables['params'])
+  table, kernel = params['embedder']['embedding'], params['head']['kernel']
+  expected = np.zeros(V)
+  for row in IDS:
+    words = row[row != 0]
+    logits = table[words].mean(0) @ kernel + params['head']['bias']
+    odds = np.exp(logits) / np.exp(logits).sum()
+    chance = sensitivity._CHANCE
+    drawn = (1 - chance) * odds + chance / CLASSES
+    for word in set(words.tolist()):
+      share = (words == word).mean()
+      slopes = share * direction_of(word) @ kernel  # of each logit
+      scores = slopes - odds @ slopes
+      expected[word] += drawn @ scores**2 / 2 / len(IDS)
+  return expected
+
+
+def measured(variables, times=3000, **batch):
+  batch = {'ids': IDS, 'weights': np.ones(2), **batch}
+  return measure_sensitivity(
+    classifier(GatedEmbed()),
+    variables,
+    [batch] * times,
+    COUNTS,
+    progress=False,
+  )
+
+
+def test_drops_are_what_the_fisher_matrix_says(variables):
+  found = measured(variables)
+  table = np.asarray(variables['params']['embedder']['embedding'])
+  average = COUNTS @ table / COUNTS.sum()
+  expected = closed_form(variables, lambda word: table[word] - average)
+  np.testing.assert_allclose(found.drops, expected, rtol=0.1, atol=1e-9)
+  each = np.eye(D)
+  squares = sum(closed_form(variables, lambda _, e=e: e) for e in each) / D
+  np.testing.assert_allclose(found.weights, squares, rtol=0.1, atol=1e-9)
+
+
+def test_rows_without_weight_count_for_nothing(variables):
+  alone = measured(variables, 3000, weights=np.array([1.0, 0.0]))
+  assert (alone.drops[[4, 5]] == 0).all()
+  both = measured(variables, 3000)
+  # Twice, for the mean is over one example, not two.
+  np.testing.assert_allclose(alone.drops[2], 2 * both.drops[2], rtol=0.1)
+
+
+def test_nothing_to_measure_is_refused(variables):
+  with pytest.raises(ValueError, match='weights are zero'):
+    measured(variables, 1, weights=np.zeros(2))
+
+
+@pytest.mark.parametrize(
+  'model', [classifier, lambda e: RecurrentLanguageModel(e, hidden_size=8)]
+)
+def test_gates_move_words_in_inputs_and_outputs(model, rng):
+  variables = model(nn.Embed(V, D)).init(jax.random.key(0), IDS)
+  directions = rng.normal(size=(V, D)).astype(np.float32)
+  probe = {'gates': jnp.ones((2, V)), 'directions': directions}
+  found = model(GatedEmbed()).apply(
+    {**variables, 'probe': {'embedder': probe}}, IDS
+  )
+  table = variables['params']['embedder']['embedding'] + directions
+  moved = dict(variables['params'], embedder={'embedding': table})
+  expected = model(nn.Embed(V, D)).apply({'params': moved}, IDS)
+  np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_words_are_ordered_by_drops_but_for_the_first():
+  drops = np.array([0.0, 3.0, 1.0, 2.0])
+  found = sensitivity.Sensitivity(np.ones(4), drops)
+  assert found.order(fixed=1).tolist() == [0, 1, 3, 2]
+  assert found.order().tolist() == [1, 3, 2, 0]
+  moved = found.reordered(found.order())
+  assert moved.drops.tolist() == [3.0, 2.0, 1.0, 0.0]
