@@ -20,6 +20,20 @@ WORKDIR = flags.DEFINE_string('workdir', None, 'Where its files go.')
 flags.mark_flags_as_required(['config', 'workdir'])
 
 
+def parse(argv: list[str]) -> list[str]:
+  """Reads the flags; an override of a field that is none gives one line."""
+  try:
+    return flags.FLAGS(argv)
+  except (AttributeError, KeyError) as error:  # what a misspelling leads to
+    reason = error
+    while isinstance(reason, Exception) and reason.args:
+      reason = reason.args[0]
+    text = '. '.join(str(reason).split('\n'))
+    sys.exit(f'An override names a field that the config does not have: {text}')
+  except flags.Error as error:
+    sys.exit(f'{error}\nPass --helpshort or --helpfull to see help on flags.')
+
+
 def main(argv: list[str]) -> None:
   """Runs the experiment that the flags describe."""
   if len(argv) > 1:
@@ -34,4 +48,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  app.run(main, flags_parser=parse)

@@ -139,10 +139,10 @@ class Stages:
       optimizer,
       self._key('search', 'noise'),
       buffers=buffers,
-      extra=search_step.no_price(),
+      extra=search_step.no_price(budget),
     )
     step = search_step.make_search_step(
-      task.loss_fn, optimizer, controller, schedule, budget
+      task.loss_fn, optimizer, controller, schedule
     )
     refreshed = _Refreshed(
       self._wrap(step), supernet, config.refresh_every, start is not None

@@ -1,5 +1,6 @@
 """Tests that pictures draw what they say."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -82,6 +83,21 @@ def test_groups_are_shaded_side_by_side_and_listed():
     '3  drop: 1 word',
   ]
   assert [text.get_text() for text in ax.texts] == ['1', '2', '3']
+
+
+def test_groups_that_are_not_sorted_by_count_are_shown_by_their_share():
+  counts = np.sort(zipf_counts())  # rare words first, so in the first groups
+  scheme = dataclasses.replace(SCHEME, order='identity')
+  ax = draw(plots.plot_frequency(counts, scheme))
+  bars = np.array(
+    [[bar.get_x(), bar.get_width(), bar.get_height()] for bar in ax.patches]
+  ).reshape(3, -1, 3)
+  np.testing.assert_allclose(bars[:, :, 2].sum(axis=0), 1)
+  words = (bars[:, :, 1] * bars[:, :, 2]).sum(axis=1)
+  np.testing.assert_allclose(words, [10, 90, 1])
+  assert bars[2, 0, 2] == 1  # the most frequent word is in the last group
+  assert bars[0, -1, 2] == 1
+  assert len(ax.texts) == 0
 
 
 @pytest.mark.parametrize('counts', [[5], [0, 5, 0], [4, 4]])

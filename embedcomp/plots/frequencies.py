@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Points of a drawn line; more are not seen and make vector files heavy.
 _LINE_POINTS = 500
+# Steps of the shares of groups along the ranks.
+_WINDOWS = 60
 
 
 def plot_frequency(
@@ -28,7 +30,10 @@ def plot_frequency(
   Args:
     counts: [V] tokens of each word, any order; words that never occur are not
       drawn.
-    scheme: whose groups are shaded, the most frequent words in the first.
+    scheme: whose groups are shaded. With a stored order the first holds the
+      most frequent words. Else words are in groups by id; where these are not
+      in the order of their counts, the heights of the shades say how much of
+      the words around a rank is in each group.
     ax: where to draw; a new figure if not given.
 
   Returns:
@@ -40,7 +45,8 @@ def plot_frequency(
   """
   counts = frequency.check_counts(counts, scheme and scheme.vocab_size)
   shares = frequency.coverage(counts)
-  counts = np.sort(counts)[::-1]
+  by_rank = np.argsort(-counts, kind='stable')
+  counts = counts[by_rank]
   num_lines = 3 + (len(scheme.groups) if scheme else 0)
   ax = make_axes(ax, 7.5, 4.4 + 0.2 * num_lines)
   occurring = int((counts > 0).sum())
@@ -79,7 +85,15 @@ def plot_frequency(
   covered.spines['top'].set_visible(False)
   handles = [*ax.get_lines(), *covered.get_lines()]
   if scheme is not None:
-    handles += _shade_groups(ax, scheme)
+    group_of_word = np.repeat(
+      np.arange(len(scheme.groups)), [group.size for group in scheme.groups]
+    )
+    if scheme.order == 'identity':
+      group_of_word = group_of_word[by_rank]
+    if (np.diff(group_of_word) >= 0).all():
+      handles += _shade_groups(ax, scheme)
+    else:
+      handles += _stack_groups(ax, scheme, group_of_word)
   ax.legend(
     handles=handles,
     loc='upper left',
@@ -90,6 +104,39 @@ def plot_frequency(
   return ax
 
 
+def _label(index: int, scheme: Scheme) -> str:
+  size = scheme.groups[index].size
+  words = f'{size:,} word' + 's' * (size > 1)
+  return f'{group_label(index, scheme)}: {words}'
+
+
+def _stack_groups(
+  ax: 'Axes', scheme: Scheme, group_of_word: np.ndarray
+) -> list:
+  """Shares of groups around each rank; returns what the legend shows."""
+  num_words = scheme.vocab_size
+  edges = np.unique(np.geomspace(1, num_words + 1, _WINDOWS).astype(int))
+  sizes = np.diff(edges)
+  is_in = np.arange(len(scheme.groups))[:, None] == group_of_word
+  shares = np.add.reduceat(is_in, edges[:-1] - 1, axis=1) / sizes
+  bottoms = shares.cumsum(axis=0) - shares
+  return [
+    ax.bar(
+      edges[:-1],
+      shares[index],
+      sizes,
+      bottoms[index],
+      align='edge',
+      transform=ax.get_xaxis_transform(),
+      color=COLORS[(index + 1) % len(COLORS)],
+      alpha=0.3,
+      lw=0,
+      label=_label(index, scheme),
+    )
+    for index in range(len(scheme.groups))
+  ]
+
+
 def _shade_groups(ax: 'Axes', scheme: Scheme) -> list:
   """Bands of ranks, numbered; returns what the legend shows."""
   left, right = ax.get_xlim()
@@ -98,8 +145,6 @@ def _shade_groups(ax: 'Axes', scheme: Scheme) -> list:
     # Ranks start at 1; a band ends half way to the next word.
     low = start + 0.5 if start else left
     high = stop + 0.5 if stop < scheme.vocab_size else right
-    size = scheme.groups[index].size
-    words = f'{size:,} word' + 's' * (size > 1)
     bands.append(
       ax.axvspan(
         low,
@@ -107,7 +152,7 @@ def _shade_groups(ax: 'Axes', scheme: Scheme) -> list:
         color=COLORS[(index + 1) % len(COLORS)],
         alpha=0.16,
         lw=0,
-        label=f'{group_label(index, scheme)}: {words}',
+        label=_label(index, scheme),
       )
     )
     ax.text(

@@ -51,9 +51,17 @@ def with_mixture(collections: Params, mixture: jax.Array) -> Params:
   return dict(collections, mixture={'embedder': {'odds': mixture}})
 
 
-def no_price() -> Params:
-  """What a search's `state.extra` holds before the first step."""
-  return {'multiplier': jnp.float32(0), 'held_out_loss': jnp.float32(0)}
+def no_price(budget: int) -> Params:
+  """What a search's `state.extra` holds before the first step.
+
+  Args:
+    budget: bytes; here, so that one compiled step serves any.
+  """
+  return {
+    'budget': jnp.float32(budget),
+    'multiplier': jnp.float32(0),
+    'held_out_loss': jnp.float32(0),
+  }
 
 
 def make_search_step(
@@ -61,7 +69,6 @@ def make_search_step(
   optimizer: optax.GradientTransformationExtraArgs,
   controller: Controller,
   schedule: Schedule,
-  budget: int,
 ) -> Callable[..., tuple[TrainState, Metrics]]:
   """Makes the step of a search.
 
@@ -74,7 +81,6 @@ def make_search_step(
     optimizer: of `make_optimizer`.
     controller: of splits and options.
     schedule: of the search.
-    budget: bytes.
 
   Returns:
     A pure `step(state, batch, held_out_batch, axis_name=None)`, for `jit_step`
@@ -99,7 +105,7 @@ def make_search_step(
       schedule,
       odds,
       state.extra['multiplier'],
-      budget,
+      state.extra['budget'],
       state.step,
     )
     return jax.tree.map(jnp.add, grads, priced), metrics['loss']
@@ -134,6 +140,7 @@ def make_search_step(
     updates, opt_state = optimizer.update(
       grads, state.opt_state, state.params, is_due=is_due
     )
+    budget = state.extra['budget']
     excess = controller.excess(odds, budget)
     multiplier = controller_lib.update_multiplier(
       state.extra['multiplier'], excess, schedule
@@ -141,7 +148,7 @@ def make_search_step(
     multiplier = jnp.where(is_warm, multiplier, state.extra['multiplier'])
     metrics |= {
       'held_out_loss': held_out_loss,
-      'expected_bytes': jnp.exp(excess) * float(budget),
+      'expected_bytes': jnp.exp(excess) * budget,
       'temperature': schedule.temperature_at(state.step),
       'entropy': controller.entropy(odds),
       'multiplier': multiplier,
@@ -150,7 +157,11 @@ def make_search_step(
       step=state.step + 1,
       params=optax.apply_updates(state.params, updates),
       opt_state=opt_state,
-      extra={'multiplier': multiplier, 'held_out_loss': held_out_loss},
+      extra={
+        'budget': budget,
+        'multiplier': multiplier,
+        'held_out_loss': held_out_loss,
+      },
     )
     return state, metrics
 

@@ -77,7 +77,9 @@ def _contestants(thesis_sizes, few_sizes) -> list[Contestant]:
     Contestant('search', _method('search'), True),
     Contestant('compress', _method('compress'), True, None, True),
     _from_dense('hand-split, int8', _method('hand_split', storage='int8')),
-    Contestant('random search', {**_method('random'), **by_frequency}),
+    Contestant(
+      'random search', {**_method('random'), **by_frequency}, sizes=few_sizes
+    ),
     _from_dense(
       'hand-split, float32 (GroupReduce)',
       _method('hand_split'),

@@ -1,6 +1,9 @@
 """Whole runs on a small text: files, resuming, every strategy, bad input."""
 
+import dataclasses
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ import embedcomp
 from configs import classify, common, language_model
 from embedcomp.data import Vocabulary
 from embedcomp.training import loop
-from experiments import launch, strategies
+from experiments import launch, learned, strategies
 from experiments.problem import make_problem
 from experiments.stages import Stages
 
@@ -126,7 +129,7 @@ def test_every_strategy_stays_within_the_budget(folder, fields):
   budget = int(0.3 * problem.dense_bytes)
   outcome = strategies.STRATEGIES[config.method.name](stages, budget)
   assert outcome.scheme.num_bytes <= budget
-  figures = stages.evaluate(outcome.embedder, outcome.variables, 'test')
+  figures = outcome.evaluate('test')
   assert 0 <= figures['accuracy'] <= 1
   assert np.isfinite(figures['loss'])
 
@@ -175,3 +178,107 @@ def test_every_variant_is_a_config(module):
     assert set(config) == set(common.get_config(config.task))
   with pytest.raises(ValueError, match='variant must be one of'):
     module.get_config('magic')
+
+
+@pytest.mark.parametrize(
+  ('override', 'reason'),
+  [
+    ('--config.optim.learnin_rate=3', "'learnin_rate'. Did you mean"),
+    ('--config.serch.epochs=3', "'serch'. Did you mean"),
+    ('--config.optim.learning_rate=fast', 'could not convert'),
+  ],
+)
+def test_wrong_overrides_are_refused_in_a_line(tmp_path, override, reason):
+  command = [sys.executable, '-m', 'experiments.main']
+  command += ['--config=configs/classify.py:smoke', f'--workdir={tmp_path}']
+  ended = subprocess.run(
+    [*command, override], capture_output=True, text=True, check=False
+  )
+  assert ended.returncode == 1
+  assert reason in ended.stderr
+  assert 'Traceback' not in ended.stderr
+  assert not list(tmp_path.iterdir())
+
+
+def small_stages(folder, **fields):
+  config = small_config(folder, **fields)
+  problem = make_problem(config, progress=False)
+  return Stages(problem, config, None, progress=False)
+
+
+def test_words_in_another_order_are_the_same_problem(folder):
+  stages = small_stages(folder)
+  start = learned.starting_model(stages)
+  moved, renumbered = learned.sorted_by_need(stages, start)
+  drops = moved.problem.sensitivity.drops
+  assert (np.diff(drops[2:]) <= 0).all()
+  before, after = stages.problem.vocabulary, moved.problem.vocabulary
+  assert before.words != after.words
+  assert dict(zip(before.words, before.counts)) == dict(
+    zip(after.words, after.counts)
+  )
+  for split in ('validation', 'test'):
+    assert start.evaluate(split) == pytest.approx(renumbered.evaluate(split))
+
+
+def test_a_language_model_in_another_order_is_the_same(folder):
+  config = language_model.get_config('smoke')
+  config.data.name = str(folder)
+  config.data.length = 8
+  config.optim.epochs = 1.0
+  problem = make_problem(config, progress=False)
+  stages = Stages(problem, config, None, progress=False)
+  start = learned.starting_model(stages)
+  _, renumbered = learned.sorted_by_need(stages, start)
+  assert start.evaluate('test') == pytest.approx(
+    renumbered.evaluate('test'), rel=1e-5
+  )
+
+
+def test_words_that_tell_the_topics_come_first(folder):
+  stages = small_stages(folder, **{'optim.epochs': 20.0})
+  moved, _ = learned.sorted_by_need(stages, learned.starting_model(stages))
+  telling = set(' '.join(TOPICS).split())
+  assert telling & set(moved.problem.vocabulary.words[2:10])
+  # They are far from the most frequent words.
+  assert not telling & set(stages.problem.vocabulary.words[2:4])
+  assert telling <= set(moved.problem.vocabulary.words[2:20])
+
+
+@pytest.mark.parametrize(
+  ('fields', 'reason'),
+  [
+    ({'order': 'alphabet'}, 'search.order must be one of'),
+    ({'discretise': 'argmax'}, "needs search.score='odds'"),
+    ({'start': 'noise'}, "needs order='frequency'"),
+    ({'score': 'prior'}, "set search.carry='dense'"),
+  ],
+)
+def test_searches_that_make_no_sense_are_refused(folder, fields, reason):
+  fields = {f'search.{name}': value for name, value in fields.items()}
+  with pytest.raises(ValueError, match=reason):
+    learned.prepare(small_stages(folder, **fields))
+
+
+def test_the_prior_alone_trains_no_supernet(folder):
+  stages = small_stages(
+    folder, **{'search.score': 'prior', 'search.carry': 'dense'}
+  )
+  budget = int(0.3 * stages.problem.dense_bytes)
+  search = learned.prepare(stages).learn(budget)
+  assert search.state is None
+  assert 'search' not in search.clock.seconds
+  outcome = search.finish()
+  assert outcome.scheme == search.ground.prior.curve.scheme(budget)
+  assert outcome.scheme.num_bytes <= budget
+
+
+def test_odds_count_less_for_other_budgets(folder):
+  stages = small_stages(folder)
+  budget = int(0.2 * stages.problem.dense_bytes)
+  search = learned.prepare(stages).learn(budget)
+  far = 1000 * budget
+  search = dataclasses.replace(search, evidence=100 * search.evidence)
+  untaught = dataclasses.replace(search, evidence=0 * search.evidence)
+  assert search.scheme(far).num_bytes == untaught.scheme(far).num_bytes
+  assert search.scheme(budget) != untaught.scheme(budget)

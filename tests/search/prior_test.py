@@ -1,5 +1,7 @@
 """Priors start a search at the best measured division."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -37,7 +39,7 @@ def division_of(space, log_odds):
   options = log_odds['options'].argmax(axis=1)
   return [
     (start, stop, int(options[group]))
-    for group, (start, stop) in enumerate(zip(edges, edges[1:]))
+    for group, (start, stop) in enumerate(itertools.pairwise(edges))
   ]
 
 

@@ -43,10 +43,8 @@ def loss_fn(params, collections, batch, dropout_key):
   return (weights * errors**2).sum(), weights.sum(), sums
 
 
-def make_step(budget=BUDGET):
-  return search_step.make_search_step(
-    loss_fn, OPTIMIZER, CONTROLLER, SCHEDULE, budget
-  )
+def make_step():
+  return search_step.make_search_step(loss_fn, OPTIMIZER, CONTROLLER, SCHEDULE)
 
 
 @functools.cache
@@ -57,7 +55,7 @@ def variables():
   return weights, {'buffers': buffers}
 
 
-def first_state(step=0, multiplier=0.5):
+def first_state(step=0, multiplier=0.5, budget=BUDGET):
   weights, buffers = variables()
   params = {'weights': weights, 'architecture': CONTROLLER.init()}
   state = training.TrainState.create(
@@ -65,7 +63,8 @@ def first_state(step=0, multiplier=0.5):
     OPTIMIZER,
     jax.random.key(7),
     buffers=buffers,
-    extra=search_step.no_price() | {'multiplier': jnp.float32(multiplier)},
+    extra=search_step.no_price(budget)
+    | {'multiplier': jnp.float32(multiplier)},
   )
   return state.replace(step=jnp.int32(step))
 
@@ -268,5 +267,6 @@ def test_all_steps_are_one_compilation(wrap):
 
 
 def test_budgets_may_exceed_two_gigabytes():
-  step = make_step(budget=1 << 40)
-  jax.eval_shape(step, first_state(), batch_of(0), batch_of(1))
+  state = first_state(budget=1 << 40)
+  assert state.extra['budget'] == 2.0**40
+  jax.eval_shape(make_step(), state, batch_of(0), batch_of(1))
