@@ -33,7 +33,7 @@ BENCHMARKS: dict[str, record.Benchmark] = {
   'search_newsgroups': Comparison(
     'classify',
     'newsgroups',
-    sizes=(0.0025, 0.005, 0.01, 0.02),
+    sizes=(0.0025, 0.005, 0.01, 0.02, 0.04, 0.08),
     few_sizes=(0.005,),
     thesis_sizes=(0.05, 0.2),
   ),

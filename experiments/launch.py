@@ -192,13 +192,30 @@ def summary(outcome: Outcome, reference: Outcome | None) -> dict[str, Any]:
     'dense_model_bytes': problem.dense_bytes + 4 * others,
     'ratio': num_bytes / problem.dense_bytes,
     'seed': config.seed,
-    'steps': round(config.optim.epochs * problem.train.num_batches),
+    'steps': _num_steps(outcome),
     'seconds_by_stage': outcome.seconds,
     'device': jax.devices()[0].device_kind,
     'num_devices': jax.device_count(),
     'scheme': json.loads(scheme.to_json()) if scheme else None,
     **outcome.notes,
   }
+
+
+def _num_steps(outcome: Outcome) -> int:
+  """Optimizer steps of all stages that led to an outcome."""
+  problem, config = outcome.stages.problem, outcome.stages.config
+  stages = {
+    'dense': (config.optim.epochs, problem.train),
+    'train': (config.optim.epochs, problem.train),
+    'start': (config.optim.epochs, problem.weights),
+    'search': (config.search.epochs, problem.weights),
+    'finetune': (config.finetune.epochs, problem.train),
+  }
+  ran = {name.partition('_')[0] for name in outcome.seconds} & set(stages)
+  return sum(
+    max(1, round(epochs * batches.num_batches))
+    for epochs, batches in (stages[name] for name in ran)
+  )
 
 
 def _write_files(workdir, outcome, reference, result) -> None:

@@ -68,6 +68,8 @@ def test_a_run_leaves_what_its_result_says(finished):
   budget = 0.2 * result['dense_embedding_bytes']
   assert 0.9 * budget < result['embedding_bytes'] <= budget
   assert result['value'] > 0.7  # chance is 0.5
+  # 7 batches an epoch: 2 epochs to start, 2 of search, 1 of fine-tuning.
+  assert result['steps'] == (2 + 2 + 1) * 7
   assert (workdir / 'report.html').exists()
 
 
