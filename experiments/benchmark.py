@@ -15,13 +15,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import record, tables
-from experiments.benchmarks import fit, logits, lookup, table_error
+from experiments.benchmarks import (
+  fit,
+  logits,
+  lookup,
+  search_cost,
+  table_error,
+)
 from experiments.benchmarks.comparison import Comparison
 
 BENCHMARKS: dict[str, record.Benchmark] = {
   'fit': fit,
   'logits': logits,
   'lookup': lookup,
+  'search_cost': search_cost,
   'search_language_model': Comparison(
     'language_model',
     'newsgroups',

@@ -67,6 +67,28 @@ class Stages:
     Returns:
       The model's variables.
     """
+    work = self.plan_training(
+      stage,
+      embedder,
+      variables,
+      epochs=epochs,
+      learning_rate=learning_rate,
+      batches=batches,
+    )
+    state = self._run(stage, work)
+    return {'params': state.params, **state.buffers}
+
+  def plan_training(
+    self,
+    stage: str,
+    embedder: nn.Module,
+    variables: Variables | None = None,
+    *,
+    epochs: float | None = None,
+    learning_rate: float | None = None,
+    batches: Any = None,
+  ) -> 'Work':
+    """What `train` does, not yet done; takes the same arguments."""
     task = self.problem.task(embedder)
     batches = self.problem.train if batches is None else batches
     epochs = self.config.optim.epochs if epochs is None else epochs
@@ -81,10 +103,7 @@ class Stages:
       params, optimizer, self._key(stage, 'noise'), buffers=buffers
     )
     step = self._wrap(training.make_train_step(task.loss_fn, optimizer))
-    state = self._run(
-      stage, step, state, lambda i: (batches.at(i),), num_steps, task
-    )
-    return {'params': state.params, **state.buffers}
+    return Work(step, state, lambda i: (batches.at(i),), num_steps, task)
 
   def search(
     self,
@@ -109,6 +128,24 @@ class Stages:
     Returns:
       The state, codes refreshed; see `make_search_step`.
     """
+    work = self.plan_search(controller, supernet, budget, log_odds, start)
+
+    def watch(state):
+      keep_architecture(int(state.step), state.params['architecture'])
+      return {}
+
+    state = self._run('search', work, watch)
+    return work.step.refresh(state)
+
+  def plan_search(
+    self,
+    controller: Controller,
+    supernet: Supernet,
+    budget: int,
+    log_odds: Params,
+    start: Variables | None = None,
+  ) -> 'Work':
+    """What `search` does, not yet done; takes the same arguments."""
     config, batches = self.config.search, self.problem.weights
     task = self.problem.task(SupernetEmbed(supernet))
     num_steps = max(1, round(config.epochs * batches.num_batches))
@@ -148,20 +185,13 @@ class Stages:
       self._wrap(step), supernet, config.refresh_every, start is not None
     )
 
-    def watch(state):
-      keep_architecture(int(state.step), state.params['architecture'])
-      return {}
-
-    state = self._run(
-      'search',
+    return Work(
       refreshed,
       state,
       lambda i: (batches.at(i), self.problem.held_out.at(i)),
       num_steps,
       task,
-      watch=watch,
     )
-    return refreshed.refresh(state)
 
   def evaluate(
     self, embedder: nn.Module, variables: Variables, split: str
@@ -214,10 +244,10 @@ class Stages:
       )
     return wrappers[self.config.run.parallel](step, donate=donate)
 
-  def _run(self, stage, step, state, batch_at, num_steps, task, watch=None):
+  def _run(self, stage: str, work: 'Work', watch=None) -> TrainState:
     every = self.config.run.log_every
     cadence = training.Cadence(
-      num_steps,
+      work.num_steps,
       log_every=every,
       checkpoint_every=self.config.run.checkpoint_every,
       evaluate_every=every if watch else None,
@@ -233,16 +263,35 @@ class Stages:
           )
         )
       return training.run(
-        step,
-        state,
-        batch_at,
+        work.step,
+        work.state,
+        work.batch_at,
         cadence,
         checkpoints=checkpoints,
         log=log,
         evaluate=watch,
-        describe=lambda metrics: _in_words(stage, task, metrics),
+        describe=lambda metrics: _in_words(stage, work.task, metrics),
         progress=self.progress,
       )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Work:
+  """A training that can start.
+
+  Attributes:
+    step: takes the state and the arrays of `batch_at`, placed or not.
+    state: before the first step.
+    batch_at: takes the number of a step to its batches.
+    num_steps: how many there are.
+    task: that is learned.
+  """
+
+  step: Any
+  state: TrainState
+  batch_at: Callable[[int], tuple[Any, ...]]
+  num_steps: int
+  task: Task
 
 
 class _Refreshed:

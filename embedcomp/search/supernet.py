@@ -226,7 +226,10 @@ class Supernet:
     """
     coefficients_of = self._chosen if mixture.ndim == 1 else self._mixed
     projected = hidden @ params['basis'].T  # [..., R]
-    return projected @ coefficients_of(params, buffers, mixture, None).T
+    words = coefficients_of(params, buffers, mixture, None)
+    # Not `projected @ words.T`: of an array that was only just computed XLA on
+    # CPU transposes all of it, at half the price of the product.
+    return jnp.einsum('...r,vr->...v', projected, words)
 
   def _chosen(self, params, buffers, choice, ids) -> jax.Array:
     """[T, R] coefficients of words, or of all, one option for each bin."""

@@ -1,0 +1,162 @@
+"""What a search costs: its steps beside plain ones, and all of it."""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from configs import classify, language_model
+from embedcomp import Group, Scheme
+from embedcomp.methods import LowRank
+from embedcomp.nn import GroupedEmbed
+from experiments import learned, strategies
+from experiments.problem import make_problem
+from experiments.record import Job, Row
+from experiments.stages import Stages, Work
+
+SEEDS = 3
+TASKS = {
+  'r52': lambda: classify.get_config('r52'),
+  'newsgroups': lambda: classify.get_config('newsgroups'),
+  'language model': lambda: language_model.get_config('newsgroups'),
+}
+_SMOKE = {
+  'r52': lambda: classify.get_config('smoke'),
+  'language model': lambda: language_model.get_config('smoke'),
+}
+_ROUNDS = 9
+_STEPS = 8  # of a round
+
+
+def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
+  """Two for each task and repeat: single steps, and everything."""
+  found = []
+  for name, make_config in (_SMOKE if smoke else TASKS).items():
+    for seed in range(seeds):
+      config = make_config()
+      config.seed = seed
+      for kind, measure in (('steps', _steps), ('whole', _whole)):
+        run = functools.partial(measure, name, config, 1 if smoke else _ROUNDS)
+        found.append(Job(f'{name} {kind} {seed}', run))
+  return found
+
+
+def _stages(config) -> Stages:
+  problem = make_problem(config, progress=False)
+  return Stages(problem, config, None, progress=False)
+
+
+def _steps(name: str, config, rounds: int) -> list[Row]:
+  """Medians of steps, taken in turns on the same batches."""
+  stages = _stages(config)
+  shape = (stages.problem.vocab_size, stages.problem.features)
+  largest = Scheme(shape[1], (Group(shape[0], LowRank(shape[1])),))
+  # The odds count as ever, though this table means nothing.
+  with config.unlocked():
+    config.search.start, config.search.order = 'noise', 'frequency'
+    config.search.score, config.search.carry = 'odds', 'supernet'
+  ground = learned.prepare(stages)
+  odds = ground.controller.init()
+  budget = stages.problem.dense_bytes // 100
+  search = stages.plan_search(ground.controller, ground.supernet, budget, odds)
+  dense = nn.Embed(*shape)
+  runners = {
+    'plain': _Runner(stages.plan_training('plain', dense)),
+    'low rank': _Runner(
+      stages.plan_training(
+        'low_rank', GroupedEmbed(largest), batches=stages.problem.weights
+      )
+    ),
+    'search': _Runner(search),
+  }
+  for runner in runners.values():
+    runner.run(0, 3 * _STEPS)  # compiles every shape
+  seconds = {name: [] for name in runners}
+  for turn in range(rounds):
+    for label, runner in runners.items():
+      seconds[label].append(runner.run(turn * _STEPS, _STEPS))
+  base = np.array(seconds['low rank'])
+  start = time.monotonic()
+  search.step.refresh(runners['search'].state)
+  refresh = (time.monotonic() - start) / config.search.refresh_every
+  searching = np.array(seconds['search']) + refresh * _STEPS
+  plain = np.array(seconds['plain'])
+  return [
+    {
+      'task': name,
+      'what': 'step',
+      'seed': config.seed,
+      'over low rank': float(np.median(searching / base)),
+      'plain over low rank': float(np.median(plain / base)),
+      'of which codes': float(np.median(refresh * _STEPS / base)),
+      'milliseconds of low rank': float(1e3 * np.median(base) / _STEPS),
+    }
+  ]
+
+
+@dataclasses.dataclass(eq=False)
+class _Runner:
+  """Runs steps of a training without what surrounds them."""
+
+  work: Work
+  state: Any = None
+
+  def run(self, first: int, num: int) -> float:
+    """Seconds of some steps."""
+    step = self.work.step
+    if self.state is None:
+      self.state = step.place(self.work.state)
+    batches = [
+      tuple(step.shard(part) for part in self.work.batch_at(first + i))
+      for i in range(num)
+    ]
+    start = time.monotonic()
+    for batch in batches:
+      self.state, metrics = step(self.state, *batch)
+    jax.block_until_ready((self.state, metrics))
+    return time.monotonic() - start
+
+
+def _whole(name: str, config, rounds: int) -> list[Row]:
+  """Seconds from nothing to a fine-tuned scheme, and of plain training."""
+  del rounds
+  stages = _stages(config)
+  plain = sum(strategies.dense(stages).seconds.values())
+  budget = stages.problem.dense_bytes // 50
+  outcome = strategies.STRATEGIES['search'](stages, budget)
+  total = sum(outcome.seconds.values())
+  return [
+    {
+      'task': name,
+      'what': 'whole',
+      'seed': config.seed,
+      'over plain training': total / plain,
+      'seconds of plain training': plain,
+      'seconds_by_stage': outcome.seconds,
+    }
+  ]
+
+
+def summary(rows: Sequence[Row]) -> list[Row]:
+  """Medians over repeats, a row for each task."""
+  table = []
+  for task in dict.fromkeys(row['task'] for row in rows):
+    own = [row for row in rows if row['task'] == task]
+
+    def median(field, own=own):
+      return f'{np.median([r[field] for r in own if field in r]):.2f}'
+
+    table.append(
+      {
+        'task': task,
+        'search step / low-rank step': median('over low rank'),
+        'plain step / low-rank step': median('plain over low rank'),
+        'all of it / plain training': median('over plain training'),
+      }
+    )
+  return table
