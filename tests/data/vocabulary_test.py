@@ -121,7 +121,6 @@ def test_file_is_readable(tmp_path):
     (('<pad>', '<unk>', 'a'), [0, 0, 0.5], 'must be 3 integers'),
     (('<pad>', '<unk>', 'a'), [0, -1, 1], 'not be negative'),
     (('<pad>', '<unk>', 'a'), [1, 0, 1], '0 for padding'),
-    (('<pad>', '<unk>', 'a', 'b'), [0, 9, 1, 2], "'b' is more frequent"),
   ],
 )
 def test_wrong_vocabularies(words, counts, message):
@@ -179,3 +178,27 @@ def test_changed_files_have_a_base_that_is_right(tmp_path):
   with pytest.raises(FileNotFoundError):
     Vocabulary.load(tmp_path / 'missing')
   assert (PADDING, UNKNOWN) == (0, 1)
+
+
+def test_words_take_new_ids_with_their_counts():
+  vocabulary = Vocabulary.build(['a a a b b c', 'nothing else'], min_count=1)
+  order = np.r_[0, 1, np.arange(len(vocabulary) - 1, 1, -1)]
+  moved = vocabulary.reordered(order)
+  assert moved.words[2:] == vocabulary.words[:1:-1]
+  for word in 'abc':
+    (old,), (new,) = vocabulary.encode(word), moved.encode(word)
+    assert (moved.words[new], order[new]) == (word, old)
+    assert moved.counts[new] == vocabulary.counts[old]
+
+
+@pytest.mark.parametrize(
+  ('order', 'message'),
+  [
+    ([0, 1, 2], 'each id once'),
+    ([0, 1, 2, 2], 'each id once'),
+    ([1, 0, 2, 3], 'first words must be'),
+  ],
+)
+def test_orders_hold_every_word_once(order, message):
+  with pytest.raises(ValueError, match=message):
+    Vocabulary.build(['a b']).reordered(order)
