@@ -28,7 +28,8 @@ from embedcomp.search.fitting import Words
 from embedcomp.search.prior import Prior
 from embedcomp.search.sensitivity import GatedEmbed, measure_sensitivity
 from embedcomp.search.space import SearchSpace
-from embedcomp.search.supernet import Supernet
+from embedcomp.search.supernet import Supernet, SupernetEmbed
+from embedcomp.training.search_step import with_mixture
 from embedcomp.training.state import TrainState
 from experiments.outcomes import Clock, Outcome, dense, final, fitted
 from experiments.stages import Stages, Variables, with_table
@@ -253,13 +254,23 @@ class Search:
     scheme = self.scheme(budget or self.budget)
     embedder, variables = self._carried(scheme)
     carried = stages.evaluate(embedder, variables, 'validation')
-    notes = {'carried': carried[stages.problem.task(embedder).metric]}
+    metric = stages.problem.task(embedder).metric
+    notes = {'carried': carried[metric]}
     if self.state is not None:
       odds = controller.odds(self.state.params['architecture'])
       notes['expected_bytes'] = float(controller.expected_bytes(odds))
+      notes['relaxed'] = self._relaxed(odds)[metric]
     if stages.config.search.carry == 'noise':
       variables = None
     return final(stages, scheme, self.clock.copy(), variables, notes, suffix)
+
+  def _relaxed(self, odds) -> dict[str, float]:
+    """Validation figures of the supernet before anything is decided."""
+    ground = self.ground
+    mixed = with_mixture(self.state.buffers, ground.controller.mixture(odds))
+    variables = {'params': self.state.params['weights'], **mixed}
+    embedder = SupernetEmbed(ground.supernet)
+    return ground.stages.evaluate(embedder, variables, 'validation')
 
   def _carried(self, scheme: Scheme) -> tuple[GroupedEmbed, Variables]:
     """A model of a scheme before any training of its own."""

@@ -14,7 +14,7 @@ from configs import classify, language_model
 from embedcomp import Group, Scheme
 from embedcomp.methods import LowRank
 from embedcomp.nn import GroupedEmbed
-from experiments import learned, strategies
+from experiments import launch, learned, strategies
 from experiments.problem import make_problem
 from experiments.record import Job, Row
 from experiments.stages import Stages, Work
@@ -138,6 +138,11 @@ def _whole(name: str, config, rounds: int) -> list[Row]:
       'over plain training': total / plain,
       'seconds of plain training': plain,
       'seconds_by_stage': outcome.seconds,
+      'metric': outcome.stages.problem.task(outcome.embedder).metric,
+      # Of the supernet's mixture, the scheme taken out of it, the final model.
+      'relaxed': outcome.notes['relaxed'],
+      'carried': outcome.notes['carried'],
+      'final': launch.summary(outcome, None)['validation'],
     }
   ]
 
@@ -149,7 +154,7 @@ def summary(rows: Sequence[Row]) -> list[Row]:
     own = [row for row in rows if row['task'] == task]
 
     def median(field, own=own):
-      return f'{np.median([r[field] for r in own if field in r]):.2f}'
+      return f'{np.median([r[field] for r in own if field in r]):.4g}'
 
     table.append(
       {
@@ -157,6 +162,10 @@ def summary(rows: Sequence[Row]) -> list[Row]:
         'search step / low-rank step': median('over low rank'),
         'plain step / low-rank step': median('plain over low rank'),
         'all of it / plain training': median('over plain training'),
+        **{
+          f'{stage}, validation': median(stage)
+          for stage in ('relaxed', 'carried', 'final')
+        },
       }
     )
   return table
