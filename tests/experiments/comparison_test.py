@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import small_text
 
-from experiments.benchmarks import comparison
+from experiments.benchmarks import comparison, search_cost
 
 
 def rows_of(label, ratio, *values):
@@ -28,6 +29,77 @@ ROWS = [
   *rows_of('search', 0.02, 0.85),
   *rows_of('search', 0.05, 0.99),
 ]
+
+
+@pytest.fixture(name='small', scope='module')
+def small_comparison(tmp_path_factory):
+  folder = small_text.write(tmp_path_factory.mktemp('text'))
+
+  class Small(comparison.Comparison):
+    def config(self, smoke, seed, **fields):
+      quick = {'optim.epochs': 1.0, 'search.trials': 2}
+      return small_text.config_of(folder, **quick, **fields, seed=seed)
+
+  return Small('classify', 'r52', (0.2, 0.3), (0.3,))
+
+
+def test_contestants_have_rows_within_their_budgets(small, monkeypatch):
+  monkeypatch.setattr(comparison, 'RANK_SHARES', (1 / 4, 1))
+  wanted = ('dense 0', 'low rank, from dense 0', 'search 0')
+  jobs = {job.name: job for job in small.jobs(smoke=False, seeds=1)}
+  first = ('dense 0', 'low_rank 0', 'low rank, from dense 0', 'search 0')
+  assert tuple(jobs)[:4] == first
+  dense, low_rank, search = (jobs[name].run() for name in wanted)
+  assert [row['ratio'] for row in dense] == [1.0]
+  assert [row['label'] for row in low_rank] == ['low rank, from dense'] * 2
+  assert search[0]['ratio'] <= 0.2 < search[1]['ratio'] <= 0.3
+  stages = {'start', 'measure', 'search', 'finetune'}
+  assert stages == set(search[0]['seconds_by_stage'])
+  rows = [*dense, *low_rank, *search]
+  assert all(0 <= row['value'] <= 1 for row in rows)
+  assert len(small.summary(rows)) == len(rows)
+
+
+def test_who_does_not_search_trains_as_long(small, monkeypatch):
+  epochs = {}
+
+  def fake_strategy(stages, budget):
+    epochs[stages.config.method.name] = stages.config.finetune.epochs
+    raise ValueError('does not fit')
+
+  monkeypatch.setattr(
+    comparison.strategies,
+    'STRATEGIES',
+    dict.fromkeys(comparison.strategies.STRATEGIES, fake_strategy),
+  )
+  for contestant in small._contestants:
+    if contestant.label in ('hand-split, int8', 'random search'):
+      assert small._run(False, 0, contestant) == []
+  config = small.config(False, 0)
+  own, longer = epochs['random'], epochs['hand_split']
+  assert own == config.finetune.epochs
+  assert longer == config.finetune.epochs + config.search.epochs
+
+
+def test_the_cost_of_a_search_is_measured(small, monkeypatch):
+  monkeypatch.setattr(
+    search_cost, '_SMOKE', {'small': lambda: small.config(True, 0)}
+  )
+  rows = [
+    row for job in search_cost.jobs(smoke=True, seeds=1) for row in job.run()
+  ]
+  assert [row['what'] for row in rows] == ['step', 'whole']
+  step, whole = rows
+  assert step['over low rank'] > step['of which codes'] > 0
+  assert whole['over plain training'] > 0
+  assert 0 <= whole['carried'] <= 1
+  (line,) = search_cost.summary(rows)
+  assert float(line['all of it / plain training']) > 0
+
+
+def test_the_better_of_two_low_rank_trainings_counts():
+  rows = [*ROWS, *rows_of('low rank, from dense', 0.1, 0.85)]
+  assert comparison.low_rank_ratio(rows, 0.85, 1) == pytest.approx(0.1)
 
 
 def test_sizes_lie_between_ranks_by_their_logarithm():

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
+import small_text
 
 import embedcomp
 from configs import classify, common, language_model
@@ -17,42 +17,18 @@ from experiments import launch, learned, strategies
 from experiments.problem import make_problem
 from experiments.stages import Stages
 
-TOPICS = ('ball team win game', 'vote law tax court')
-
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-  """Two topics that share most of their words."""
-  rng = np.random.default_rng(0)
-  common_words = [f'w{i}' for i in range(150)]
-  odds = 1 / np.arange(1, 151)
-  path = tmp_path_factory.mktemp('text')
-  for split, num in (('train', 120), ('test', 40)):
-    lines = ['text\tlabel']
-    for number in range(num):
-      words = rng.choice(common_words, 8, p=odds / odds.sum()).tolist()
-      words += rng.choice(TOPICS[number % 2].split(), 3).tolist()
-      lines.append(f'{" ".join(words)}\ttopic{number % 2}')
-    (path / f'{split}.tsv').write_text('\n'.join(lines) + '\n')
-  return path
-
-
-def small_config(folder, **fields) -> ConfigDict:
-  config = classify.get_config('smoke')
-  config.data.name = str(folder)
-  config.data.min_count = 1
-  config.data.buckets = (16,)
-  config.model.features = 8
-  config.optim.batch_size = 16
-  config.budget = 0.2
-  config.update_from_flattened_dict(fields)
-  return config
+  return small_text.write(tmp_path_factory.mktemp('text'))
 
 
 @pytest.fixture(scope='module')
 def finished(folder, tmp_path_factory):
   workdir = tmp_path_factory.mktemp('whole')
-  return workdir, launch.run(small_config(folder), workdir, progress=False)
+  return workdir, launch.run(
+    small_text.config_of(folder), workdir, progress=False
+  )
 
 
 def test_a_run_leaves_what_its_result_says(finished):
@@ -88,7 +64,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
       raise PullThePlugError
     save(self, step, *args)
 
-  config = small_config(folder, **{'run.checkpoint_every': 10})
+  config = small_text.config_of(folder, **{'run.checkpoint_every': 10})
   monkeypatch.setattr(loop.Checkpoints, 'save', dying_save)
   with pytest.raises(PullThePlugError):
     launch.run(config, tmp_path, progress=False)
@@ -101,7 +77,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
 
 
 def test_a_workdir_of_another_config_is_refused(folder, finished):
-  other = small_config(folder, **{'optim.learning_rate': 0.5})
+  other = small_text.config_of(folder, **{'optim.learning_rate': 0.5})
   with pytest.raises(ValueError, match='learning_rate'):
     launch.run(other, finished[0], progress=False)
 
@@ -123,7 +99,7 @@ def test_a_workdir_of_another_config_is_refused(folder, finished):
   ids=lambda fields: fields['method.name'],
 )
 def test_every_strategy_stays_within_the_budget(folder, fields):
-  config = small_config(
+  config = small_text.config_of(
     folder, **fields, **{'optim.epochs': 1.0, 'search.epochs': 1.0}
   )
   problem = make_problem(config, progress=False)
@@ -167,7 +143,7 @@ def test_what_cannot_be_run_says_why(folder, tmp_path, fields, reason):
   quick = {'optim.epochs': 0.1, 'search.epochs': 0.1, 'compare_dense': False}
   with pytest.raises(ValueError, match=reason):
     launch.run(
-      small_config(folder, **quick, **fields), tmp_path, progress=False
+      small_text.config_of(folder, **quick, **fields), tmp_path, progress=False
     )
 
 
@@ -203,7 +179,7 @@ def test_wrong_overrides_are_refused_in_a_line(tmp_path, override, reason):
 
 
 def small_stages(folder, **fields):
-  config = small_config(folder, **fields)
+  config = small_text.config_of(folder, **fields)
   problem = make_problem(config, progress=False)
   return Stages(problem, config, None, progress=False)
 
@@ -240,7 +216,7 @@ def test_a_language_model_in_another_order_is_the_same(folder):
 def test_words_that_tell_the_topics_come_first(folder):
   stages = small_stages(folder, **{'optim.epochs': 20.0})
   moved, _ = learned.sorted_by_need(stages, learned.starting_model(stages))
-  telling = set(' '.join(TOPICS).split())
+  telling = set(' '.join(small_text.TOPICS).split())
   assert telling & set(moved.problem.vocabulary.words[2:10])
   # They are far from the most frequent words.
   assert not telling & set(stages.problem.vocabulary.words[2:4])
