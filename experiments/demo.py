@@ -18,7 +18,13 @@ from embedcomp.io.files import write_atomically
 from experiments import launch, record, report, tables
 from experiments.benchmark import BENCHMARKS
 
-_LABELS = ('dense', 'low_rank', 'hand-split, int8', 'search')
+_LABELS = (
+  'dense',
+  'low_rank',
+  'low rank, from dense',
+  'hand-split, int8',
+  'search',
+)
 
 
 def main() -> None:

@@ -23,6 +23,8 @@ from experiments.stages import Stages
 RANK_SHARES = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)
 
 
+# Room below the worst of search and compress, of their range.
+_ZOOM = 0.5
 # Uniform low rank, trained as any model is, and started from a dense one.
 _LOW_RANK = ('low_rank', 'low rank, from dense')
 
@@ -237,9 +239,23 @@ class Comparison:
     return summarise(rows)
 
   def plot(self, rows: Sequence[Row]) -> Any:
-    """Axes of the test metric against size."""
-    found = report_comparison.compare(rows, rows[0]['higher_is_better'])
-    return pictures.plot_comparison(found, 'search')
+    """Axes of the test metric against size, ablations left out.
+
+    Zoomed to where the search and `compress` are: small ranks are far below.
+    """
+    ablations = {f'search, {name}' for name in ABLATIONS}
+    shown = [row for row in rows if row['label'] not in ablations]
+    higher_is_better = rows[0]['higher_is_better']
+    found = report_comparison.compare(shown, higher_is_better)
+    axes = pictures.plot_comparison(found, 'search')
+    near = [
+      row['value'] for row in rows if row['label'] in ('search', 'compress')
+    ]
+    if near and higher_is_better:
+      axes.set_ylim(bottom=min(near) - _ZOOM * (max(near) - min(near)))
+    elif near:
+      axes.set_ylim(top=max(near) + _ZOOM * (max(near) - min(near)))
+    return axes
 
 
 def _low_rank_rows(stages: Stages, label: str) -> list[Row]:
@@ -265,6 +281,9 @@ def _rows(contestant: Contestant, make, budgets) -> list[Row]:
         raise
       continue
     rows.append(_row(contestant.label, outcome))
+    if outcome.scheme is not None:
+      share = budget / outcome.stages.problem.dense_bytes
+      rows[-1]['budget'] = float(f'{share:.3g}')
   return rows
 
 
@@ -310,9 +329,8 @@ def low_rank_ratio(rows: Sequence[Row], value: float, better: int) -> float:
   """
   best: dict[float, float] = {}
   for label in _LOW_RANK:
-    for ratio, values in _by_size(rows, label).items():
-      mean = better * float(np.mean(values))
-      best[ratio] = max(best.get(ratio, -np.inf), mean)
+    for ratio, own in _by_size(rows, label).items():
+      best[ratio] = max(best.get(ratio, -np.inf), better * _mean(own, 'value'))
   curve = sorted(best.items())
   ratios = np.array([ratio for ratio, _ in curve])
   means = np.maximum.accumulate([mean for _, mean in curve])
@@ -329,17 +347,19 @@ def low_rank_ratio(rows: Sequence[Row], value: float, better: int) -> float:
   return float(np.exp(logs[0] + share * (logs[1] - logs[0])))
 
 
-def _by_size(rows: Sequence[Row], label: str) -> dict[float, list[float]]:
-  sizes: dict[float, list[float]] = {}
+def _by_size(rows: Sequence[Row], label: str) -> dict[float, list[Row]]:
+  """Rows of a label by their budget, or else by their size."""
+  sizes: dict[float, list[Row]] = {}
   for row in rows:
     if row['label'] == label:
-      sizes.setdefault(_nominal(row['ratio']), []).append(row['value'])
+      # Sizes of equal ranks are equal but for a few bytes.
+      size = row.get('budget') or float(f'{row["ratio"]:.2g}')
+      sizes.setdefault(size, []).append(row)
   return sizes
 
 
-def _nominal(ratio: float) -> float:
-  """Sizes of equal budgets differ by a few bytes: two digits tell them."""
-  return float(f'{ratio:.2g}')
+def _mean(rows: Sequence[Row], field: str) -> float:
+  return float(np.mean([row[field] for row in rows]))
 
 
 def summarise(rows: Sequence[Row]) -> list[Row]:
@@ -355,23 +375,21 @@ def summarise(rows: Sequence[Row]) -> list[Row]:
   better = 1 if rows[0]['higher_is_better'] else -1
   table = []
   for label in dict.fromkeys(row['label'] for row in rows):
-    for ratio, values in sorted(_by_size(rows, label).items()):
-      mean = float(np.mean(values))
+    for size, own in sorted(_by_size(rows, label).items()):
+      mean, ratio = _mean(own, 'value'), _mean(own, 'ratio')
       at = low_rank_ratio(rows, mean, better)
-      seconds = [
-        row['seconds']
-        for row in rows
-        if row['label'] == label and _nominal(row['ratio']) == ratio
-      ]
       digits = 4 if better > 0 else 2
+      spread = np.std([row['value'] for row in own])
+      seconds = float(np.median([row['seconds'] for row in own]))
       table.append(
         {
           'method': label,
-          'size': f'{ratio:.2%}',
-          'test': f'{mean:.{digits}f} ± {np.std(values):.{digits}f}',
-          'seeds': len(values),
+          'budget': f'{size:.2%}',
+          'used': f'{ratio:.2%}',
+          'test': f'{mean:.{digits}f} ± {spread:.{digits}f}',
+          'seeds': len(own),
           'of low rank': 'not reached' if at == np.inf else f'{ratio / at:.1%}',
-          'seconds': round(float(np.median(seconds)), 1),
+          'seconds': round(seconds, 1),
         }
       )
   return table
