@@ -202,7 +202,7 @@ class Comparison:
     """Jobs by seed, those of the headline first."""
     jobs = []
     for seed in range(seeds):
-      for contestant in self._contestants[: 5 if smoke else None]:
+      for contestant in self._contestants[: 6 if smoke else None]:
         if contestant.is_main or seed < 2:
           run = functools.partial(self._run, smoke, seed, contestant)
           jobs.append(
