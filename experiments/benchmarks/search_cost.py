@@ -38,9 +38,9 @@ def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
   found = []
   for name, make_config in (_SMOKE if smoke else TASKS).items():
     for seed in range(seeds):
-      config = make_config()
-      config.seed = seed
       for kind, measure in (('steps', _steps), ('whole', _whole)):
+        config = make_config()
+        config.seed = seed
         run = functools.partial(measure, name, config, 1 if smoke else _ROUNDS)
         found.append(Job(f'{name} {kind} {seed}', run))
   return found

@@ -92,6 +92,8 @@ def test_the_cost_of_a_search_is_measured(small, monkeypatch):
   step, whole = rows
   assert step['over low rank'] > step['of which codes'] > 0
   assert whole['over plain training'] > 0
+  # Not as for the steps, whose table means nothing.
+  assert {'start', 'measure'} <= set(whole['seconds_by_stage'])
   assert 0 <= whole['carried'] <= 1
   (line,) = search_cost.summary(rows)
   assert float(line['all of it / plain training']) > 0
