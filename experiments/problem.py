@@ -66,7 +66,8 @@ class Problem:
     """
     if self.sensitivity is not None:
       weights = self.sensitivity.weights
-      return weights + _LEAST_SENSITIVITY * weights.mean()
+      # If no word matters, all matter alike.
+      return weights + max(_LEAST_SENSITIVITY * weights.mean(), 1e-30)
     return np.maximum.accumulate(self.counts[::-1])[::-1] + 1.0
 
   def sorted_by(self, sensitivity: Sensitivity) -> tuple['Problem', np.ndarray]:

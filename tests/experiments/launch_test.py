@@ -12,6 +12,7 @@ import small_text
 import embedcomp
 from configs import classify, common, language_model
 from embedcomp.data import Vocabulary
+from embedcomp.search.sensitivity import Sensitivity
 from embedcomp.training import loop
 from experiments import launch, learned, strategies
 from experiments.problem import make_problem
@@ -260,3 +261,14 @@ def test_odds_count_less_for_other_budgets(folder):
   untaught = dataclasses.replace(search, evidence=0 * search.evidence)
   assert search.scheme(far).num_bytes == untaught.scheme(far).num_bytes
   assert search.scheme(budget) != untaught.scheme(budget)
+
+
+def test_words_weigh_alike_where_none_matters(folder):
+  problem = small_stages(folder).problem
+  nothing = np.zeros(problem.vocab_size)
+  problem = dataclasses.replace(
+    problem, sensitivity=Sensitivity(nothing, nothing)
+  )
+  weights = problem.importance
+  assert (weights > 0).all()
+  assert (weights == weights[0]).all()
