@@ -1,12 +1,11 @@
 """The learned search: from a dense model to a scheme of any budget.
 
-1. a dense model is trained on all but the held-out data;
-2. its gradients say how much the task needs each word: words are sorted by
-that, and options are measured on runs of them (the prior);
-3. the odds of splits and options start from the prior and are learned from
-held-out data, while a supernet learns to live with what they draw;
-4. dynamic programming decides by prior and odds;
-5. the model, its table fitted to the scheme, is fine-tuned on all data.
+A dense model is trained on all but the held-out data. Its gradients say how
+much the task needs each word: words are sorted by that, and options are
+measured on runs of them. From this prior the odds of splits and options start;
+they learn from held-out data, while a supernet learns to live with what they
+draw. Dynamic programming decides by prior and odds, the supernet's weights
+carry over into the scheme, and the model is fine-tuned on all data.
 """
 
 import dataclasses
