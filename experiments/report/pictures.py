@@ -88,8 +88,8 @@ def _artists(run: Run) -> Iterator[tuple[str, str, str, Any]]:
     yield (
       'sizes',
       'The final scheme',
-      'Bytes on disk of each group, most frequent words first, by what they '
-      'hold.',
+      'Bytes on disk of each group by what they hold; a search puts the words '
+      'first that the task needs most.',
       plots.plot_sizes(run.scheme),
     )
   if run.counts is not None:
