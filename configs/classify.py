@@ -5,7 +5,7 @@ r"""Text classification with compressed word embeddings.
 
 Variants (`configs/classify.py:NAME`): `r52` (default), `r8`, `newsgroups`,
 `movie_reviews`, each with tuned settings, and `smoke`, which ends within a
-minute. On two cores R52 takes about two minutes with the dense reference.
+minute.
 """
 
 from configs import common

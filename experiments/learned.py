@@ -158,14 +158,17 @@ class Groundwork:
     if self.stages.config.search.score == 'prior':
       nothing = np.zeros_like(self.controller.log_odds(log_odds))
       return Search(self, budget, None, clock, nothing)
-    state = clock.time(
-      'search',
-      self.stages.search,
+    work = self.stages.plan_search(
       self.controller,
       self.supernet,
       budget,
       log_odds,
       self.start and self.start.variables,
+    )
+    state = clock.time(
+      'search',
+      self.stages.search,
+      work,
       lambda step, odds: keep(self.controller, step, odds),
     )
     evidence = self.controller.log_odds(state.params['architecture'])

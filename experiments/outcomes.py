@@ -74,7 +74,8 @@ def dense(stages: Stages, stage: str = 'dense', batches: Any = None) -> Outcome:
   """
   problem, clock = stages.problem, Clock()
   embedder = nn.Embed(problem.vocab_size, problem.features)
-  variables = clock.time(stage, stages.train, stage, embedder, batches=batches)
+  work = stages.plan_training(stage, embedder, batches=batches)
+  variables = clock.time(stage, stages.train, work)
   return Outcome(stages, embedder, variables, None, clock.seconds)
 
 
@@ -96,7 +97,8 @@ def final(
       'learning_rate': config.finetune.learning_rate,
     }
   stage = ('finetune' if started else 'train') + suffix
-  trained = clock.time(stage, stages.train, stage, embedder, **started)
+  work = stages.plan_training(stage, embedder, **started)
+  trained = clock.time(stage, stages.train, work)
   embedder, stored = with_table(trained, scheme, frozen_table(scheme, trained))
   return Outcome(stages, embedder, stored, scheme, clock.seconds, notes or {})
 

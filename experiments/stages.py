@@ -44,38 +44,9 @@ class Stages:
   workdir: Path | None = None
   progress: bool = True
 
-  def train(
-    self,
-    stage: str,
-    embedder: nn.Module,
-    variables: Variables | None = None,
-    *,
-    epochs: float | None = None,
-    learning_rate: float | None = None,
-    batches: Any = None,
-  ) -> Variables:
-    """Trains a model around an embedder.
-
-    Args:
-      stage: name, for files and progress.
-      embedder: `nn.Embed` or `GroupedEmbed`.
-      variables: to start from; noise if not given.
-      epochs: `config.optim.epochs` if not given.
-      learning_rate: the highest; `config.optim.learning_rate` if not given.
-      batches: `problem.train` if not given.
-
-    Returns:
-      The model's variables.
-    """
-    work = self.plan_training(
-      stage,
-      embedder,
-      variables,
-      epochs=epochs,
-      learning_rate=learning_rate,
-      batches=batches,
-    )
-    state = self._run(stage, work)
+  def train(self, work: 'Work') -> Variables:
+    """Does what `plan_training` has planned; returns the model's variables."""
+    state = self._run(work)
     return {'params': state.params, **state.buffers}
 
   def plan_training(
@@ -88,7 +59,16 @@ class Stages:
     learning_rate: float | None = None,
     batches: Any = None,
   ) -> 'Work':
-    """What `train` does, not yet done; takes the same arguments."""
+    """Plans the training of a model around an embedder.
+
+    Args:
+      stage: name, for files and progress.
+      embedder: `nn.Embed` or `GroupedEmbed`.
+      variables: to start from; noise if not given.
+      epochs: `config.optim.epochs` if not given.
+      learning_rate: the highest; `config.optim.learning_rate` if not given.
+      batches: `problem.train` if not given.
+    """
     task = self.problem.task(embedder)
     batches = self.problem.train if batches is None else batches
     epochs = self.config.optim.epochs if epochs is None else epochs
@@ -103,39 +83,29 @@ class Stages:
       params, optimizer, self._key(stage, 'noise'), buffers=buffers
     )
     step = self._wrap(training.make_train_step(task.loss_fn, optimizer))
-    return Work(step, state, lambda i: (batches.at(i),), num_steps, task)
+    return Work(stage, step, state, lambda i: (batches.at(i),), num_steps, task)
 
   def search(
     self,
-    controller: Controller,
-    supernet: Supernet,
-    budget: int,
-    log_odds: Params,
-    start: Variables | None = None,
+    work: 'Work',
     keep_architecture: Callable[[int, Params], None] = lambda step, odds: None,
   ) -> TrainState:
-    """Trains a supernet with the odds of splits and options.
+    """Does what `plan_search` has planned.
 
     Args:
-      controller: of the odds.
-      supernet: of the weights.
-      budget: bytes.
-      log_odds: to start from, in the form of `controller.init()`.
-      start: variables of a dense model to start from; noise if not given.
+      work: of `plan_search`.
       keep_architecture: called with step and log-odds wherever the log gets a
         line.
 
     Returns:
       The state, codes refreshed; see `make_search_step`.
     """
-    work = self.plan_search(controller, supernet, budget, log_odds, start)
 
     def watch(state):
       keep_architecture(int(state.step), state.params['architecture'])
       return {}
 
-    state = self._run('search', work, watch)
-    return work.step.refresh(state)
+    return work.step.refresh(self._run(work, watch))
 
   def plan_search(
     self,
@@ -145,7 +115,15 @@ class Stages:
     log_odds: Params,
     start: Variables | None = None,
   ) -> 'Work':
-    """What `search` does, not yet done; takes the same arguments."""
+    """Plans the training of a supernet with the odds of splits and options.
+
+    Args:
+      controller: of the odds.
+      supernet: of the weights.
+      budget: bytes.
+      log_odds: to start from, in the form of `controller.init()`.
+      start: variables of a dense model to start from; noise if not given.
+    """
     config, batches = self.config.search, self.problem.weights
     task = self.problem.task(SupernetEmbed(supernet))
     num_steps = max(1, round(config.epochs * batches.num_batches))
@@ -184,8 +162,8 @@ class Stages:
     refreshed = _Refreshed(
       self._wrap(step), supernet, config.refresh_every, start is not None
     )
-
     return Work(
+      'search',
       refreshed,
       state,
       lambda i: (batches.at(i), self.problem.held_out.at(i)),
@@ -244,7 +222,7 @@ class Stages:
       )
     return wrappers[self.config.run.parallel](step, donate=donate)
 
-  def _run(self, stage: str, work: 'Work', watch=None) -> TrainState:
+  def _run(self, work: 'Work', watch=None) -> TrainState:
     every = self.config.run.log_every
     cadence = training.Cadence(
       work.num_steps,
@@ -255,11 +233,11 @@ class Stages:
     with contextlib.ExitStack() as files:
       checkpoints = log = None
       if self.workdir is not None:
-        folder = self.workdir / 'checkpoints' / stage
+        folder = self.workdir / 'checkpoints' / work.stage
         checkpoints = files.enter_context(training.Checkpoints(folder))
         log = files.enter_context(
           training.MetricsLog(
-            self.workdir, stage, tensorboard=self.config.run.tensorboard
+            self.workdir, work.stage, tensorboard=self.config.run.tensorboard
           )
         )
       return training.run(
@@ -270,7 +248,7 @@ class Stages:
         checkpoints=checkpoints,
         log=log,
         evaluate=watch,
-        describe=lambda metrics: _in_words(stage, work.task, metrics),
+        describe=lambda metrics: _in_words(work.stage, work.task, metrics),
         progress=self.progress,
       )
 
@@ -280,13 +258,15 @@ class Work:
   """A training that can start.
 
   Attributes:
-    step: takes the state and the arrays of `batch_at`, placed or not.
+    stage: name, for files and progress.
+    step: takes the state and the arrays of `batch_at`.
     state: before the first step.
     batch_at: takes the number of a step to its batches.
     num_steps: how many there are.
     task: that is learned.
   """
 
+  stage: str
   step: Any
   state: TrainState
   batch_at: Callable[[int], tuple[Any, ...]]

@@ -114,7 +114,7 @@ def guided(stages: Stages, budget: int, propose_name: str) -> Outcome:
 
   def loss(scheme, number):
     embedder, variables = fitted(stages, start, scheme)
-    trained = stages.train(
+    work = stages.plan_training(
       f'trial_{number}',
       embedder,
       variables,
@@ -122,6 +122,7 @@ def guided(stages: Stages, budget: int, propose_name: str) -> Outcome:
       learning_rate=config.finetune.learning_rate,
       batches=problem.weights,
     )
+    trained = stages.train(work)
     return stages.evaluate(embedder, trained, 'held_out')['loss']
 
   scheme = clock.time(

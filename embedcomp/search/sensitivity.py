@@ -123,7 +123,7 @@ def measure_sensitivity(
   to_average = jnp.asarray(table - (share @ table)[None], jnp.float32)
 
   @jax.jit
-  def probe(variables, batch, key):
+  def probe(variables, to_average, batch, key):
     keys = jax.random.split(key, num_directions)
     signs = [jax.random.rademacher(k, table.shape, jnp.float32) for k in keys]
     gradients = functools.partial(_squared_gradients, model, variables, batch)
@@ -138,7 +138,9 @@ def measure_sensitivity(
     track(batches, 'measuring words', enabled=progress)
   ):
     arrays = {name: jnp.asarray(batch[name]) for name in ('ids', 'weights')}
-    found = probe(variables, arrays, jax.random.fold_in(key, number))
+    found = probe(
+      variables, to_average, arrays, jax.random.fold_in(key, number)
+    )
     drops += np.asarray(found[0], np.float64)
     weights += np.asarray(found[1], np.float64)
     total += float(np.sum(batch['weights']))

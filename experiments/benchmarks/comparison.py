@@ -21,8 +21,6 @@ from experiments.stages import Stages
 
 # Of uniform low rank, as shares of the features.
 RANK_SHARES = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)
-
-
 # Room below the worst of search and compress, of their range.
 _ZOOM = 0.5
 # Uniform low rank, trained as any model is, and started from a dense one.
@@ -251,10 +249,11 @@ class Comparison:
     near = [
       row['value'] for row in rows if row['label'] in ('search', 'compress')
     ]
-    if near and higher_is_better:
-      axes.set_ylim(bottom=min(near) - _ZOOM * (max(near) - min(near)))
-    elif near:
-      axes.set_ylim(top=max(near) + _ZOOM * (max(near) - min(near)))
+    if near:
+      room = _ZOOM * (max(near) - min(near))
+      side = 'bottom' if higher_is_better else 'top'
+      end = min(near) - room if higher_is_better else max(near) + room
+      axes.set_ylim(**{side: end})
     return axes
 
 
@@ -358,6 +357,14 @@ def _by_size(rows: Sequence[Row], label: str) -> dict[float, list[Row]]:
   return sizes
 
 
+def _paired(rows, size: float, own: Sequence[Row], digits: int) -> str:
+  """The mean of the search at the same budget over the same seeds."""
+  seeds = {row['seed'] for row in own}
+  searches = _by_size(rows, 'search').get(size, [])
+  same = [row for row in searches if row['seed'] in seeds]
+  return f'{_mean(same, "value"):.{digits}f}' if same else ''
+
+
 def _mean(rows: Sequence[Row], field: str) -> float:
   return float(np.mean([row[field] for row in rows]))
 
@@ -388,6 +395,7 @@ def summarise(rows: Sequence[Row]) -> list[Row]:
           'used': f'{ratio:.2%}',
           'test': f'{mean:.{digits}f} ± {spread:.{digits}f}',
           'seeds': len(own),
+          'search, these seeds': _paired(rows, size, own, digits),
           'of low rank': 'not reached' if at == np.inf else f'{ratio / at:.1%}',
           'seconds': round(seconds, 1),
         }

@@ -252,15 +252,21 @@ def test_the_prior_alone_trains_no_supernet(folder):
   assert outcome.scheme.num_bytes <= budget
 
 
-def test_odds_count_less_for_other_budgets(folder):
+def test_odds_count_less_for_other_budgets(folder, monkeypatch):
   stages = small_stages(folder)
   budget = int(0.2 * stages.problem.dense_bytes)
   search = learned.prepare(stages).learn(budget)
-  far = 1000 * budget
-  search = dataclasses.replace(search, evidence=100 * search.evidence)
-  untaught = dataclasses.replace(search, evidence=0 * search.evidence)
-  assert search.scheme(far).num_bytes == untaught.scheme(far).num_bytes
-  assert search.scheme(budget) != untaught.scheme(budget)
+  prior, added = search.ground.prior, []
+  monkeypatch.setattr(
+    type(prior.curve),
+    'adjusted',
+    lambda curve, losses: added.append(losses) or curve,
+  )
+  for size, share in ((budget, 1.0), (2 * budget, 0.5), (budget // 2, 0.5)):
+    search.scheme(size)
+    expected = -share * prior.temperature(size) * search.evidence
+    np.testing.assert_allclose(added[-1], expected, rtol=0.01)
+  assert np.abs(search.evidence).max() > 0
 
 
 def test_words_weigh_alike_where_none_matters(folder):

@@ -43,14 +43,32 @@ def division_of(space, log_odds):
   ]
 
 
+def price_of_a_byte(curve, budget):
+  """Loss saved from four fifths to five quarters of a budget, for each byte."""
+  low, high = max(budget * 4 // 5, curve.smallest_bytes), budget * 5 // 4
+  losses = [
+    sum(
+      curve.segment(c.start, c.stop).losses[c.option]
+      for c in curve.choices(size)
+    )
+    for size in (low, high)
+  ]
+  return (losses[0] - losses[1]) / (high - low)
+
+
 @pytest.mark.parametrize('budget', [150, 300, 600, 1000, 1800])
 def test_the_likeliest_division_is_the_best_one(curve, budget):
   found = division_of(SPACE, Prior(curve).log_odds(budget))
   best = curve.choices(budget)
   assert [f[:2] for f in found] == [(c.start, c.stop) for c in best]
-  price_is_met = [f[2] for f in found] == [c.option for c in best]
-  # A group may be better off with another option at the price of a byte.
-  assert price_is_met or len(found) > 1
+  price = price_of_a_byte(curve, budget)
+  for start, stop, option in found:
+    segment = curve.segment(start, stop)
+    costs = [
+      loss + price * num_bytes if num_bytes >= 0 else np.inf
+      for loss, num_bytes in zip(segment.losses, segment.num_bytes)
+    ]
+    assert option == int(np.argmin(costs))
 
 
 def test_log_odds_have_the_form_that_a_controller_learns(curve):
