@@ -35,6 +35,7 @@ BENCHMARKS: dict[str, record.Benchmark] = {
     sizes=(0.05, 0.1, 0.2),
     few_sizes=(0.1,),
     thesis_sizes=(0.2, 0.5),
+    rank_shares=(1 / 8, 1 / 4, 1 / 2, 3 / 4, 1),
     most=9,
   ),
   'search_newsgroups': Comparison(

@@ -78,7 +78,7 @@ def search_space(stages: Stages, max_groups: int | None = None) -> SearchSpace:
     )
   smallest = min(_SMALLEST_BIN, problem.vocab_size)
   mass = problem.counts
-  if problem.sensitivity is not None:
+  if problem.sensitivity is not None and config.order == 'sensitivity':
     mass = np.sort(problem.sensitivity.drops)[::-1]
   bins = frequency.log_bins(mass, config.num_bins, min_size=smallest)
   options = options_lib.OPTION_SETS[config.options](problem.features)

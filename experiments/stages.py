@@ -37,12 +37,17 @@ class Stages:
     config: see `configs/common.py`.
     workdir: for checkpoints and metrics; None keeps nothing.
     progress: whether to show progress bars.
+    models: variables and seconds of dense models, by problem and stage; copies
+      that differ in neither `optim`, `model` nor `seed` have them in common.
   """
 
   problem: Problem
   config: ConfigDict
   workdir: Path | None = None
   progress: bool = True
+  models: dict[tuple[Problem, str], tuple[Variables, dict[str, float]]] = (
+    dataclasses.field(default_factory=dict)
+  )
 
   def train(self, work: 'Work') -> Variables:
     """Does what `plan_training` has planned; returns the model's variables."""

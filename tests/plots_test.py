@@ -302,6 +302,12 @@ def test_few_steps_or_splits_are_drawn_too(rng, num_steps, num_splits):
   draw(plots.plot_splits(range(num_steps), splits, [0, 1, 2, 3, 4]))
 
 
+def test_splits_that_are_never_used_are_drawn_too():
+  unused = np.broadcast_to([0.1, 0.1, 0.1, 0.7], (9, 1, 4))
+  ax = draw(plots.plot_splits(range(9), unused, [0, 1, 2, 3, 4]))
+  assert np.isnan(ax.get_lines()[1].get_ydata()).all()
+
+
 def test_odds_have_to_fit():
   with pytest.raises(ValueError, match=r'= \(2, 1, 1\) and .* got shapes'):
     plots.plot_odds([1, 2], np.ones((2, 2, 1)), ['a'], [0, 5], [1])

@@ -164,7 +164,7 @@ def plot_splits(
       np.where(is_used, mean, np.nan),
       **style,
       lw=2.2,
-      markevery=0.12,
+      markevery=max(1, len(steps) // 8),
       label=f'split {index + 1}, odds of use {used[-1, index]:.0%}',
     )
   ax.set_yscale('log')

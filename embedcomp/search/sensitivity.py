@@ -108,7 +108,7 @@ def measure_sensitivity(
     variables: of the same model around a `flax.linen.Embed`.
     batches: `ids` [B, T] and `weights`, one for each label.
     counts: [V] how often words occur, for the average word.
-    num_directions: random directions for each word and batch.
+    num_directions: random directions for each batch.
     seed: of directions and labels.
     progress: whether to show a progress bar.
 
@@ -124,12 +124,16 @@ def measure_sensitivity(
 
   @jax.jit
   def probe(variables, to_average, batch, key):
-    keys = jax.random.split(key, num_directions)
-    signs = [jax.random.rademacher(k, table.shape, jnp.float32) for k in keys]
+    sign_key, *label_keys = jax.random.split(key, 2 + num_directions)
     gradients = functools.partial(_squared_gradients, model, variables, batch)
-    to_drop = gradients(to_average, key)
+    to_drop = gradients(to_average, label_keys[0])
     # Random signs meet a gradient with its squared length, on average.
-    at_random = sum(gradients(s, k) for s, k in zip(signs, keys))
+    shape = (num_directions, table.shape[1])
+    signs = jax.random.rademacher(sign_key, shape, jnp.float32)
+    at_random = sum(
+      gradients(jnp.broadcast_to(own, table.shape), labels)
+      for own, labels in zip(signs, label_keys[1:])
+    )
     return to_drop, at_random / (num_directions * table.shape[1])
 
   drops, weights = np.zeros((2, len(table)))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import small_text
 
-from experiments.benchmarks import comparison, search_cost
+from experiments.benchmarks import comparison, equal_metric, search_cost
 
 
 def rows_of(label, ratio, *values):
@@ -40,11 +40,10 @@ def small_comparison(tmp_path_factory):
       quick = {'optim.epochs': 1.0, 'search.trials': 2}
       return small_text.config_of(folder, **quick, **fields, seed=seed)
 
-  return Small('classify', 'r52', (0.2, 0.3), (0.3,))
+  return Small('classify', 'r52', (0.2, 0.3), (0.3,), rank_shares=(1 / 4, 1))
 
 
-def test_contestants_have_rows_within_their_budgets(small, monkeypatch):
-  monkeypatch.setattr(comparison, 'RANK_SHARES', (1 / 4, 1))
+def test_contestants_have_rows_within_their_budgets(small):
   wanted = ('dense 0', 'low rank, from dense 0', 'search 0')
   jobs = {job.name: job for job in small.jobs(smoke=False, seeds=1)}
   first = ('dense 0', 'low_rank 0', 'low rank, from dense 0', 'search 0')
@@ -101,12 +100,12 @@ def test_the_cost_of_a_search_is_measured(small, monkeypatch):
 
 def test_the_better_of_two_low_rank_trainings_counts():
   rows = [*ROWS, *rows_of('low rank, from dense', 0.1, 0.85)]
-  assert comparison.low_rank_ratio(rows, 0.85, 1) == pytest.approx(0.1)
+  assert equal_metric.low_rank_ratio(rows, 0.85, 1) == pytest.approx(0.1)
 
 
 def test_sizes_lie_between_ranks_by_their_logarithm():
   # 0.85 is half way from 0.8 to 0.9, so the size is the geometric mean.
-  at = comparison.low_rank_ratio(ROWS, 0.85, 1)
+  at = equal_metric.low_rank_ratio(ROWS, 0.85, 1)
   np.testing.assert_allclose(at, np.sqrt(0.1 * 0.4))
 
 
@@ -114,12 +113,12 @@ def test_sizes_lie_between_ranks_by_their_logarithm():
   ('value', 'ratio'), [(0.5, 0.1), (0.9, 0.4), (0.95, np.inf)]
 )
 def test_sizes_beyond_the_curve(value, ratio):
-  assert comparison.low_rank_ratio(ROWS, value, 1) == pytest.approx(ratio)
+  assert equal_metric.low_rank_ratio(ROWS, value, 1) == pytest.approx(ratio)
 
 
 def test_a_larger_rank_that_is_worse_does_not_hurt_low_rank():
   rows = [*ROWS, *rows_of('low_rank', 0.8, 0.6)]
-  assert comparison.low_rank_ratio(rows, 0.9, 1) == pytest.approx(0.4)
+  assert equal_metric.low_rank_ratio(rows, 0.9, 1) == pytest.approx(0.4)
 
 
 def test_lower_metrics_may_be_better():
@@ -127,12 +126,12 @@ def test_lower_metrics_may_be_better():
     *rows_of('low_rank', 0.1, 120.0),
     *rows_of('low_rank', 0.4, 100.0),
   ]
-  at = comparison.low_rank_ratio(rows, 110.0, -1)
+  at = equal_metric.low_rank_ratio(rows, 110.0, -1)
   np.testing.assert_allclose(at, np.sqrt(0.1 * 0.4))
 
 
 def test_the_summary_has_a_row_for_each_size():
-  table = comparison.summarise(ROWS)
+  table = equal_metric.summarise(ROWS)
   assert [row['method'] for row in table] == ['low_rank'] * 2 + ['search'] * 2
   assert table[0]['test'] == '0.8000 ± 0.1000'
   assert table[2]['of low rank'] == '10.0%'

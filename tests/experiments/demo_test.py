@@ -6,7 +6,6 @@ import small_text
 from configs import classify
 from experiments import demo
 from experiments.benchmark import BENCHMARKS
-from experiments.benchmarks import comparison
 
 
 @pytest.fixture(name='on_small_text')
@@ -17,7 +16,7 @@ def use_small_text(tmp_path, monkeypatch):
   monkeypatch.setattr(
     classify, 'get_config', lambda variant: config.copy_and_resolve_references()
   )
-  monkeypatch.setattr(comparison, 'RANK_SHARES', (1 / 4,))
+  monkeypatch.setattr(BENCHMARKS['search_r52'], '_rank_shares', (1 / 4,))
   monkeypatch.setattr(demo, '_LABELS', ('dense', 'low_rank'))
 
 
