@@ -3,13 +3,13 @@
 Product and vector quantization and their differentiable kin replace blocks of
 a word's coefficients by codewords. Codes and codewords are not trained: they
 follow the coefficients by k-means whenever they are fitted, and gradients pass
-straight through to the coefficients. Codewords of all options are cut to
-pieces of one size and kept in one table, so that one gather serves any option.
+straight through to the coefficients. Between two fits a word's codewords stay
+what they are, so they are kept put together: a search step then reads whole
+words, one row for each, at the price of a table for each coded option.
 """
 
 import dataclasses
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -35,8 +35,8 @@ _FIRST_ITERATIONS = 6
 class Codebooks:
   """Codes and codewords of all coded options of a space.
 
-  Buffers are `pieces` [A, R / P] float32 and `rows` [C, V, P] integers, for C
-  coded options and words of P pieces each; none if no option is coded.
+  Buffers are `codebooks` [A] float32, all [M, K, R / M] of the C coded options
+  in a row, and `words` [C, V, R] float32; none if no option is coded.
 
   Attributes:
     space: whose options may be coded.
@@ -66,39 +66,21 @@ class Codebooks:
     option = self.space.options[index]
     return getattr(option, 'books', 1), option.codewords
 
-  @property
-  def _num_pieces(self) -> int:
-    """P, the pieces of a word that all coded options can be made of."""
-    return math.lcm(*(self._sizes(index)[0] for index in self.options))
-
   def zeros(self) -> Params:
-    """Buffers in which all codes and codewords are zero."""
+    """Buffers in which all codewords are zero."""
     if not self.options:
       return {}
-    return self._join([self._no_codes(index) for index in self.options])
-
-  def _no_codes(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Codebooks [M, K, R / M] and codes [V, M] of an option, all zero."""
-    books, codewords = self._sizes(index)
-    codebooks = np.zeros((books, codewords, self.rank // books), np.float32)
-    return codebooks, np.zeros((self.space.vocab_size, books), np.int64)
-
-  def _join(self, coded: list[tuple[np.ndarray, np.ndarray]]) -> Params:
-    """Buffers of the codebooks [M, K, R / M] and codes [V, M] of all."""
-    rows, pieces, offset = [], [], 0
-    for codebooks, codes in coded:
-      books, codewords, _ = codebooks.shape
-      share = self._num_pieces // books  # of a codeword
-      first = (codes + np.arange(books) * codewords)[..., None] * share
-      joined = (offset + first + np.arange(share)).reshape(len(codes), -1)
-      rows.append(joined)
-      pieces.append(codebooks.reshape(-1, self.rank // self._num_pieces))
-      offset += len(pieces[-1])
-    dtype = np.uint16 if offset <= 1 << 16 else np.int32
+    books = [self._no_codewords(index) for index in self.options]
+    shape = (len(books), self.space.vocab_size, self.rank)
     return {
-      'rows': jnp.asarray(np.stack(rows), dtype),
-      'pieces': jnp.asarray(np.concatenate(pieces)),
+      'codebooks': jnp.zeros(sum(book.size for book in books)),
+      'words': jnp.zeros(shape),
     }
+
+  def _no_codewords(self, index: int) -> np.ndarray:
+    """[M, K, R / M] zeros for an option."""
+    books, codewords = self._sizes(index)
+    return np.zeros((books, codewords, self.rank // books), np.float32)
 
   def fit(self, coefficients: np.ndarray, buffers: Params | None) -> Params:
     """Buffers that fit the present coefficients, on the host.
@@ -109,22 +91,27 @@ class Codebooks:
         iteration; None starts anew.
 
     Returns:
-      `rows` and `pieces`, see the class's text.
+      `codebooks` and `words`, see the class's text.
     """
     if not self.options:
       return {}
     sizes = self.space.bin_sizes
     weights = np.repeat(1 / sizes, sizes)  # every bin weighs the same
-    pieces = None if buffers is None else np.asarray(buffers['pieces'])
-    coded, offset = [], 0
+    held = None if buffers is None else np.asarray(buffers['codebooks'])
+    codebooks, words, offset = [], [], 0
     for index in self.options:
-      old, _ = self._no_codes(index)
-      if pieces is not None:
-        taken = pieces.reshape(-1)[offset : offset + old.size]
+      old = self._no_codewords(index)
+      if held is not None:
+        taken = held[offset : offset + old.size]
         old, offset = taken.reshape(old.shape), offset + old.size
       blocks = coefficients.reshape(len(coefficients), len(old), -1)
-      coded.append(_quantized(blocks, weights, old, is_first=pieces is None))
-    return self._join(coded)
+      fitted, coded = _quantized(blocks, weights, old, is_first=held is None)
+      codebooks.append(fitted.ravel())
+      words.append(coded.reshape(coefficients.shape))
+    return {
+      'codebooks': jnp.asarray(np.concatenate(codebooks)),
+      'words': jnp.asarray(np.stack(words)),
+    }
 
   def codewords(
     self, buffers: Params, positions: Array, ids: Array | None, own: Array
@@ -142,9 +129,8 @@ class Codebooks:
     """
     if ids is None:
       ids = jnp.arange(self.space.vocab_size)
-    rows = buffers['rows'].reshape(-1, buffers['rows'].shape[-1])
-    rows = storage.take(rows, positions * self.space.vocab_size + ids)
-    chosen = storage.take_pieces(buffers['pieces'], rows).reshape(own.shape)
+    words = buffers['words'].reshape(-1, self.rank)
+    chosen = storage.take(words, positions * self.space.vocab_size + ids)
     return chosen + (own - jax.lax.stop_gradient(own))  # the bracket is 0
 
 
@@ -154,8 +140,8 @@ def _quantized(
   old: np.ndarray,
   is_first: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Codebooks [M, K, d] and codes [V, M] of [V, M, d] blocks."""
-  codebooks, codes = np.empty_like(old), []
+  """Codebooks [M, K, d], and [V, M, d] blocks as their codewords."""
+  codebooks, words = np.empty_like(old), np.empty_like(blocks)
   for m in range(len(old)):
     block = np.ascontiguousarray(blocks[:, m])
     if is_first:
@@ -164,8 +150,8 @@ def _quantized(
       )
     else:
       codebooks[m] = _lloyd(block, weights, old[m])
-    codes.append(kmeans.assign(block, codebooks[m]))
-  return codebooks, np.stack(codes, 1)
+    words[:, m] = codebooks[m][kmeans.assign(block, codebooks[m])]
+  return codebooks, words
 
 
 def _lloyd(block, weights, book: np.ndarray) -> np.ndarray:

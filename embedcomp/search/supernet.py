@@ -175,7 +175,7 @@ class Supernet:
 
     Returns:
       `bin_of_word` [V] int32, `spread` [B, R] float32 root mean squares, and
-      `rows` and `pieces` of all coded options, see `Codebooks`.
+      those of the coded options, see `Codebooks`.
     """
     coefficients = np.asarray(params['coefficients'])
     bins, sizes = self.space.bins, self.space.bin_sizes
@@ -253,15 +253,19 @@ class Supernet:
   def _mixed(self, params, buffers, mixture, ids) -> jax.Array:
     """[T, R] coefficients of words, or of all, averaged over options."""
     own, bins = _words(ids, params['coefficients'], buffers['bin_of_word'])
-    total = storage.take(mixture @ self._dropped, bins)[:, None]
-    total = total * params['dropped'][None]
+    # A product, for its gradient is one too; that of `take` is a slow scatter.
+    is_in_bin = jax.nn.one_hot(bins, len(mixture))  # [T, B]
+    of_word = functools.partial(
+      jnp.matmul, is_in_bin, precision=jax.lax.Precision.HIGHEST
+    )
+    total = of_word(mixture @ self._dropped[:, None]) * params['dropped'][None]
     for index, (step, bits) in enumerate(_ROUNDINGS.values()):
       steps = storage.take(buffers['spread'] * step, bins)
       rounded = _round(own, steps, np.full(1, _limit(bits)))
-      total += storage.take(mixture @ self._reach[index], bins) * rounded
-    for book, option in enumerate(self.coded):
-      share = storage.take(mixture[:, option], bins)[:, None]
-      total += share * self._codebooks.codewords(
+      total += of_word(mixture @ self._reach[index]) * rounded
+    shares = of_word(mixture[:, np.array(self.coded, int)])  # [T, C]
+    for book in range(len(self.coded)):
+      total += shares[:, book, None] * self._codebooks.codewords(
         buffers, np.int32(book), ids, own
       )
     return total

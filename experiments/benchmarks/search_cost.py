@@ -31,6 +31,10 @@ _SMOKE = {
 }
 _ROUNDS = 9
 _STEPS = 8  # of a round
+_COMPILING = (
+  '/jax/core/compile/jaxpr_to_mlir_module_duration',
+  '/jax/core/compile/backend_compile_duration',
+)
 
 
 def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
@@ -126,17 +130,19 @@ def _whole(name: str, config, rounds: int) -> list[Row]:
   """Seconds from nothing to a fine-tuned scheme, and of plain training."""
   del rounds
   stages = _stages(config)
-  plain = sum(strategies.dense(stages).seconds.values())
   budget = stages.problem.dense_bytes // 50
-  outcome = strategies.STRATEGIES['search'](stages, budget)
-  total = sum(outcome.seconds.values())
+  _, plain, compiling_plain = _timed('dense', stages, budget)
+  outcome, total, compiling = _timed('search', stages, budget)
+  compiled = (total - compiling) / (plain - compiling_plain)
   return [
     {
       'task': name,
       'what': 'whole',
       'seed': config.seed,
       'over plain training': total / plain,
+      'compiled, over plain training': compiled,
       'seconds of plain training': plain,
+      'seconds of compiling': compiling,
       'seconds_by_stage': outcome.seconds,
       'metric': outcome.stages.problem.task(outcome.embedder).metric,
       # Of the supernet's mixture, the scheme taken out of it, the final model.
@@ -145,6 +151,27 @@ def _whole(name: str, config, rounds: int) -> list[Row]:
       'final': launch.summary(outcome, None)['validation'],
     }
   ]
+
+
+def _timed(name: str, stages: Stages, budget: int):
+  """An outcome, its seconds, and those in which XLA compiled.
+
+  Tracing is not among the latter, measuring the supernet on the way is among
+  the former.
+  """
+  compiling: list[float] = []
+
+  def listen(event: str, duration: float, **_) -> None:
+    if event in _COMPILING:
+      compiling.append(duration)
+
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  start = time.monotonic()
+  try:
+    outcome = strategies.STRATEGIES[name](stages, budget)
+  finally:
+    jax.monitoring.unregister_event_duration_listener(listen)
+  return outcome, time.monotonic() - start, sum(compiling)
 
 
 def summary(rows: Sequence[Row]) -> list[Row]:
@@ -162,6 +189,7 @@ def summary(rows: Sequence[Row]) -> list[Row]:
         'search step / low-rank step': median('over low rank'),
         'plain step / low-rank step': median('plain over low rank'),
         'all of it / plain training': median('over plain training'),
+        'both without compiling': median('compiled, over plain training'),
         **{
           f'{stage}, validation': median(stage)
           for stage in ('relaxed', 'carried', 'final')

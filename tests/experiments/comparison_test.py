@@ -90,7 +90,10 @@ def test_the_cost_of_a_search_is_measured(small, monkeypatch):
   assert [row['what'] for row in rows] == ['step', 'whole']
   step, whole = rows
   assert step['over low rank'] > step['of which codes'] > 0
-  assert whole['over plain training'] > 0
+  total = whole['over plain training'] * whole['seconds of plain training']
+  assert sum(whole['seconds_by_stage'].values()) < total
+  assert 0 < whole['seconds of compiling'] < total
+  assert whole['compiled, over plain training'] > 0
   # Not as for the steps, whose table means nothing.
   assert {'start', 'measure'} <= set(whole['seconds_by_stage'])
   assert 0 <= whole['carried'] <= 1

@@ -76,7 +76,7 @@ def test_refresh_goes_on_until_it_stays():
 
 def test_refresh_revives_dead_codewords():
   params, buffers = weights()
-  far = buffers | {'pieces': jnp.full_like(buffers['pieces'], 1e3)}
+  far = buffers | {'codebooks': jnp.full_like(buffers['codebooks'], 1e3)}
   alive = SUPERNET.refresh(params, far)
   own = np.asarray(params['coefficients'])
   for option, (books, codewords) in CODED.items():

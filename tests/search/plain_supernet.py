@@ -52,8 +52,8 @@ def weights():
 
 
 def codebooks_of(buffers, option):
-  """[M, K, R / M] codewords, read out of the joint table of pieces."""
-  flat = np.asarray(buffers['pieces']).ravel()
+  """[M, K, R / M] codewords, read out of all that there are."""
+  flat = np.asarray(buffers['codebooks'])
   for coded, (books, codewords) in CODED.items():
     size = codewords * RANK
     if coded == option:

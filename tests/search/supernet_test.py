@@ -250,7 +250,7 @@ def test_init_gives_vectors_of_unit_norm_on_average():
   assert jax.tree.map(lambda x: (x.shape, x.dtype), fresh) == jax.tree.map(
     lambda x: (x.shape, x.dtype), buffers
   )
-  assert not np.asarray(buffers['pieces']).any()
+  assert not np.asarray(buffers['codebooks']).any()
 
 
 def test_the_layer_reads_its_mixture():
