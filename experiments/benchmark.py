@@ -32,11 +32,10 @@ BENCHMARKS: dict[str, record.Benchmark] = {
   'search_language_model': Comparison(
     'language_model',
     'newsgroups',
-    sizes=(0.05, 0.1, 0.2),
-    few_sizes=(0.1,),
-    thesis_sizes=(0.2, 0.5),
+    sizes=(0.02, 0.05, 0.1, 0.2),
+    few_sizes=(0.05,),
     rank_shares=(1 / 8, 1 / 4, 1 / 2, 3 / 4, 1),
-    most=9,
+    most=7,
   ),
   'search_newsgroups': Comparison(
     'classify',

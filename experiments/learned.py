@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from embedcomp import data as data_lib
 from embedcomp import frequency
 from embedcomp.nn import GroupedEmbed
 from embedcomp.scheme import Scheme
@@ -25,7 +26,11 @@ from embedcomp.search import options as options_lib
 from embedcomp.search.controller import Controller
 from embedcomp.search.fitting import Words
 from embedcomp.search.prior import Prior
-from embedcomp.search.sensitivity import GatedEmbed, measure_sensitivity
+from embedcomp.search.sensitivity import (
+  GatedEmbed,
+  Sensitivity,
+  measure_sensitivity,
+)
 from embedcomp.search.space import SearchSpace
 from embedcomp.search.supernet import Supernet, SupernetEmbed
 from embedcomp.training.search_step import with_mixture
@@ -93,22 +98,36 @@ def starting_model(stages: Stages) -> Outcome:
   return dense(stages, 'start', stages.problem.weights)
 
 
-def sorted_by_need(stages: Stages, start: Outcome) -> tuple[Stages, Outcome]:
-  """Words sorted by how much a dense model needs them, in all that there is."""
+def _sensitivity(stages: Stages, start: Outcome) -> Sensitivity:
+  """How much a dense model needs each word, from some batches or all."""
   problem, config = stages.problem, stages.config.search
   batches = list(problem.weights.for_evaluation())
   rows = np.linspace(0, len(batches) - 1, config.measured_batches).round()
+  measured = [batches[row] for row in np.unique(rows.astype(int))]
   sensitivity = measure_sensitivity(
     problem.task(GatedEmbed()).model,
     start.variables,
-    [batches[row] for row in np.unique(rows.astype(int))],
+    measured,
     problem.counts,
+    chance=config.measured_chance,
     seed=stages.config.seed,
     progress=stages.progress,
   )
+  if len(measured) == len(batches):
+    return sensitivity
+  ids = np.concatenate([batch['ids'].ravel() for batch in measured])
+  seen = np.bincount(ids, minlength=problem.vocab_size)
+  seen[data_lib.PADDING] = 0
+  return sensitivity.of_all(seen, problem.counts)
+
+
+def sorted_by_need(stages: Stages, start: Outcome) -> tuple[Stages, Outcome]:
+  """Words sorted by how much a dense model needs them, in all that there is."""
+  problem, config = stages.problem, stages.config.search
+  sensitivity = _sensitivity(stages, start)
   if config.order == 'frequency':
-    measured = dataclasses.replace(problem, sensitivity=sensitivity)
-    stages = dataclasses.replace(stages, problem=measured)
+    known = dataclasses.replace(problem, sensitivity=sensitivity)
+    stages = dataclasses.replace(stages, problem=known)
     return stages, dataclasses.replace(start, stages=stages)
   sorted_problem, order = problem.sorted_by(sensitivity)
   stages = dataclasses.replace(stages, problem=sorted_problem)

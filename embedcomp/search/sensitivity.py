@@ -26,10 +26,6 @@ import numpy as np
 from embedcomp.progress import track
 from embedcomp.types import Array
 
-# How much of each drawn label is left to chance: a model that is sure of all
-# its training data would seem to depend on no word.
-_CHANCE = 0.3
-
 
 class GatedEmbed(nn.Module):
   """A dense table whose words move along directions by gates.
@@ -88,6 +84,35 @@ class Sensitivity:
     """That of the words in another order."""
     return Sensitivity(self.weights[order], self.drops[order])
 
+  def of_all(self, seen: Array, counts: Array) -> 'Sensitivity':
+    """What measuring a part of the data says of all of it.
+
+    An occurrence of a word matters as much as those that were seen, and as one
+    more of the average word: words that were never seen count by how often
+    they occur, and those that were seen by luck do not come first.
+
+    Args:
+      seen: [V] how often each word occurs in the part.
+      counts: [V] how often in all.
+
+    Returns:
+      The sensitivity to expect.
+
+    Raises:
+      ValueError: if nothing was seen.
+    """
+    num_seen, num_all = np.sum(seen), np.sum(counts)
+    if not min(num_seen, num_all) > 0:
+      raise ValueError(
+        f'occurrences must be positive, got {num_seen} seen of {num_all}.'
+      )
+
+    def expected(values):
+      for_each = (num_seen * values + values.sum()) / (np.asarray(seen) + 1.0)
+      return np.asarray(counts) / num_all * for_each
+
+    return Sensitivity(expected(self.weights), expected(self.drops))
+
 
 def measure_sensitivity(
   model: nn.Module,
@@ -96,6 +121,7 @@ def measure_sensitivity(
   counts: Array,
   *,
   num_directions: int = 2,
+  chance: float = 0.0,
   seed: int = 0,
   progress: bool = True,
 ) -> Sensitivity:
@@ -109,6 +135,9 @@ def measure_sensitivity(
     batches: `ids` [B, T] and `weights`, one for each label.
     counts: [V] how often words occur, for the average word.
     num_directions: random directions for each batch.
+    chance: share of the labels that are drawn alike from all there are, not
+      from the model: one that is sure of all its training data would seem to
+      depend on no word.
     seed: of directions and labels.
     progress: whether to show a progress bar.
 
@@ -116,8 +145,10 @@ def measure_sensitivity(
     The sensitivity.
 
   Raises:
-    ValueError: if no label has any weight.
+    ValueError: if no label has any weight, or `chance` is not a share.
   """
+  if not 0 <= chance <= 1:
+    raise ValueError(f'chance must be between 0 and 1, got {chance}.')
   table = np.asarray(variables['params']['embedder']['embedding'], np.float32)
   share = np.asarray(counts, np.float64) / max(np.sum(counts), 1)
   to_average = jnp.asarray(table - (share @ table)[None], jnp.float32)
@@ -125,7 +156,9 @@ def measure_sensitivity(
   @jax.jit
   def probe(variables, to_average, batch, key):
     sign_key, *label_keys = jax.random.split(key, 2 + num_directions)
-    gradients = functools.partial(_squared_gradients, model, variables, batch)
+    gradients = functools.partial(
+      _squared_gradients, model, variables, batch, chance
+    )
     to_drop = gradients(to_average, label_keys[0])
     # Random signs meet a gradient with its squared length, on average.
     shape = (num_directions, table.shape[1])
@@ -153,14 +186,16 @@ def measure_sensitivity(
   return Sensitivity(weights / (2 * total), drops / (2 * total))
 
 
-def _squared_gradients(model, variables, batch, directions, key) -> jax.Array:
+def _squared_gradients(
+  model, variables, batch, chance, directions, key
+) -> jax.Array:
   """[V] squared gradients by the gates of a batch, summed over examples."""
 
   def log_likelihood(gates):
     probe = {'embedder': {'gates': gates, 'directions': directions}}
     logits = model.apply({**variables, 'probe': probe}, batch['ids'])
     odds = jax.lax.stop_gradient(jax.nn.softmax(logits))
-    odds = (1 - _CHANCE) * odds + _CHANCE / odds.shape[-1]
+    odds = (1 - chance) * odds + chance / odds.shape[-1]
     labels = jax.random.categorical(key, jnp.log(odds))
     log_odds = jax.nn.log_softmax(logits)
     drawn = jnp.take_along_axis(log_odds, labels[..., None], -1)[..., 0]

@@ -25,8 +25,8 @@ def random_variables():
   return classifier(nn.Embed(V, D)).init(jax.random.key(0), IDS)
 
 
-def closed_form(variables, direction_of):
-  """Mean over examples of 1/2 E[(dl / ds)^2], labels half left to chance."""
+def closed_form(variables, direction_of, chance=0.0):
+  """Mean over examples of 1/2 E[(dl / ds)^2]."""
   params = jax.tree.map(np.asarray, variables['params'])
   table, kernel = params['embedder']['embedding'], params['head']['kernel']
   expected = np.zeros(V)
@@ -34,7 +34,6 @@ def closed_form(variables, direction_of):
     words = row[row != 0]
     logits = table[words].mean(0) @ kernel + params['head']['bias']
     odds = np.exp(logits) / np.exp(logits).sum()
-    chance = sensitivity._CHANCE
     drawn = (1 - chance) * odds + chance / CLASSES
     for word in set(words.tolist()):
       share = (words == word).mean()
@@ -44,25 +43,29 @@ def closed_form(variables, direction_of):
   return expected
 
 
-def measured(variables, times=3000, **batch):
+def measured(variables, times=3000, chance=0.0, **batch):
   batch = {'ids': IDS, 'weights': np.ones(2), **batch}
   return measure_sensitivity(
     classifier(GatedEmbed()),
     variables,
     [batch] * times,
     COUNTS,
+    chance=chance,
     progress=False,
   )
 
 
-def test_drops_are_what_the_fisher_matrix_says(variables):
-  found = measured(variables)
+@pytest.mark.parametrize('chance', [0.0, 0.3])
+def test_drops_are_what_the_fisher_matrix_says(variables, chance):
+  found = measured(variables, chance=chance)
   table = np.asarray(variables['params']['embedder']['embedding'])
   average = COUNTS @ table / COUNTS.sum()
-  expected = closed_form(variables, lambda word: table[word] - average)
+  expected = closed_form(variables, lambda word: table[word] - average, chance)
   np.testing.assert_allclose(found.drops, expected, rtol=0.1, atol=1e-9)
   each = np.eye(D)
-  squares = sum(closed_form(variables, lambda _, e=e: e) for e in each) / D
+  squares = (
+    sum(closed_form(variables, lambda _, e=e: e, chance) for e in each) / D
+  )
   np.testing.assert_allclose(found.weights, squares, rtol=0.1, atol=1e-9)
 
 
@@ -77,6 +80,8 @@ def test_rows_without_weight_count_for_nothing(variables):
 def test_nothing_to_measure_is_refused(variables):
   with pytest.raises(ValueError, match='weights are zero'):
     measured(variables, 1, weights=np.zeros(2))
+  with pytest.raises(ValueError, match=r'between 0 and 1, got 1\.5'):
+    measured(variables, 1, chance=1.5)
 
 
 @pytest.mark.parametrize(
@@ -102,3 +107,25 @@ def test_words_are_ordered_by_drops_but_for_the_first():
   assert found.order().tolist() == [1, 3, 2, 0]
   moved = found.reordered(found.order())
   assert moved.drops.tolist() == [3.0, 2.0, 1.0, 0.0]
+
+
+def test_words_that_were_not_seen_matter_as_the_average_word():
+  # Four occurrences cost 2.0 on average; one more such is added to each word.
+  part = sensitivity.Sensitivity(np.array([1.5, 0.5, 0.0]), np.ones(3))
+  found = part.of_all(seen=[3, 1, 0], counts=[30, 10, 40])
+  for_each = np.array([(4 * 1.5 + 2) / 4, (4 * 0.5 + 2) / 2, 2.0])
+  expected = for_each * np.array([30, 10, 40]) / 80
+  np.testing.assert_allclose(found.weights, expected)
+  with pytest.raises(ValueError, match='positive, got 0 seen of 80'):
+    part.of_all([0, 0, 0], [30, 10, 40])
+
+
+def test_a_part_says_what_matters_in_all(rng):
+  """Words that cost alike for each occurrence, seen often."""
+  counts = np.array([4000, 2000, 1000, 1000])
+  cost = np.array([3.0, 1.0, 2.0, 5.0])
+  seen = rng.binomial(counts, 0.5)
+  part = cost * seen / seen.sum()
+  found = sensitivity.Sensitivity(part, 2 * part).of_all(seen, counts)
+  np.testing.assert_allclose(found.weights, cost * counts / 8000, rtol=1e-2)
+  np.testing.assert_allclose(found.drops, 2 * found.weights)
