@@ -104,7 +104,8 @@ def aggregate(rows: Sequence[Mapping[str, Any]]) -> list[Method]:
   """Rows of one label and one size as one.
 
   What is searched has a size of its own for each seed. Rows are of one size if
-  they are within 12 % of the smallest one and none of them shares a seed.
+  they have the same `budget`; without one, if they are within 12 % of the
+  smallest one and none of them shares a seed.
 
   Args:
     rows: of single runs.
@@ -115,19 +116,29 @@ def aggregate(rows: Sequence[Mapping[str, Any]]) -> list[Method]:
   methods = []
   for label in dict.fromkeys(row['label'] for row in rows):
     ours = [row for row in rows if row['label'] == label]
-    ours.sort(key=lambda row: (row['embedding_bytes'], row['seed']))
-    same: list[Mapping[str, Any]] = []
+    by_budget: dict[Any, list[Mapping[str, Any]]] = {}
     for row in ours:
-      seeds = {other['seed'] for other in same}
-      if same and (
-        row['seed'] in seeds
-        or row['embedding_bytes'] > _SAME_SIZE * same[0]['embedding_bytes']
-      ):
-        methods.append(_mean(same))
-        same = []
-      same.append(row)
-    methods.append(_mean(same))
+      by_budget.setdefault(row.get('budget'), []).append(row)
+    sizes = _by_size(by_budget.pop(None, []))
+    found = [_mean(same) for same in (*sizes, *by_budget.values())]
+    methods += sorted(found, key=lambda method: method.num_bytes)
   return methods
+
+
+def _by_size(
+  rows: Sequence[Mapping[str, Any]],
+) -> list[list[Mapping[str, Any]]]:
+  sizes: list[list[Mapping[str, Any]]] = []
+  for row in sorted(rows, key=lambda r: (r['embedding_bytes'], r['seed'])):
+    same = sizes[-1] if sizes else []
+    if not same or (
+      row['seed'] in {other['seed'] for other in same}
+      or row['embedding_bytes'] > _SAME_SIZE * same[0]['embedding_bytes']
+    ):
+      sizes.append([row])
+    else:
+      same.append(row)
+  return sizes
 
 
 def _mean(rows: Sequence[Mapping[str, Any]]) -> Method:

@@ -204,6 +204,16 @@ def test_sizes_of_seeds_are_brought_together():
   assert found[0].validations == ()
 
 
+def test_rows_of_one_budget_are_of_one_size():
+  rows = [
+    {'label': 'a', 'embedding_bytes': size, 'ratio': size / 1000, 'seed': seed}
+    | {'value': 1.0, 'budget': budget}
+    for size, seed, budget in ((60, 0, 0.1), (99, 1, 0.1), (99, 0, 0.2))
+  ]
+  found = comparison.aggregate(rows)
+  assert [(m.num_bytes, len(m.values)) for m in found] == [(79.5, 2), (99, 1)]
+
+
 def test_dense_rows_are_the_line_to_compare_with(workdir):
   rows = fake_run.comparison()['rows']
   size = {'embedding_bytes': 256_000, 'ratio': 1.0, 'metric': 'accuracy'}
