@@ -88,7 +88,7 @@ class Comparison:
 
   def _run(self, smoke: bool, seed: int, contestant: Contestant) -> list[Row]:
     config = self.config(smoke, seed, **contestant.fields)
-    if contestant.trains_longer:
+    if contestant.trains_longer and config.search.score != 'prior':
       config.finetune.epochs += config.search.epochs
     stages = self._stages(config)
     problem = stages.problem

@@ -16,8 +16,8 @@ class Contestant:
     fields: of the config that differ.
     is_main: measured with all seeds; others with two.
     sizes: shares of the dense table; those of the comparison if not given.
-    trains_longer: whether its final training also gets the epochs that the
-      search spends on searching.
+    trains_longer: whether its final training also gets the epochs in which the
+      search learns odds, if it does.
   """
 
   label: str
