@@ -35,7 +35,7 @@ BENCHMARKS: dict[str, record.Benchmark] = {
     sizes=(0.02, 0.05, 0.1, 0.2),
     few_sizes=(0.05,),
     rank_shares=(1 / 8, 1 / 4, 1 / 2, 1),
-    most=5,
+    labels=('dense', 'low rank, from dense', 'search', 'compress'),
   ),
   'search_newsgroups': Comparison(
     'classify',

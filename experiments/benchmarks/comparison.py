@@ -44,7 +44,7 @@ class Comparison:
     thesis_sizes: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2),
     rank_shares: tuple[float, ...] = _RANK_SHARES,
     ablations: bool = False,
-    most: int | None = None,
+    labels: tuple[str, ...] | None = None,
   ):
     """Loads nothing yet.
 
@@ -56,12 +56,16 @@ class Comparison:
       thesis_sizes: of contestants in float32.
       rank_shares: ranks of uniform low rank, as shares of the features.
       ablations: whether to take the search apart as well.
-      most: how many of the contestants there is time for.
+      labels: of the contestants that there is time for; all if not given.
     """
     self.__doc__ = f'The search and its baselines, configs/{module}:{variant}.'
     self._module, self._variant, self._sizes = module, variant, sizes
     self._rank_shares = rank_shares
-    self._contestants = contestants.contestants(thesis_sizes, few_sizes)[:most]
+    self._contestants = [
+      one
+      for one in contestants.contestants(thesis_sizes, few_sizes)
+      if labels is None or one.label in labels
+    ]
     if ablations:
       self._contestants += contestants.ablations(few_sizes)
     self._base: tuple[str, Stages] | None = None

@@ -145,9 +145,9 @@ def _whole(name: str, config, rounds: int) -> list[Row]:
       'seconds of compiling': compiling,
       'seconds_by_stage': outcome.seconds,
       'metric': outcome.stages.problem.task(outcome.embedder).metric,
-      # Of the supernet's mixture, the scheme taken out of it, the final model.
-      'relaxed': outcome.notes['relaxed'],
-      'carried': outcome.notes['carried'],
+      # Of the supernet's mixture if one was trained, the scheme that is taken
+      # out of it, and the final model.
+      **{k: v for k, v in outcome.notes.items() if k in ('relaxed', 'carried')},
       'final': launch.summary(outcome, None)['validation'],
     }
   ]
@@ -181,7 +181,8 @@ def summary(rows: Sequence[Row]) -> list[Row]:
     own = [row for row in rows if row['task'] == task]
 
     def median(field, own=own):
-      return f'{np.median([r[field] for r in own if field in r]):.4g}'
+      values = [row[field] for row in own if field in row]
+      return f'{np.median(values):.4g}' if values else ''
 
     table.append(
       {
