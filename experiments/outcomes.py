@@ -66,10 +66,10 @@ def dense(stages: Stages, stage: str = 'dense', batches: Any = None) -> Outcome:
 
   Args:
     stages: of the experiment.
-    stage: name, for files and progress; says which batches.
+    stage: name, for files and progress.
     batches: to train on; all training data if not given.
   """
-  problem, key = stages.problem, (stages.problem, stage)
+  problem, key = stages.problem, (stages.problem, stage, batches)
   embedder = nn.Embed(problem.vocab_size, problem.features)
   if key not in stages.models:
     clock = Clock()

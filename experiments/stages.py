@@ -37,7 +37,7 @@ class Stages:
     config: see `configs/common.py`.
     workdir: for checkpoints and metrics; None keeps nothing.
     progress: whether to show progress bars.
-    models: variables and seconds of dense models, by problem and stage; copies
+    models: variables and seconds of dense models, see `outcomes.dense`; copies
       that differ in neither `optim`, `model` nor `seed` have them in common.
   """
 
@@ -45,8 +45,8 @@ class Stages:
   config: ConfigDict
   workdir: Path | None = None
   progress: bool = True
-  models: dict[tuple[Problem, str], tuple[Variables, dict[str, float]]] = (
-    dataclasses.field(default_factory=dict)
+  models: dict[Any, tuple[Variables, dict[str, float]]] = dataclasses.field(
+    default_factory=dict
   )
 
   def train(self, work: 'Work') -> Variables:

@@ -6,6 +6,7 @@ import numpy as np
 
 from experiments.benchmarks.contestants import LOW_RANK
 from experiments.record import Row
+from experiments.report import comparison
 
 
 def low_rank_ratio(rows: Sequence[Row], value: float, better: int) -> float:
@@ -45,13 +46,12 @@ def low_rank_ratio(rows: Sequence[Row], value: float, better: int) -> float:
 
 def _by_size(rows: Sequence[Row], label: str) -> dict[float, list[Row]]:
   """Rows of a label by their budget, or else by their size."""
-  sizes: dict[float, list[Row]] = {}
-  for row in rows:
-    if row['label'] == label:
-      # Sizes of equal ranks are equal but for a few bytes.
-      size = row.get('budget') or float(f'{row["ratio"]:.2g}')
-      sizes.setdefault(size, []).append(row)
-  return sizes
+  ours = [row for row in rows if row['label'] == label]
+  return {
+    # Sizes of equal ranks are equal but for a few bytes.
+    same[0].get('budget') or float(f'{_mean(same, "ratio"):.2g}'): same
+    for same in comparison.by_size(ours)
+  }
 
 
 def _paired(rows, size: float, own: Sequence[Row], digits: int) -> str:
@@ -73,8 +73,8 @@ def summarise(rows: Sequence[Row]) -> list[Row]:
     rows: of a comparison.
 
   Returns:
-    Test metric (mean, deviation, seeds), and `iso`: bytes over those with which
-    uniform low rank reaches the same mean.
+    Test metric (mean, deviation, seeds), and `of low rank`: bytes over those
+    with which uniform low rank reaches the same mean.
   """
   better = 1 if rows[0]['higher_is_better'] else -1
   table = []

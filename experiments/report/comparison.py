@@ -101,11 +101,7 @@ def compare(
 
 
 def aggregate(rows: Sequence[Mapping[str, Any]]) -> list[Method]:
-  """Rows of one label and one size as one.
-
-  What is searched has a size of its own for each seed. Rows are of one size if
-  they have the same `budget`; without one, if they are within 12 % of the
-  smallest one and none of them shares a seed.
+  """Rows of one label and one size as one, see `by_size`.
 
   Args:
     rows: of single runs.
@@ -116,29 +112,45 @@ def aggregate(rows: Sequence[Mapping[str, Any]]) -> list[Method]:
   methods = []
   for label in dict.fromkeys(row['label'] for row in rows):
     ours = [row for row in rows if row['label'] == label]
-    by_budget: dict[Any, list[Mapping[str, Any]]] = {}
-    for row in ours:
-      by_budget.setdefault(row.get('budget'), []).append(row)
-    sizes = _by_size(by_budget.pop(None, []))
-    found = [_mean(same) for same in (*sizes, *by_budget.values())]
-    methods += sorted(found, key=lambda method: method.num_bytes)
+    methods += [_mean(same) for same in by_size(ours)]
   return methods
 
 
-def _by_size(
+def by_size(
   rows: Sequence[Mapping[str, Any]],
 ) -> list[list[Mapping[str, Any]]]:
+  """Rows of one label, those of one size together.
+
+  What is searched has a size of its own for each seed. Rows are of one size if
+  they have the same `budget`; without one, if they are within 12 % of the
+  smallest one and none of them shares a seed.
+
+  Args:
+    rows: of single runs of one label.
+
+  Returns:
+    Rows of each size, from the smallest to the largest on average.
+  """
   sizes: list[list[Mapping[str, Any]]] = []
   for row in sorted(rows, key=lambda r: (r['embedding_bytes'], r['seed'])):
-    same = sizes[-1] if sizes else []
-    if not same or (
-      row['seed'] in {other['seed'] for other in same}
-      or row['embedding_bytes'] > _SAME_SIZE * same[0]['embedding_bytes']
-    ):
-      sizes.append([row])
+    same = [size for size in sizes if _is_same_size(size, row)]
+    if same:
+      same[-1].append(row)
     else:
-      same.append(row)
-  return sizes
+      sizes.append([row])
+  return sorted(
+    sizes, key=lambda size: np.mean([r['embedding_bytes'] for r in size])
+  )
+
+
+def _is_same_size(
+  size: Sequence[Mapping[str, Any]], row: Mapping[str, Any]
+) -> bool:
+  budgets = size[0].get('budget'), row.get('budget')
+  if budgets != (None, None):
+    return budgets[0] == budgets[1]
+  is_near = row['embedding_bytes'] <= _SAME_SIZE * size[0]['embedding_bytes']
+  return is_near and row['seed'] not in {other['seed'] for other in size}
 
 
 def _mean(rows: Sequence[Mapping[str, Any]]) -> Method:

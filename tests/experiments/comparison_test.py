@@ -5,6 +5,7 @@ import pytest
 import small_text
 
 from experiments.benchmarks import comparison, equal_metric, search_cost
+from experiments.stages import Stages
 
 
 def rows_of(label, ratio, *values):
@@ -78,6 +79,28 @@ def test_who_does_not_search_trains_as_long(small, monkeypatch):
   own, longer = epochs['random'], epochs['hand_split']
   assert own == config.finetune.epochs
   assert longer == config.finetune.epochs + config.search.epochs
+
+
+def test_contestants_share_the_dense_model_of_a_seed(small, monkeypatch):
+  trained = []
+  plan = Stages.plan_training
+
+  def noted(stages, stage, *args, **kwargs):
+    trained.append((stages.config.seed, stage))
+    return plan(stages, stage, *args, **kwargs)
+
+  monkeypatch.setattr(Stages, 'plan_training', noted)
+  monkeypatch.setattr(small, '_base', None)
+  jobs = {job.name: job for job in small.jobs(smoke=False, seeds=2)}
+  rows = [
+    jobs[name].run()
+    for name in ('dense 0', 'low rank, from dense 0', 'dense 1')
+  ]
+  dense = [seed for seed, stage in trained if stage == 'dense']
+  assert dense == [0, 1]
+  # Its time counts for both, though it was spent once.
+  seconds = [row['seconds_by_stage']['dense'] for row in (*rows[0], *rows[1])]
+  assert len(set(seconds)) == 1
 
 
 def test_the_cost_of_a_search_is_measured(small, monkeypatch):

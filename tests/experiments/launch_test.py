@@ -269,6 +269,23 @@ def test_odds_count_less_for_other_budgets(folder, monkeypatch):
   assert np.abs(search.evidence).max() > 0
 
 
+def test_words_of_batches_that_were_not_measured_count_too(folder):
+  stages = small_stages(folder, **{'search.measured_batches': 2})
+  start = learned.starting_model(stages)
+  problem = learned.sorted_by_need(stages, start)[0].problem
+  occurring = problem.counts > 0
+  assert (problem.sensitivity.weights[occurring] > 0).all()
+  assert (problem.sensitivity.drops[occurring] > 0).all()
+
+
+def test_bins_of_words_by_frequency_are_made_from_counts(folder):
+  stages = small_stages(folder, **{'search.order': 'frequency'})
+  unmeasured = learned.search_space(stages).bins
+  moved, _ = learned.sorted_by_need(stages, learned.starting_model(stages))
+  assert moved.problem.sensitivity is not None
+  assert learned.search_space(moved).bins == unmeasured
+
+
 def test_words_weigh_alike_where_none_matters(folder):
   problem = small_stages(folder).problem
   nothing = np.zeros(problem.vocab_size)
