@@ -18,7 +18,7 @@ from embedcomp.search import parse_budget
 from embedcomp.search.space import SearchSpace
 from experiments import deciles, learned, report, strategies
 from experiments.outcomes import Outcome
-from experiments.problem import make_problem
+from experiments.problems import make_problem
 from experiments.stages import Stages
 
 # Shares of the dense table that a tolerance is looked for among.

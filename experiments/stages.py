@@ -23,7 +23,7 @@ from embedcomp.training import parallel, search_step
 from embedcomp.training.state import TrainState
 from embedcomp.training.tasks import Task
 from embedcomp.types import Params
-from experiments.problem import Problem
+from experiments.problems import Problem
 
 Variables = dict[str, Any]
 

@@ -15,7 +15,7 @@ from experiments.benchmarks import contestants
 from experiments.benchmarks.contestants import LOW_RANK, Contestant
 from experiments.benchmarks.equal_metric import summarise
 from experiments.outcomes import Outcome
-from experiments.problem import make_problem
+from experiments.problems import make_problem
 from experiments.record import Job, Row
 from experiments.report import comparison as report_comparison
 from experiments.report import pictures

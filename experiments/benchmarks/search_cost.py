@@ -15,7 +15,7 @@ from embedcomp import Group, Scheme
 from embedcomp.methods import LowRank
 from embedcomp.nn import GroupedEmbed
 from experiments import launch, learned, strategies
-from experiments.problem import make_problem
+from experiments.problems import make_problem
 from experiments.record import Job, Row
 from experiments.stages import Stages, Work
 

@@ -15,7 +15,7 @@ from embedcomp.data import Vocabulary
 from embedcomp.search.sensitivity import Sensitivity
 from embedcomp.training import loop
 from experiments import launch, learned, strategies
-from experiments.problem import make_problem
+from experiments.problems import make_problem
 from experiments.stages import Stages
 
 

@@ -1,0 +1,41 @@
+"""Problems to solve: made from a config."""
+
+from ml_collections import ConfigDict
+
+from embedcomp import data as data_lib
+from embedcomp.training import tasks
+from experiments.problems import words
+from experiments.problems.base import Problem
+
+__all__ = ['Problem', 'make_problem']
+
+_MAKERS = {
+  tasks.CLASSIFICATION: words.classification,
+  tasks.LANGUAGE_MODEL: words.language_modelling,
+}
+
+
+def make_problem(config: ConfigDict, *, progress: bool = True) -> Problem:
+  """Loads the data of a config and divides it.
+
+  Args:
+    config: see `configs/common.py`.
+    progress: whether to show progress.
+
+  Returns:
+    The problem.
+
+  Raises:
+    ValueError: if the data or a setting is not usable; says why.
+  """
+  if config.task not in _MAKERS:
+    raise ValueError(
+      f'task must be one of {sorted(_MAKERS)}, got {config.task!r}.'
+    )
+  dataset = data_lib.load(
+    config.data.name,
+    text_field=config.data.text_field,
+    label_field=config.data.label_field,
+    progress=progress,
+  )
+  return _MAKERS[config.task](config, dataset)

@@ -1,0 +1,153 @@
+"""What is to be solved: data in batches, and a model around an embedder."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Protocol, Self
+
+import flax.linen as nn
+import numpy as np
+
+from embedcomp import data as data_lib
+from embedcomp.search.sensitivity import Sensitivity
+from embedcomp.training import tasks
+
+# What errors of a word that seems not to matter weigh, of the mean.
+_LEAST_SENSITIVITY = 1e-3
+
+Variables = dict[str, Any]
+
+
+class Words(Protocol):
+  """The words of a table, which an experiment may put in any order.
+
+  Attributes:
+    counts: [V] how often each occurs in the training data.
+  """
+
+  counts: np.ndarray
+
+  def __len__(self) -> int:
+    """V."""
+
+  def reordered(self, order: np.ndarray) -> Self:
+    """The same words, [V] `order` the old id of each new one."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Problem:
+  """Data and models of one experiment.
+
+  Attributes:
+    kind: of the task, see `embedcomp.training.tasks`.
+    vocabulary: V words, the most frequent first but for some fixed ones.
+    features: D.
+    train: batches of all training data.
+    weights: batches of what weights learn from during a search.
+    held_out: batches of what sizes learn from then, of one shape.
+    splits: batches to evaluate on: 'held_out', 'validation', 'test'.
+    make_model: puts a model around an embedder.
+    num_fixed: so many first words keep their ids (padding, unknown words).
+    word_fields: of a batch that hold words.
+    word_params: paths of params, but for the table, with a row for each word.
+    pretrained: variables of the model around a dense table to start from; None
+      starts from noise.
+    sensitivity: of the task to its words, once it has been measured.
+  """
+
+  kind: str
+  vocabulary: Words
+  features: int
+  train: Any
+  weights: Any
+  held_out: Any
+  splits: dict[str, Any]
+  make_model: Callable[[nn.Module], nn.Module]
+  num_fixed: int = len(data_lib.SPECIAL_WORDS)
+  word_fields: tuple[str, ...] = ('ids',)
+  word_params: tuple[tuple[str, ...], ...] = ()
+  pretrained: Variables | None = None
+  sensitivity: Sensitivity | None = None
+
+  @property
+  def vocab_size(self) -> int:
+    """V."""
+    return len(self.vocabulary)
+
+  @property
+  def counts(self) -> np.ndarray:
+    """[V] how often each word occurs in the training data."""
+    return self.vocabulary.counts
+
+  @property
+  def importance(self) -> np.ndarray:
+    """[V] what an error of each word weighs.
+
+    Its sensitivity if that has been measured, else counts + 1, made to fall.
+    Words are in order already, but for fixed ones, which stay where they are,
+    so that no order map is needed.
+    """
+    if self.sensitivity is not None:
+      weights = self.sensitivity.weights
+      # If no word matters, all matter alike.
+      return weights + max(_LEAST_SENSITIVITY * weights.mean(), 1e-30)
+    return np.maximum.accumulate(self.counts[::-1])[::-1] + 1.0
+
+  @property
+  def dense_bytes(self) -> int:
+    """Bytes of the table in float32."""
+    return 4 * self.vocab_size * self.features
+
+  def task(self, embedder: nn.Module) -> tasks.Task:
+    """The model around an embedder, with its loss."""
+    return tasks.Task(self.kind, self.make_model(embedder))
+
+  def sorted_by(self, sensitivity: Sensitivity) -> tuple['Problem', np.ndarray]:
+    """The same problem, words sorted by what the task needs of them.
+
+    Costs no bytes, for the vocabulary is the experiment's own.
+
+    Returns:
+      The problem, and [V] the old id of each new one.
+    """
+    order = sensitivity.order(fixed=self.num_fixed)
+    known = dataclasses.replace(self, sensitivity=sensitivity.reordered(order))
+    return known.reordered(order), order
+
+  def reordered(self, order: np.ndarray) -> 'Problem':
+    """The same problem with other ids, [V] `order` the old id of each new one.
+
+    What has been measured of words stays as it is.
+    """
+    new_ids = np.argsort(order)
+
+    def renumbered(batches):
+      return data_lib.RenumberedBatches(batches, new_ids, self.word_fields)
+
+    pretrained = self.pretrained
+    if pretrained is not None:
+      pretrained = self.renumbered_variables(pretrained, order)
+    return dataclasses.replace(
+      self,
+      vocabulary=self.vocabulary.reordered(order),
+      train=renumbered(self.train),
+      weights=renumbered(self.weights),
+      held_out=renumbered(self.held_out),
+      splits={name: renumbered(b) for name, b in self.splits.items()},
+      pretrained=pretrained,
+    )
+
+  def renumbered_variables(
+    self, variables: Variables, order: np.ndarray
+  ) -> Variables:
+    """Variables of a dense model whose words take the ids of an order."""
+    params = variables['params']
+    for path in (('embedder', 'embedding'), *self.word_params):
+      params = _with_rows(params, path, order)
+    return {**variables, 'params': params}
+
+
+def _with_rows(tree, path: tuple[str, ...], order: np.ndarray):
+  """A nested dict in which one array has its rows in another order."""
+  if not path:
+    return np.asarray(tree)[order]
+  return {**tree, path[0]: _with_rows(tree[path[0]], path[1:], order)}
