@@ -38,6 +38,7 @@ def get_config(task: str) -> ConfigDict:
   # a folder or file of text (see `embedcomp.data.load`).
   config.data.name = 'r52'
   config.data.text_field = placeholder(str)  # columns of local files
+  config.data.pair_field = placeholder(str)  # second text, of a BERT's pairs
   config.data.label_field = placeholder(str)
   config.data.min_count = 2  # words that occur less often are unknown
   config.data.max_words = placeholder(int)  # size of the vocabulary
@@ -65,6 +66,12 @@ def get_config(task: str) -> ConfigDict:
   config.optim.epochs = 12.0
   config.optim.batch_size = 128  # over all devices
   config.optim.clip = 0.0  # largest norm of a gradient; 0 does not clip
+  config.optim.weight_decay = 0.0  # of kernels, as in AdamW
+  config.optim.table_rate = 1.0  # of the table's params, times the others'
+  config.optim.accumulate = 1  # batches that an update averages over
+  # Keep the params that were best on validation data, seen so often an epoch;
+  # 0 keeps the last ones.
+  config.optim.best_of = 0
 
   config.search = ConfigDict()
   # 'dense': from a dense model that is trained on all but the held-out data;
@@ -81,7 +88,8 @@ def get_config(task: str) -> ConfigDict:
   config.search.weights_learning_rate = 0.01  # the highest, of the supernet
   config.search.num_bins = 12  # between which splits may lie
   config.search.max_groups = 6
-  # 'all'; 'learned_codes': codes go on learning in the final training;
+  # 'all'; 'rounded': no codes, which stay as they were assigned while the
+  # final training changes all else; 'learned_codes': codes that do change;
   # 'low_rank': ranks alone, in float32; 'precision': bits alone.
   config.search.options = 'all'
   config.search.warmup = 0.0  # share of steps before the odds learn

@@ -72,6 +72,12 @@ def all_options(
   return tuple(dict.fromkeys(options))
 
 
+def rounded_options(features: int) -> tuple[Method, ...]:
+  """Those of `all_options` without codes: all numbers of a word learn."""
+  learning = (methods.LowRank, methods.Dense, methods.Drop)
+  return tuple(o for o in all_options(features) if isinstance(o, learning))
+
+
 # By name: 'learned_codes' re-assigns words to codewords in the final training
 # and stores the same bytes as 'all', whose codes stay as they were fitted.
 OPTION_SETS = {
@@ -79,6 +85,7 @@ OPTION_SETS = {
   'learned_codes': functools.partial(
     all_options, coded=methods.DifferentiableNearest
   ),
+  'rounded': rounded_options,
   'low_rank': lambda features: low_rank_options(features, 'float32'),
   'precision': precision_options,
 }
