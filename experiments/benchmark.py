@@ -25,6 +25,14 @@ from experiments.benchmarks import (
 from experiments.benchmarks.comparison import Comparison
 
 BENCHMARKS: dict[str, record.Benchmark] = {
+  'bert_sst2': Comparison(
+    'bert_compress',
+    'sst2',
+    sizes=(1 / 40, 1 / 80),
+    few_sizes=(1 / 40,),
+    labels=('dense', 'search', 'compress', 'pq'),
+    data='sst2',
+  ),
   'fit': fit,
   'logits': logits,
   'lookup': lookup,

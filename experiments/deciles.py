@@ -2,9 +2,8 @@
 
 import jax
 import numpy as np
-import optax
 
-from embedcomp.training.tasks import LANGUAGE_MODEL
+from embedcomp.training.tasks import LANGUAGE_MODEL, MASKED_LM
 from experiments.outcomes import Outcome
 
 _NUM = 10
@@ -32,41 +31,38 @@ def token_deciles(counts: np.ndarray) -> tuple[np.ndarray, list[int]]:
 def losses(outcome: Outcome) -> list[float | None]:
   """The mean test loss by frequency.
 
-  For a language model by the word to be predicted; for a classification by
-  documents, sorted by the mean log rank of their words: tenths of documents,
-  from those of frequent words to those of rare ones.
+  For a language model by the word to be predicted; for other tasks by
+  documents, sorted by the mean log rank of their words: tenths of them, from
+  those of frequent words to those of rare ones.
 
   Args:
     outcome: of a strategy.
 
   Returns:
-    10 mean cross-entropies, None where there is nothing.
+    10 means, None where there is nothing.
   """
   problem = outcome.stages.problem
   task = problem.task(outcome.embedder)
+  guesses_words = task.kind in (LANGUAGE_MODEL, MASKED_LM)
   tenth_of_word, _ = token_deciles(problem.counts)
   by_count = np.argsort(-problem.counts, kind='stable')
   log_rank = np.empty(len(by_count))
   log_rank[by_count] = np.log(np.arange(1, len(by_count) + 1))
 
-  @jax.jit
-  def cross_entropy(variables, ids, labels):
-    logits = task.model.apply(variables, ids)
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-
+  losses_fn = jax.jit(task.losses)
   keys, values = [], []
   for batch in problem.splits['test'].for_evaluation():
     real = batch['weights'] > 0
-    found = cross_entropy(outcome.variables, batch['ids'], batch['labels'])
+    found = losses_fn(outcome.variables, batch)
     values.append(np.asarray(found)[real])
-    if task.kind == LANGUAGE_MODEL:
+    if guesses_words:
       keys.append(tenth_of_word[batch['labels'][real]])
     else:
-      is_word = batch['ids'] > 0
+      is_word = batch['ids'] != problem.padding
       logs = np.where(is_word, log_rank[batch['ids']], 0)
       keys.append((logs.sum(1) / np.maximum(is_word.sum(1), 1))[real])
   keys, values = np.concatenate(keys), np.concatenate(values)
-  if task.kind != LANGUAGE_MODEL:
+  if not guesses_words:
     order = np.argsort(np.argsort(keys, kind='stable'), kind='stable')
     keys = order * _NUM // len(order)
   return [

@@ -16,7 +16,7 @@ from embedcomp.io.files import write_atomically
 from embedcomp.nn import to_params
 from embedcomp.search import parse_budget
 from embedcomp.search.space import SearchSpace
-from experiments import deciles, learned, report, strategies
+from experiments import deciles, learned, model_sizes, report, strategies
 from experiments.outcomes import Outcome
 from experiments.problems import make_problem
 from experiments.stages import Stages
@@ -170,10 +170,9 @@ def summary(outcome: Outcome, reference: Outcome | None) -> dict[str, Any]:
 
   scheme = outcome.scheme
   num_bytes = scheme.num_bytes if scheme else problem.dense_bytes
-  weights = {
-    k: v for k, v in outcome.variables['params'].items() if k != 'embedder'
-  }
-  others = sum(leaf.size for leaf in jax.tree.leaves(weights))
+  sizes = model_sizes.size_table(
+    outcome.variables['params'], problem.dense_bytes, num_bytes
+  )
   dense_params = problem.vocab_size * problem.features
   return {
     'task': config.data.name,
@@ -188,8 +187,9 @@ def summary(outcome: Outcome, reference: Outcome | None) -> dict[str, Any]:
     'embedding_bytes': num_bytes,
     'dense_embedding_bytes': problem.dense_bytes,
     'embedding_params': scheme.num_params if scheme else dense_params,
-    'model_bytes': num_bytes + 4 * others,
-    'dense_model_bytes': problem.dense_bytes + 4 * others,
+    'model_bytes': sizes[-1]['after'],
+    'dense_model_bytes': sizes[-1]['before'],
+    'bytes_by_part': sizes,
     'ratio': num_bytes / problem.dense_bytes,
     'seed': config.seed,
     'steps': _num_steps(outcome),
@@ -220,8 +220,8 @@ def _num_steps(outcome: Outcome) -> int:
 
 def _write_files(workdir, outcome, reference, result) -> None:
   """Everything that a report shows, and the table itself."""
-  vocabulary = outcome.stages.problem.vocabulary
-  vocabulary.save(workdir / 'vocabulary.json')
+  problem = outcome.stages.problem
+  problem.write(workdir, outcome.embedder, outcome.variables)
   if outcome.scheme is not None:
     text = outcome.scheme.to_json()
     write_atomically(workdir / 'scheme.json', text.encode())
@@ -238,7 +238,7 @@ def _write_files(workdir, outcome, reference, result) -> None:
     name: deciles.losses(of) if of is not None else None
     for name, of in models.items()
   }
-  edges = deciles.token_deciles(vocabulary.counts)[1]
+  edges = deciles.token_deciles(problem.counts)[1]
   _write_json(
     workdir / 'deciles.json', {'metric': 'loss', 'edges': edges, **losses}
   )

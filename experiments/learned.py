@@ -9,6 +9,7 @@ carry over into the scheme, and the model is fine-tuned on all data.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,6 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from embedcomp import data as data_lib
 from embedcomp import frequency
 from embedcomp.nn import GroupedEmbed
 from embedcomp.scheme import Scheme
@@ -94,7 +94,9 @@ def search_space(stages: Stages, max_groups: int | None = None) -> SearchSpace:
 
 
 def starting_model(stages: Stages) -> Outcome:
-  """A dense model that has not seen the held-out data."""
+  """A dense model that has not seen the held-out data, if these are used."""
+  if not stages.config.search.held_out:
+    return dense(stages)
   return dense(stages, 'start', stages.problem.weights)
 
 
@@ -104,20 +106,22 @@ def _sensitivity(stages: Stages, start: Outcome) -> Sensitivity:
   batches = list(problem.weights.for_evaluation())
   rows = np.linspace(0, len(batches) - 1, config.measured_batches).round()
   measured = [batches[row] for row in np.unique(rows.astype(int))]
+  task = problem.task(GatedEmbed())
   sensitivity = measure_sensitivity(
-    problem.task(GatedEmbed()).model,
+    functools.partial(task.drawn_log_likelihood, chance=config.measured_chance),
     start.variables,
     measured,
     problem.counts,
-    chance=config.measured_chance,
     seed=stages.config.seed,
     progress=stages.progress,
   )
   if len(measured) == len(batches):
     return sensitivity
-  ids = np.concatenate([batch['ids'].ravel() for batch in measured])
-  seen = np.bincount(ids, minlength=problem.vocab_size)
-  seen[data_lib.PADDING] = 0
+  seen = np.zeros(problem.vocab_size)
+  for batch in measured:
+    for field in {'ids', 'pair_ids'} & batch.keys():
+      seen += np.bincount(batch[field].ravel(), minlength=len(seen))
+  seen[problem.padding] = 0
   return sensitivity.of_all(seen, problem.counts)
 
 

@@ -19,7 +19,7 @@ from embedcomp.nn import GroupedEmbed, to_params, to_variables
 from embedcomp.scheme import Scheme
 from embedcomp.search.controller import Controller, Schedule
 from embedcomp.search.supernet import Supernet, SupernetEmbed
-from embedcomp.training import parallel, search_step
+from embedcomp.training import optimizers, parallel, search_step
 from embedcomp.training.state import TrainState
 from embedcomp.training.tasks import Task
 from embedcomp.types import Params
@@ -52,7 +52,8 @@ class Stages:
   def train(self, work: 'Work') -> Variables:
     """Does what `plan_training` has planned; returns the model's variables."""
     state = self._run(work)
-    return {'params': state.params, **state.buffers}
+    kept = state if state.best is None else state.best
+    return {'params': kept.params, **kept.buffers}
 
   def plan_training(
     self,
@@ -88,7 +89,16 @@ class Stages:
       params, optimizer, self._key(stage, 'noise'), buffers=buffers
     )
     step = self._wrap(training.make_train_step(task.loss_fn, optimizer))
-    return Work(stage, step, state, lambda i: (batches.at(i),), num_steps, task)
+    work = Work(stage, step, state, lambda i: (batches.at(i),), num_steps, task)
+    best_of = self.config.optim.best_of
+    if not best_of:
+      return work
+    return dataclasses.replace(
+      work,
+      evaluate=self._evaluator(task, 'validation'),
+      evaluate_every=max(1, batches.num_batches // best_of),
+      keep_best=(task.metric, 'max' if task.higher_is_better else 'min'),
+    )
 
   def search(
     self,
@@ -110,7 +120,8 @@ class Stages:
       keep_architecture(int(state.step), state.params['architecture'])
       return {}
 
-    return work.step.refresh(self._run(work, watch))
+    watched = dataclasses.replace(work, evaluate=watch)
+    return work.step.refresh(self._run(watched))
 
   def plan_search(
     self,
@@ -174,27 +185,43 @@ class Stages:
       lambda i: (batches.at(i), self.problem.held_out.at(i)),
       num_steps,
       task,
+      evaluate_every=self.config.run.log_every,
     )
 
   def evaluate(
     self, embedder: nn.Module, variables: Variables, split: str
   ) -> dict[str, float]:
     """Loss and metric of a model on a split."""
-    task = self.problem.task(embedder)
     params, buffers = _apart(variables)
     state = TrainState.create(
       params, optax.identity(), self._key('none', 'noise'), buffers=buffers
     )
+    return self._evaluator(self.problem.task(embedder), split)(state)
+
+  def _evaluator(
+    self, task: Task, split: str
+  ) -> Callable[[TrainState], dict[str, float]]:
+    """Measures states of one model on a split."""
     step = self._wrap(training.make_eval_step(task.loss_fn), donate=False)
-    batches = self.problem.splits[split].for_evaluation()
-    means = training.evaluate(step, step.place(state), batches)
-    return task.summarise({**means, 'weight': 1.0})
+
+    def evaluate(state):
+      batches = self.problem.splits[split].for_evaluation()
+      means = training.evaluate(step, step.place(state), batches)
+      return task.summarise({**means, 'weight': 1.0})
+
+    return evaluate
 
   def init(self, task: Task) -> Variables:
-    """A model's variables from noise."""
+    """A model's variables: pretrained ones where there are any, else noise."""
     key = self._key('all', 'weights')
     variables = task.init(key, self.problem.train.at(0))
-    return {k: v for k, v in variables.items() if k != 'losses'}
+    variables = {k: v for k, v in variables.items() if k != 'losses'}
+    if self.problem.pretrained is None:
+      return variables
+    params = dict(self.problem.pretrained['params'])
+    if not isinstance(task.model.embedder, nn.Embed):
+      params['embedder'] = variables['params']['embedder']
+    return {**variables, 'params': params}
 
   def _key(self, stage: str, use: str) -> jax.Array:
     """A key for one use in one stage."""
@@ -205,18 +232,16 @@ class Stages:
     return key
 
   def _optimizer(self, learning_rate: float, num_steps: int):
-    """Adam with a warm-up and a linear decay."""
-    warmup = round(self.config.optim.warmup * num_steps) + 1
-    rates = optax.join_schedules(
-      [
-        optax.linear_schedule(0.0, learning_rate, warmup),
-        optax.linear_schedule(learning_rate, 0.0, max(num_steps - warmup, 1)),
-      ],
-      [warmup],
+    config = self.config.optim
+    return optimizers.adam(
+      learning_rate,
+      num_steps,
+      warmup=config.warmup,
+      clip=config.clip,
+      weight_decay=config.weight_decay,
+      table_rate=config.table_rate,
+      accumulate=config.accumulate,
     )
-    clip = self.config.optim.clip
-    clipped = optax.clip_by_global_norm(clip) if clip else optax.identity()
-    return optax.chain(clipped, optax.adam(rates))
 
   def _wrap(self, step, donate: bool = True) -> parallel.DataParallel:
     wrappers = {'jit': training.jit_step, 'pmap': training.pmap_step}
@@ -227,13 +252,15 @@ class Stages:
       )
     return wrappers[self.config.run.parallel](step, donate=donate)
 
-  def _run(self, work: 'Work', watch=None) -> TrainState:
-    every = self.config.run.log_every
+  def _run(self, work: 'Work') -> TrainState:
+    every, evaluate_every = self.config.run.log_every, work.evaluate_every
+    if evaluate_every is not None:  # a multiple, as the loop wants it
+      evaluate_every = max(1, round(evaluate_every / every)) * every
     cadence = training.Cadence(
       work.num_steps,
       log_every=every,
       checkpoint_every=self.config.run.checkpoint_every,
-      evaluate_every=every if watch else None,
+      evaluate_every=evaluate_every,
     )
     with contextlib.ExitStack() as files:
       checkpoints = log = None
@@ -252,7 +279,8 @@ class Stages:
         cadence,
         checkpoints=checkpoints,
         log=log,
-        evaluate=watch,
+        evaluate=work.evaluate,
+        keep_best=work.keep_best,
         describe=lambda metrics: _in_words(work.stage, work.task, metrics),
         progress=self.progress,
       )
@@ -269,6 +297,9 @@ class Work:
     batch_at: takes the number of a step to its batches.
     num_steps: how many there are.
     task: that is learned.
+    evaluate: measures a state, if it is to be measured on the way.
+    evaluate_every: steps, about.
+    keep_best: what of it the state to be kept is best in; see `training.run`.
   """
 
   stage: str
@@ -277,6 +308,9 @@ class Work:
   batch_at: Callable[[int], tuple[Any, ...]]
   num_steps: int
   task: Task
+  evaluate: Callable[[TrainState], dict[str, float]] | None = None
+  evaluate_every: int | None = None
+  keep_best: tuple[str, str] | None = None
 
 
 class _Refreshed:

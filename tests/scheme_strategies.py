@@ -21,6 +21,12 @@ def random_methods(draw, num_words: int, features: int) -> methods.Method:
     'pq': st.builds(
       methods.ProductQuantization, books, codewords, STORED, st.booleans()
     ),
+    'projected_pq': st.builds(
+      lambda m, *rest: methods.ProjectedQuantization(m, m, *rest),
+      st.integers(1, features),
+      codewords,
+      STORED,
+    ),
     'vq': st.builds(methods.VectorQuantization, codewords, STORED),
     'rvq': st.builds(
       methods.ResidualQuantization, st.integers(1, 3), codewords, STORED

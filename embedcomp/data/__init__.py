@@ -1,20 +1,23 @@
 """Texts, vocabularies and batches; models that every machine with pip gets."""
 
 from embedcomp.data.batching import (
-  ClassificationBatches,
+  INPUT_FIELDS,
   LanguageModelBatches,
   RenumberedBatches,
   token_stream,
 )
 from embedcomp.data.corpora import newsgroups_documents
 from embedcomp.data.documents import Documents, TextDataset, split_off
+from embedcomp.data.labelled_batching import ClassificationBatches, TokenBatches
 from embedcomp.data.loading import BUILT_IN, load
+from embedcomp.data.masking import MaskedLMBatches
 from embedcomp.data.sources import (
   cache_folder,
   fetch_source_archive,
   fetch_wheel,
   minilm_l6,
 )
+from embedcomp.data.tokenization import Encoded, SubwordTokenizer
 from embedcomp.data.vocabulary import (
   PADDING,
   SPECIAL_WORDS,
@@ -25,14 +28,19 @@ from embedcomp.data.vocabulary import (
 
 __all__ = [
   'BUILT_IN',
+  'INPUT_FIELDS',
   'PADDING',
   'SPECIAL_WORDS',
   'UNKNOWN',
   'ClassificationBatches',
   'Documents',
+  'Encoded',
   'LanguageModelBatches',
+  'MaskedLMBatches',
   'RenumberedBatches',
+  'SubwordTokenizer',
   'TextDataset',
+  'TokenBatches',
   'Vocabulary',
   'cache_folder',
   'fetch_source_archive',

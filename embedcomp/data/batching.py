@@ -4,28 +4,41 @@ A reader has no state: `batches.at(step)` is the same in a run that was never
 interrupted, in one that resumes at `step` and on every host. Each epoch visits
 every document (or every word of a stream) exactly once, in an order of its own.
 With shards, each host gets its rows of the same global batch.
+
+A batch is a dict of some of these arrays, which mean the same for all readers:
+
+  ids          [B, T] int32, words
+  token_types  [B, T] int32, which text of a pair each word is of
+  pair_ids     [B, T] int32, words of second texts that are encoded apart
+  places       [B, P] int32, which of the T words are to be guessed
+  labels       [B], [B, T] or [B, P], int32 or float32
+  weights      float32 in the shape of the labels, 0 where none counts
 """
 
 import abc
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from embedcomp.data.vocabulary import PADDING
 
 Batch = dict[str, np.ndarray]
+INPUT_FIELDS = frozenset({'ids', 'pair_ids'})  # words that a model reads
 FILLER = -1  # the row of a batch that no item is left for
-BUCKETS = (64, 256, 1024)
 
 
-class _Batches(abc.ABC):
+class Batches(abc.ABC):
   """Items 0 .. N - 1, each with a size class, put into batches.
 
   Attributes:
     num_batches: how many batches an epoch has, ceil(N / B).
+    word_fields: of a batch that hold words.
   """
+
+  word_fields: tuple[str, ...] = ('ids',)
 
   def __init__(
     self,
@@ -104,89 +117,7 @@ class _Batches(abc.ABC):
     """The arrays of a batch."""
 
 
-class ClassificationBatches(_Batches):
-  """Batches of labelled documents.
-
-  A batch is a dict of
-
-    ids      [B, T] int32, `PADDING` after the end of a document
-    labels   [B] int32; 0 in rows of weight 0
-    weights  [B] float32; 0 in rows that only fill up the last batch (their ids
-             are all padding) and where a label is unseen, else 1
-
-  T is one of the buckets: the smallest that holds all documents of the batch.
-  Longer documents are cut to the largest bucket. Documents of one bucket go
-  together; the few that are left over join those of the next bucket.
-
-  Args:
-    documents: N arrays of ids, as `Vocabulary.encode` gives them.
-    labels: [N] integers, negative where the label is unseen.
-    batch_size: B, of all shards together.
-    seed: of the order of documents.
-    buckets: lengths to pad to, rising; each one used is a shape to compile.
-    num_shards: how many hosts share a batch; must divide B.
-    shard: which of them this is.
-
-  Raises:
-    ValueError: if there are no documents or an argument is out of range.
-
-  Example:
-    >>> batches = ClassificationBatches([[2, 3], [4]], [0, 1], 2, buckets=(4,))
-    >>> next(batches.for_evaluation())['ids']
-    array([[2, 3, 0, 0],
-           [4, 0, 0, 0]], dtype=int32)
-  """
-
-  def __init__(
-    self,
-    documents: Sequence[np.ndarray],
-    labels: np.ndarray,
-    batch_size: int,
-    seed: int = 0,
-    *,
-    buckets: Sequence[int] = BUCKETS,
-    num_shards: int = 1,
-    shard: int = 0,
-  ):
-    self.buckets = tuple(buckets)
-    rising = all(a < b for a, b in zip(self.buckets, self.buckets[1:]))
-    if not self.buckets or self.buckets[0] < 1 or not rising:
-      raise ValueError(f'buckets must be rising lengths, got {buckets}.')
-    labels = np.asarray(labels)
-    if (
-      not len(documents)
-      or labels.shape != (len(documents),)
-      or not np.issubdtype(labels.dtype, np.integer)
-    ):
-      raise ValueError(
-        'documents must be one or more with an integer label each, got '
-        f'{len(documents)} documents, labels {labels.dtype}'
-        f'{list(labels.shape)}.'
-      )
-    # Cut here, so that what no batch reads takes no memory.
-    cut = [document[: self.buckets[-1]] for document in documents]
-    self._tokens = token_stream(cut)
-    lengths = np.array([len(document) for document in cut])
-    ends = np.cumsum(lengths)
-    # Python's integers make quicker slices than NumPy's.
-    self._spans = list(zip((ends - lengths).tolist(), ends.tolist()))
-    self._weights = (labels >= 0).astype(np.float32)
-    self._labels = np.maximum(labels, 0).astype(np.int32)
-    classes = np.searchsorted(self.buckets, lengths)
-    super().__init__(classes, batch_size, seed, num_shards, shard)
-
-  def _batch(self, rows: np.ndarray, size_class: int) -> Batch:
-    ids = np.full((len(rows), self.buckets[size_class]), PADDING, np.int32)
-    for target, row in zip(ids, rows.tolist()):
-      if row != FILLER:
-        start, end = self._spans[row]
-        target[: end - start] = self._tokens[start:end]
-    weights = np.where(rows == FILLER, np.float32(0), self._weights[rows])
-    labels = np.where(rows == FILLER, np.int32(0), self._labels[rows])
-    return {'ids': ids, 'labels': labels, 'weights': weights}
-
-
-class LanguageModelBatches(_Batches):
+class LanguageModelBatches(Batches):
   """Batches of contiguous spans of a stream, each with the words that follow.
 
   A batch is a dict of [B, T] arrays:
@@ -214,6 +145,8 @@ class LanguageModelBatches(_Batches):
     >>> batch['ids'].tolist(), batch['labels'].tolist()
     ([[5, 6]], [[6, 7]])
   """
+
+  word_fields = ('ids', 'labels')
 
   def __init__(
     self,
@@ -259,14 +192,19 @@ class RenumberedBatches:
   """Batches in which words have other ids.
 
   Attributes:
-    batches: as they were.
+    batches: as they were, such as `ClassificationBatches`.
     new_ids: [V] integers, the new id of each old one.
-    fields: of a batch that hold words.
+    fields: of a batch that hold words; `batches.word_fields` if not given.
   """
 
-  batches: _Batches
+  batches: Any
   new_ids: np.ndarray
-  fields: tuple[str, ...] = ('ids',)
+  fields: tuple[str, ...] | None = None
+
+  @property
+  def word_fields(self) -> tuple[str, ...]:
+    """Fields of a batch that hold words."""
+    return self.batches.word_fields if self.fields is None else self.fields
 
   @property
   def num_batches(self) -> int:
@@ -284,7 +222,7 @@ class RenumberedBatches:
   def _renumbered(self, batch: Batch) -> Batch:
     words = {
       field: self.new_ids[batch[field]].astype(np.int32)
-      for field in self.fields
+      for field in self.word_fields
     }
     return {**batch, **words}
 

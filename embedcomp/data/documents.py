@@ -10,15 +10,17 @@ UNSEEN = -1  # the label of a document whose label is not among the names
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Documents:
-  """Texts of one split, in a fixed order.
+  """Texts of one split, or pairs of texts, in a fixed order.
 
   Attributes:
     texts: N texts; some of them may be empty.
     labels: [N] int32 positions in a data set's label names, `UNSEEN` for a
-      label that the training split does not have; None for unlabelled text.
+      label that the training split does not have; or [N] float32 real numbers;
+      None for unlabelled text.
+    pairs: N second texts; None where texts stand alone.
 
   Raises:
-    ValueError: if there is no text, or if texts and labels do not fit.
+    ValueError: if there is no text, or if texts, pairs and labels do not fit.
 
   Example:
     >>> Documents(('good', 'bad'), [1, 0]).labels
@@ -27,44 +29,73 @@ class Documents:
 
   texts: tuple[str, ...]
   labels: np.ndarray | None = None
+  pairs: tuple[str, ...] | None = None
 
   def __post_init__(self):
-    texts = tuple(self.texts)
-    wrong = [text for text in texts if not isinstance(text, str)]
-    if wrong or isinstance(self.texts, str):
-      raise ValueError(
-        f'texts must be a sequence of str, got {(wrong or self.texts)[0]!r}.'
-      )
+    texts = _check_texts('texts', self.texts)
     if not texts:
       raise ValueError('documents must be at least one, got none.')
     object.__setattr__(self, 'texts', texts)
     if self.labels is not None:
       object.__setattr__(self, 'labels', _check_labels(self.labels, len(texts)))
+    if self.pairs is not None:
+      pairs = _check_texts('pairs', self.pairs)
+      if len(pairs) != len(texts):
+        raise ValueError(
+          f'pairs must be {len(texts)} texts, one for each text, '
+          f'got {len(pairs)}.'
+        )
+      object.__setattr__(self, 'pairs', pairs)
 
   def __len__(self) -> int:
     return len(self.texts)
+
+  @property
+  def has_real_labels(self) -> bool:
+    """Whether labels are real numbers."""
+    return self.labels is not None and self.labels.dtype == np.float32
 
   def take(self, indices: Sequence[int] | np.ndarray) -> 'Documents':
     """The documents at some positions, in the order of `indices`."""
     texts = tuple(self.texts[index] for index in indices)
     labels = None if self.labels is None else self.labels[indices]
-    return Documents(texts, labels)
+    pairs = self.pairs and tuple(self.pairs[index] for index in indices)
+    return Documents(texts, labels, pairs)
+
+
+def _check_texts(name: str, texts: Sequence[str]) -> tuple[str, ...]:
+  """Texts as a tuple."""
+  wrong = [text for text in texts if not isinstance(text, str)]
+  if wrong or isinstance(texts, str):
+    raise ValueError(
+      f'{name} must be a sequence of str, got {(wrong or texts)[0]!r}.'
+    )
+  return tuple(texts)
 
 
 def _check_labels(labels, num_texts: int) -> np.ndarray:
-  """Labels as a read-only [N] int32 array."""
+  """Labels as a read-only [N] int32 or float32 array."""
   array = np.asarray(labels)
-  if array.shape != (num_texts,) or not np.issubdtype(array.dtype, np.integer):
+  is_real = np.issubdtype(array.dtype, np.floating)
+  is_number = is_real or np.issubdtype(array.dtype, np.integer)
+  if array.shape != (num_texts,) or not is_number:
     raise ValueError(
-      f'labels must be {num_texts} integers, one for each text, '
-      f'got {array.dtype}{list(array.shape)}.'
+      f'labels must be {num_texts} integers or real numbers, one for each '
+      f'text, got {array.dtype}{list(array.shape)}.'
     )
-  if array.min() < UNSEEN or array.max() > np.iinfo(np.int32).max:
+  if is_real:
+    with np.errstate(over='ignore'):  # found out just below
+      array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+      raise ValueError(
+        f'labels must be finite, number {np.isfinite(array).argmin()} is not.'
+      )
+  elif array.min() < UNSEEN or array.max() > np.iinfo(np.int32).max:
     raise ValueError(
       f'labels must be {UNSEEN} or positions of label names, '
       f'got {array.min()} to {array.max()}.'
     )
-  array = array.astype(np.int32)
+  array = array.astype(np.float32 if is_real else np.int32)
   array.flags.writeable = False
   return array
 
@@ -75,12 +106,14 @@ class TextDataset:
 
   Attributes:
     name: of the data set.
-    label_names: of the labels 0, 1, ...; () for unlabelled text.
+    label_names: of the labels 0, 1, ...; () for unlabelled text and for real
+      numbers.
     splits: 'train', 'test' and sometimes 'validation'.
 
   Raises:
-    ValueError: if a split is missing or has no words, if labels are not those
-      of `label_names`, or if the training split has a single label.
+    ValueError: if a split is missing or has no words, if some splits are of
+      pairs and others are not, if labels are not those of `label_names`, or if
+      the training split has a single label.
   """
 
   name: str
@@ -102,33 +135,55 @@ class TextDataset:
     for split, documents in self.splits.items():
       if not any(text.strip() for text in documents.texts):
         raise ValueError(f'{self.name}: all texts of {split} are empty.')
+      if (documents.pairs is None) != (self.splits['train'].pairs is None):
+        raise ValueError(
+          f'{self.name}: all splits must be of pairs, or none, but train and '
+          f'{split} differ.'
+        )
       self._check_split(split, documents.labels)
+
+  @property
+  def has_real_labels(self) -> bool:
+    """Whether labels are real numbers."""
+    return self.splits['train'].has_real_labels
 
   def _check_split(self, split: str, labels: np.ndarray | None) -> None:
     """Raises ValueError unless labels and label names fit."""
-    if (labels is None) != (not self.label_names):
+    is_real = self.splits[split].has_real_labels
+    if is_real != self.has_real_labels:
+      raise ValueError(
+        f'{self.name}: labels of all splits must be real numbers, or of none, '
+        f'but those of train and {split} differ.'
+      )
+    if is_real and self.label_names:
+      raise ValueError(
+        f'{self.name}: real numbers have no names, but the label names are '
+        f'{self.label_names}.'
+      )
+    if not is_real and (labels is None) != (not self.label_names):
       raise ValueError(
         f'{self.name}: {split} {"lacks" if labels is None else "has"} labels, '
         f'but the label names are {self.label_names}.'
       )
     if labels is None:
       return
-    if labels.max() >= len(self.label_names):
+    if not is_real and labels.max() >= len(self.label_names):
       raise ValueError(
         f'{self.name}: labels of {split} must be below '
         f'{len(self.label_names)}, got {labels.max()}.'
       )
     if split != 'train':
       return
-    if labels.min() < 0:
+    if not is_real and labels.min() < 0:
       raise ValueError(
         f'{self.name}: every training document needs a label, document '
         f'{labels.argmin()} has none.'
       )
     if (labels == labels[0]).all():
+      only = labels[0] if is_real else repr(self.label_names[labels[0]])
       raise ValueError(
         f'{self.name}: the training split must have two or more labels, all '
-        f'documents have {self.label_names[labels[0]]!r}.'
+        f'documents have {only}.'
       )
 
 
@@ -138,7 +193,8 @@ def split_off(
   """Divides documents at random, label by label.
 
   Each label gives the part its share, rounded so that the sizes sum up, but
-  never its last document. The order of documents stays.
+  never its last document; real numbers count as one label. The order of
+  documents stays.
 
   Args:
     documents: N of them.
@@ -162,7 +218,8 @@ def split_off(
     raise ValueError(f'share must be in (0, 1), got {share}.')
   size = len(documents)
   labels = documents.labels
-  labels = np.zeros(size, np.int32) if labels is None else labels
+  if labels is None or documents.has_real_labels:
+    labels = np.zeros(size, np.int32)
   _, classes, counts = np.unique(
     labels, return_inverse=True, return_counts=True
   )

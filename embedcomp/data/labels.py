@@ -2,12 +2,26 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from embedcomp.data.documents import UNSEEN, Documents, TextDataset, split_off
 
 _LOGGER = logging.getLogger(__name__)
 TEST_SHARE = 0.1  # of training documents, if a data set has no test split
-Rows = tuple[list[str], list[str] | None]
+
+
+class Rows(NamedTuple):
+  """What a split holds, as it was read.
+
+  Attributes:
+    texts: N texts.
+    labels: N names of classes or N real numbers; None for unlabelled text.
+    pairs: N second texts; None where texts stand alone.
+  """
+
+  texts: list[str]
+  labels: list[str] | list[float] | None
+  pairs: list[str] | None = None
 
 
 def dataset_from_rows(name: str, splits: Mapping[str, Rows]) -> TextDataset:
@@ -15,13 +29,14 @@ def dataset_from_rows(name: str, splits: Mapping[str, Rows]) -> TextDataset:
 
   The label names are those of the training split, in alphabetical order, or in
   numerical order if all are integers. Documents with another label get
-  `UNSEEN`; how many these are is logged. Without a test split the validation
+  `UNSEEN`; how many these are is logged. Labels that are real numbers stay as
+  they are and have no names. Without a test split the validation
   split is for testing, and without that a tenth of the training documents is:
   some of each label, or the last tenth of unlabelled text.
 
   Args:
     name: of the data set.
-    splits: texts and their labels, or None, by name of split.
+    splits: rows by name of split.
 
   Returns:
     The data set.
@@ -29,12 +44,14 @@ def dataset_from_rows(name: str, splits: Mapping[str, Rows]) -> TextDataset:
   Raises:
     ValueError: as `TextDataset`.
   """
-  _, train_labels = splits.get('train', ([], None))
-  names = _label_names(train_labels or [])
-  documents = {
-    split: Documents(texts, _number(name, split, labels, names))
-    for split, (texts, labels) in splits.items()
-  }
+  train_labels = splits['train'].labels or [] if 'train' in splits else []
+  is_real = any(isinstance(label, float) for label in train_labels)
+  names = () if is_real else _label_names(train_labels)
+  documents = {}
+  for split, (texts, labels, pairs) in splits.items():
+    if not is_real:
+      labels = _number(name, split, labels, names)
+    documents[split] = Documents(texts, labels, pairs)
   return TextDataset(name, names, with_test_split(documents))
 
 

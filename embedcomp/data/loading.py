@@ -14,7 +14,9 @@ def load(
   name: str | os.PathLike,
   *,
   text_field: local.Field | Sequence[local.Field] | None = None,
+  pair_field: local.Field | None = None,
   label_field: local.Field | None = None,
+  real_labels: bool = False,
   errors: str = 'strict',
   cache_dir: str | os.PathLike | None = None,
   progress: bool = True,
@@ -41,7 +43,10 @@ def load(
     text_field: where the text is: a column, key or feature, or several to be
       joined by spaces. Found by type for TensorFlow Datasets and 'text' for
       local files, if not given.
-    label_field: likewise for the label; 'label' for local files.
+    pair_field: where the second text of a pair is, such as 'sentence2' of
+      `glue/stsb`; None for texts that stand alone.
+    label_field: where the label is; 'label' for local files.
+    real_labels: whether labels are real numbers, not names of classes.
     errors: 'strict' or 'replace', what to do about local files that are not
       UTF-8.
     cache_dir: for what is fetched; `cache_folder()` if not given.
@@ -61,7 +66,12 @@ def load(
   path = Path(name).expanduser()
   if name not in BUILT_IN and (is_path or path.exists()):
     return local.load_local(
-      path, text_field=text_field, label_field=label_field, errors=errors
+      path,
+      text_field=text_field,
+      pair_field=pair_field,
+      label_field=label_field,
+      real_labels=real_labels,
+      errors=errors,
     )
   try:
     from embedcomp.data import prepared
@@ -73,7 +83,9 @@ def load(
   return prepared.load_prepared(
     name,
     text_field=text_field,
+    pair_field=pair_field,
     label_field=label_field,
+    real_labels=real_labels,
     cache_dir=cache_dir,
     progress=progress,
   )

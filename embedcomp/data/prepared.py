@@ -16,7 +16,7 @@ from tensorflow_datasets.core.utils import tqdm_utils
 
 from embedcomp import progress as bars
 from embedcomp.data import builders, labels, sources
-from embedcomp.data.documents import Documents, TextDataset
+from embedcomp.data.documents import UNSEEN, Documents, TextDataset
 
 _SPLITS = {
   'train': 'train',
@@ -30,7 +30,9 @@ def load_prepared(
   name: str,
   *,
   text_field: str | Sequence[str] | None = None,
+  pair_field: str | None = None,
   label_field: str | None = None,
+  real_labels: bool = False,
   cache_dir: str | os.PathLike | None = None,
   progress: bool = True,
 ) -> TextDataset:
@@ -39,10 +41,12 @@ def load_prepared(
   Args:
     name: of `builders.BUILDERS`, or of TensorFlow Datasets
       (`name/config:version`).
-    text_field: features of the texts, joined by spaces; all of type Text if
-      not given.
+    text_field: features of the texts, joined by spaces; all others of type
+      Text if not given.
+    pair_field: feature of the second texts; None for texts that stand alone.
     label_field: feature of the label; the only one of type ClassLabel if not
-      given.
+      given, or 'label' for real numbers.
+    real_labels: whether labels are real numbers.
     cache_dir: `cache_folder()` if not given.
     progress: whether to show progress.
 
@@ -60,8 +64,21 @@ def load_prepared(
     # Made anew, to see what is written, by whatever process it was.
     builder = _make_builder(name, folder, cache_dir)
   features = dict(builder.info.features.items())
-  text_fields = _text_fields(name, features, text_field, label_field)
-  label_field = _label_field(name, features, label_field)
+  text_fields = [text_field] if isinstance(text_field, str) else text_field
+  if text_fields is None:
+    others = (pair_field, label_field)
+    text_fields = [
+      field
+      for field, feature in features.items()
+      if isinstance(feature, tfds.features.Text) and field not in others
+    ]
+  _check_texts('text_field', name, features, text_fields)
+  if pair_field is not None:
+    _check_texts('pair_field', name, features, [pair_field])
+  if real_labels:
+    label_field = _real_label_field(name, features, label_field)
+  else:
+    label_field = _label_field(name, features, label_field)
   splits = {}
   for split, own_name in _SPLITS.items():
     if split not in builder.info.splits or own_name in splits:
@@ -69,15 +86,23 @@ def load_prepared(
     source = builder.as_data_source(split=split)
     description = f'reading {name} ({split})'
     examples = bars.track(source, description, enabled=progress)
-    documents = _documents(examples, text_fields, label_field)
-    hidden = documents.labels is not None and (documents.labels < 0).all()
-    if not hidden:
+    documents = _documents(
+      examples,
+      text_fields,
+      pair_field,
+      label_field,
+      np.float32 if real_labels else np.int64,
+    )
+    labelled = documents.labels
+    if labelled is None or not (labelled == UNSEEN).all():
       splits[own_name] = documents
   if 'train' not in splits:
     raise ValueError(
       f'{name} has no labelled training split, but {[*builder.info.splits]}.'
     )
-  names = tuple(features[label_field].names) if label_field else ()
+  names = ()
+  if label_field and not real_labels:
+    names = tuple(features[label_field].names)
   return TextDataset(name, names, labels.with_test_split(splits))
 
 
@@ -136,23 +161,14 @@ def _prepare(builder, name: str, progress: bool) -> None:
       tfds.enable_progress_bar()
 
 
-def _text_fields(name, features, chosen, label_field) -> list[str]:
-  """The features whose texts make a document."""
-  if chosen is not None:
-    fields = [chosen] if isinstance(chosen, str) else list(chosen)
-  else:
-    fields = [
-      field
-      for field, feature in features.items()
-      if isinstance(feature, tfds.features.Text) and field != label_field
-    ]
+def _check_texts(option: str, name, features, fields) -> None:
+  """Raises ValueError unless fields are features that are texts."""
   kinds = [type(features.get(field)) for field in fields]
   if not fields or any(kind is not tfds.features.Text for kind in kinds):
     raise ValueError(
-      f'text_field of {name} must name features of type Text, got {fields}; '
-      f'there are {_describe(features)}.'
+      f'{option} of {name} must name features of type Text, got '
+      f'{list(fields)}; there are {_describe(features)}.'
     )
-  return fields
 
 
 def _label_field(name, features, chosen: str | None) -> str | None:
@@ -170,9 +186,26 @@ def _label_field(name, features, chosen: str | None) -> str | None:
   if not isinstance(feature, tfds.features.ClassLabel):
     raise ValueError(
       f'label_field of {name} must name one feature of type ClassLabel, got '
-      f'{fields}; there are {_describe(features)}.'
+      f'{fields}; there are {_describe(features)}. real_labels reads numbers.'
     )
   return fields[0]
+
+
+def _real_label_field(name, features, chosen: str | None) -> str:
+  """The feature of a label that is a number."""
+  field = 'label' if chosen is None else chosen
+  feature = features.get(field)
+  is_scalar = isinstance(feature, tfds.features.Tensor) and not feature.shape
+  if (
+    not is_scalar
+    or isinstance(feature, tfds.features.ClassLabel)
+    or not np.issubdtype(feature.np_dtype, np.number)
+  ):
+    raise ValueError(
+      f'label_field of {name} must name a feature that is a number, got '
+      f'{field!r}; there are {_describe(features)}.'
+    )
+  return field
 
 
 def _describe(features) -> str:
@@ -180,11 +213,19 @@ def _describe(features) -> str:
   return ', '.join(kinds)
 
 
-def _documents(examples, text_fields, label_field) -> Documents:
+def _documents(
+  examples, text_fields, pair_field, label_field, label_dtype
+) -> Documents:
   """The documents of one split."""
-  texts, positions = [], []
+  texts, pairs, found = [], [], []
   for example in examples:
     texts.append(' '.join(example[field].decode() for field in text_fields))
+    if pair_field is not None:
+      pairs.append(example[pair_field].decode())
     if label_field:
-      positions.append(int(example[label_field]))
-  return Documents(texts, np.array(positions) if label_field else None)
+      found.append(example[label_field])
+  return Documents(
+    texts,
+    np.array(found, label_dtype) if label_field else None,
+    None if pair_field is None else pairs,
+  )

@@ -1,8 +1,11 @@
 """Opening and writing files so that neither surprises."""
 
+import contextlib
 import os
 import secrets
+import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -71,3 +74,50 @@ def write_atomically(path: str | os.PathLike, data: bytes) -> None:
   except BaseException:
     temporary.unlink(missing_ok=True)
     raise
+
+
+@contextlib.contextmanager
+def write_together(folder: str | os.PathLike, last: str) -> Iterator[Path]:
+  """A new folder whose files go over to `folder` when all of them are written.
+
+  Until then a failure leaves everything as it was; then each file is replaced
+  at once.
+
+  Args:
+    folder: where the files go; made if there is none.
+    last: name of the file that goes last, and says what the others are.
+
+  Yields:
+    The new folder, inside of the other.
+
+  Raises:
+    ValueError: if something other than a folder is there.
+    OSError: whatever writing raises, such as a full disk.
+
+  Example:
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with write_together(folder, 'b') as new:
+    ...   paths = [new / 'a', new / 'b']
+    ...   sizes = [path.write_bytes(b'data') for path in paths]
+    >>> sorted(path.name for path in folder.iterdir())
+    ['a', 'b']
+  """
+  folder = Path(folder).resolve()
+  if folder.exists() and not folder.is_dir():
+    raise ValueError(f'{folder} must be a folder.')
+  folder.mkdir(parents=True, exist_ok=True)
+  new = folder / f'.{secrets.token_hex(8)}.tmp'
+  new.mkdir()
+  try:
+    yield new
+    paths = sorted(new.iterdir(), key=lambda path: (path.name == last, path))
+    for path in paths:
+      if (folder / path.name).exists():
+        check_regular(folder / path.name)
+      with path.open('rb') as file:
+        os.fsync(file.fileno())
+    for path in paths:
+      os.replace(path, (folder / path.name).resolve())
+  finally:
+    shutil.rmtree(new)

@@ -10,6 +10,7 @@ from embedcomp.methods.drop import Drop
 from embedcomp.methods.hashed import Hashed
 from embedcomp.methods.low_rank import LowRank
 from embedcomp.methods.product_quantization import ProductQuantization
+from embedcomp.methods.projected_quantization import ProjectedQuantization
 from embedcomp.methods.registry import (
   describe,
   from_dict,
@@ -36,6 +37,7 @@ __all__ = [
   'Method',
   'PieceMethod',
   'ProductQuantization',
+  'ProjectedQuantization',
   'ResidualQuantization',
   'TensorTrain',
   'VectorQuantization',

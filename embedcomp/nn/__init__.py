@@ -1,5 +1,13 @@
 """Flax modules: thin shells that own params and call the pure functions."""
 
+from embedcomp.nn.bert import Bert, BertOutput
+from embedcomp.nn.bert_config import BertConfig
+from embedcomp.nn.bert_heads import (
+  BertClassifier,
+  BertMaskedLM,
+  BertTokenClassifier,
+  SentenceEncoder,
+)
 from embedcomp.nn.classifiers import (
   ConvolutionalClassifier,
   PooledClassifier,
@@ -13,12 +21,19 @@ from embedcomp.nn.language_model import (
 )
 
 __all__ = [
+  'Bert',
+  'BertClassifier',
+  'BertConfig',
+  'BertMaskedLM',
+  'BertOutput',
+  'BertTokenClassifier',
   'ConvolutionalClassifier',
   'Encoder',
   'EncoderBlock',
   'GroupedEmbed',
   'PooledClassifier',
   'RecurrentLanguageModel',
+  'SentenceEncoder',
   'TransformerClassifier',
   'TransformerLanguageModel',
   'to_params',

@@ -14,8 +14,7 @@ word, which is what dropping does, and random ones, for errors of any kind.
 """
 
 import dataclasses
-import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -24,7 +23,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from embedcomp.progress import track
-from embedcomp.types import Array
+from embedcomp.types import Array, PRNGKey
+
+# (variables, batch, key) -> [] the log-likelihood of a batch's labels, drawn by
+# the key from what the model holds likely; summed, each by its weight.
+LogLikelihoodFn = Callable[
+  [Mapping[str, Any], Mapping[str, jax.Array], PRNGKey], jax.Array
+]
 
 
 class GatedEmbed(nn.Module):
@@ -44,8 +49,10 @@ class GatedEmbed(nn.Module):
 
   @nn.compact
   def __call__(self, ids: Array) -> jax.Array:
-    """[B, T, D] vectors of [B, T] ids."""
+    """[B, T, D] vectors of [B, T] ids, B texts or a multiple of them."""
     table, directions, gates = self._arrays()
+    # Several texts of one example share its gates.
+    gates = jnp.repeat(gates, len(ids) // len(gates), axis=0)
     moved = jnp.take_along_axis(gates, ids, axis=1)  # [B, T]
     return table[ids] + moved[..., None] * directions[ids]
 
@@ -115,13 +122,12 @@ class Sensitivity:
 
 
 def measure_sensitivity(
-  model: nn.Module,
+  log_likelihood_fn: LogLikelihoodFn,
   variables: Mapping[str, Any],
   batches: Iterable[Mapping[str, Array]],
   counts: Array,
   *,
   num_directions: int = 2,
-  chance: float = 0.0,
   seed: int = 0,
   progress: bool = True,
 ) -> Sensitivity:
@@ -130,14 +136,13 @@ def measure_sensitivity(
   Costs about 1 + `num_directions` epochs of training over `batches`.
 
   Args:
-    model: its `__call__(ids)` gives logits; its `embedder` is a `GatedEmbed`.
+    log_likelihood_fn: see `LogLikelihoodFn`, of a model whose `embedder` is a
+      `GatedEmbed`.
     variables: of the same model around a `flax.linen.Embed`.
-    batches: `ids` [B, T] and `weights`, one for each label.
+    batches: `ids` [B, T], `weights`, one for each label, and what else the
+      function reads.
     counts: [V] how often words occur, for the average word.
     num_directions: random directions for each batch.
-    chance: share of the labels that are drawn alike from all there are, not
-      from the model: one that is sure of all its training data would seem to
-      depend on no word.
     seed: of directions and labels.
     progress: whether to show a progress bar.
 
@@ -145,10 +150,8 @@ def measure_sensitivity(
     The sensitivity.
 
   Raises:
-    ValueError: if no label has any weight, or `chance` is not a share.
+    ValueError: if no label has any weight.
   """
-  if not 0 <= chance <= 1:
-    raise ValueError(f'chance must be between 0 and 1, got {chance}.')
   table = np.asarray(variables['params']['embedder']['embedding'], np.float32)
   share = np.asarray(counts, np.float64) / max(np.sum(counts), 1)
   to_average = jnp.asarray(table - (share @ table)[None], jnp.float32)
@@ -156,9 +159,16 @@ def measure_sensitivity(
   @jax.jit
   def probe(variables, to_average, batch, key):
     sign_key, *label_keys = jax.random.split(key, 2 + num_directions)
-    gradients = functools.partial(
-      _squared_gradients, model, variables, batch, chance
-    )
+
+    def gradients(directions, key):
+      gates = jnp.zeros((len(batch['ids']), len(table)))
+
+      def log_likelihood(gates):
+        probe = {'embedder': {'gates': gates, 'directions': directions}}
+        return log_likelihood_fn({**variables, 'probe': probe}, batch, key)
+
+      return jnp.square(jax.grad(log_likelihood)(gates)).sum(axis=0)
+
     to_drop = gradients(to_average, label_keys[0])
     # Random signs meet a gradient with its squared length, on average.
     shape = (num_directions, table.shape[1])
@@ -174,7 +184,7 @@ def measure_sensitivity(
   for number, batch in enumerate(
     track(batches, 'measuring words', enabled=progress)
   ):
-    arrays = {name: jnp.asarray(batch[name]) for name in ('ids', 'weights')}
+    arrays = {name: jnp.asarray(array) for name, array in batch.items()}
     found = probe(
       variables, to_average, arrays, jax.random.fold_in(key, number)
     )
@@ -184,22 +194,3 @@ def measure_sensitivity(
   if not total > 0:
     raise ValueError('sensitivity needs labels, but all weights are zero.')
   return Sensitivity(weights / (2 * total), drops / (2 * total))
-
-
-def _squared_gradients(
-  model, variables, batch, chance, directions, key
-) -> jax.Array:
-  """[V] squared gradients by the gates of a batch, summed over examples."""
-
-  def log_likelihood(gates):
-    probe = {'embedder': {'gates': gates, 'directions': directions}}
-    logits = model.apply({**variables, 'probe': probe}, batch['ids'])
-    odds = jax.lax.stop_gradient(jax.nn.softmax(logits))
-    odds = (1 - chance) * odds + chance / odds.shape[-1]
-    labels = jax.random.categorical(key, jnp.log(odds))
-    log_odds = jax.nn.log_softmax(logits)
-    drawn = jnp.take_along_axis(log_odds, labels[..., None], -1)[..., 0]
-    return (drawn * batch['weights']).sum()
-
-  shape = (len(batch['ids']), len(directions))
-  return jnp.square(jax.grad(log_likelihood)(jnp.zeros(shape))).sum(axis=0)

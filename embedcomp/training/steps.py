@@ -17,15 +17,19 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from embedcomp.training.parallel import DataParallel
 from embedcomp.training.state import TrainState
 
 Batch = Any
-Metrics = dict[str, jax.Array]
+Metrics = dict[str, Any]
+ROWS = 'rows'
 # (params, buffers, batch, dropout_key) -> sum of losses, sum of weights and
-# sums of whatever else is to be reported. The weights do not depend on params.
+# sums of whatever else is to be reported; under `ROWS` perhaps also a dict of
+# [B, ...] arrays, which only evaluations keep. The weights do not depend on
+# params.
 LossFn = Callable[
   [chex.ArrayTree, chex.ArrayTree, Batch, jax.Array],
   tuple[jax.Array, jax.Array, Metrics],
@@ -44,6 +48,22 @@ def total(tree: chex.ArrayTree, axis_name: str | None) -> chex.ArrayTree:
     Sums over the whole batch.
   """
   return jax.lax.psum(tree, axis_name) if axis_name else tree
+
+
+def all_rows(tree: chex.ArrayTree, axis_name: str | None) -> chex.ArrayTree:
+  """Joins rows of replicas.
+
+  Args:
+    tree: [B, ...] arrays of this replica's part of the batch.
+    axis_name: of the replicas under `pmap`; None under `jit`, where an array
+      already has the rows of all devices.
+
+  Returns:
+    The same arrays of the whole batch.
+  """
+  if axis_name is None:
+    return tree
+  return jax.lax.all_gather(tree, axis_name, tiled=True)
 
 
 def replica_key(key: jax.Array, axis_name: str | None) -> jax.Array:
@@ -79,7 +99,7 @@ def mean_gradient(
   def sums(params):
     key = replica_key(dropout_key, axis_name)
     loss, weight, others = loss_fn(params, buffers, batch, key)
-    return loss, (weight, {'loss': loss, **others})
+    return loss, (weight, {'loss': loss, **_without_rows(others)})
 
   grads, (weight, metrics) = jax.grad(sums, has_aux=True)(params)
   weight, grads, metrics = total((weight, grads, metrics), axis_name)
@@ -125,21 +145,28 @@ def make_eval_step(loss_fn: LossFn) -> Callable[..., Metrics]:
     loss_fn: see `LossFn`; it gets None for the dropout key.
 
   Returns:
-    A pure `step(state, batch, axis_name=None) -> sums`: 'weight', 'loss' and
-    what `loss_fn` reports, as sums over the whole batch. `evaluate` divides.
+    A pure `step(state, batch, axis_name=None) -> metrics`: 'weight', 'loss' and
+    what `loss_fn` reports, as sums over the whole batch, and all its rows.
+    `evaluate` divides and joins them.
   """
 
   def step(state, batch, axis_name=None):
     loss, weight, others = loss_fn(state.params, state.buffers, batch, None)
-    return total({'weight': weight, 'loss': loss, **others}, axis_name)
+    sums = {'weight': weight, 'loss': loss, **_without_rows(others)}
+    rows = {name: others[name] for name in (ROWS,) if name in others}
+    return {**total(sums, axis_name), **all_rows(rows, axis_name)}
 
   return step
 
 
+def _without_rows(metrics: Metrics) -> Metrics:
+  return {name: value for name, value in metrics.items() if name != ROWS}
+
+
 def evaluate(
   eval_step: DataParallel, state: TrainState, batches: Iterable[Batch]
-) -> dict[str, float]:
-  """Means over all batches of an evaluation.
+) -> dict[str, Any]:
+  """Means over all batches of an evaluation, and rows of all of them.
 
   Args:
     eval_step: a wrapped step of `make_eval_step`, with `donate=False`.
@@ -147,18 +174,23 @@ def evaluate(
     batches: as the loss function takes them, not yet on the devices.
 
   Returns:
-    Means by name, 'loss' among them.
+    Means by name, 'loss' among them; under `ROWS`, if the loss function has
+    any, [N, ...] arrays of all rows, fillers included.
 
   Raises:
     ValueError: if nothing has any weight.
   """
-  sums = [eval_step(state, eval_step.shard(batch)) for batch in batches]
-  sums = jax.device_get(sums)
-  weight = math.fsum(batch['weight'] for batch in sums)
+  found = [eval_step(state, eval_step.shard(batch)) for batch in batches]
+  found = jax.device_get(found)
+  weight = math.fsum(batch['weight'] for batch in found)
   if weight == 0:
     raise ValueError('there is nothing to evaluate: all weights are zero.')
-  return {
-    name: math.fsum(batch[name] for batch in sums) / weight
-    for name in sums[0]
+  metrics: dict[str, Any] = {
+    name: math.fsum(batch[name] for batch in found) / weight
+    for name in _without_rows(found[0])
     if name != 'weight'
   }
+  if ROWS in found[0]:
+    rows = [batch[ROWS] for batch in found]
+    metrics[ROWS] = jax.tree.map(lambda *parts: np.concatenate(parts), *rows)
+  return metrics

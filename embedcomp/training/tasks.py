@@ -1,4 +1,17 @@
-"""What a model is trained for: losses and metrics as sums over a batch."""
+"""What a model is trained for: losses and metrics of batches.
+
+The fields of a batch are those of `embedcomp.data.batching`. Kinds of tasks:
+
+  kind            the model's output       loss            metric
+  classification  logits [B, classes]      cross-entropy   accuracy
+  language_model  logits [B, T, V]         cross-entropy   perplexity
+  masked_lm       logits [B, P, V]         cross-entropy   perplexity
+  regression      logits [B, 1]            squared error   Spearman's r
+  similarity      vectors [B, D] of texts  squared error   Spearman's r
+
+A similarity is the cosine of the vectors of two texts; its labels lie in
+[-1, 1].
+"""
 
 import dataclasses
 from typing import Any
@@ -9,23 +22,30 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from embedcomp.training.steps import Batch, Metrics
+from embedcomp.training import correlation
+from embedcomp.training.steps import ROWS, Batch, Metrics
 
 CLASSIFICATION, LANGUAGE_MODEL = 'classification', 'language_model'
+MASKED_LM, REGRESSION, SIMILARITY = 'masked_lm', 'regression', 'similarity'
 # By kind of task: the metric and whether more of it is better.
 METRICS = {
   CLASSIFICATION: ('accuracy', True),
   LANGUAGE_MODEL: ('perplexity', False),
+  MASKED_LM: ('perplexity', False),
+  REGRESSION: ('spearman', True),
+  SIMILARITY: ('spearman', True),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-  """A model with its loss: cross-entropy of labels, masked by weights.
+  """A model with its loss, weighted by `weights`.
 
   Attributes:
-    kind: 'classification' (a label a row) or 'language_model' (one a token).
-    model: its `__call__(ids, deterministic=...)` gives logits.
+    kind: one of `METRICS`.
+    model: its `__call__(ids, deterministic=...)` gives the output. It gets also
+      `token_type_ids` where a batch has token types, and `places` of a
+      'masked_lm'.
     commitment: weight of the commitment terms that embedders sow.
 
   Raises:
@@ -44,7 +64,7 @@ class Task:
 
   @property
   def metric(self) -> str:
-    """'accuracy' or 'perplexity'."""
+    """Name of what counts: 'accuracy', 'perplexity' or 'spearman'."""
     return METRICS[self.kind][0]
 
   @property
@@ -60,43 +80,135 @@ class Task:
   def loss_fn(
     self, params: Any, collections: Any, batch: Batch, dropout_key: Any
   ) -> tuple[jax.Array, jax.Array, Metrics]:
-    """Sums over a batch, for `make_train_step` and `make_eval_step`.
+    """A `LossFn` for `make_train_step` and `make_eval_step`.
 
     Args:
       params: of the model.
       collections: its other collections of variables, by name.
-      batch: `ids`, `labels` and `weights`.
+      batch: `ids`, `labels`, `weights` and what else the kind needs.
       dropout_key: None turns dropout off.
 
     Returns:
-      Sum of losses, sum of weights and the sums of what is reported.
+      Sum of losses, sum of weights and what is reported; see `steps.LossFn`.
+
+    Raises:
+      ValueError: if the model's output does not suit the kind.
     """
-    logits, sown = self.model.apply(
+    ids, inputs = self._inputs(batch)
+    output, sown = self.model.apply(
       {'params': params, **collections},
-      batch['ids'],
+      ids,
+      **inputs,
       deterministic=dropout_key is None,
       rngs=None if dropout_key is None else {'dropout': dropout_key},
       mutable=['losses'],
     )
-    labels, weights = batch['labels'], batch['weights']
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    loss, weight = (losses * weights).sum(), weights.sum()
-    sums = {'cross_entropy': loss}
+    losses = self._losses(output, batch)
+    loss, metrics = (losses * batch['weights']).sum(), {}
+    if self.kind in (REGRESSION, SIMILARITY):
+      metrics['squared_error'] = loss
+      metrics[ROWS] = {'predictions': self._predictions(output)}
+      metrics[ROWS] |= {name: batch[name] for name in ('labels', 'weights')}
+    else:
+      metrics['cross_entropy'] = loss
     if self.kind == CLASSIFICATION:
-      sums['accuracy'] = ((logits.argmax(-1) == labels) * weights).sum()
+      is_right = output.argmax(-1) == batch['labels']
+      metrics['accuracy'] = (is_right * batch['weights']).sum()
+    weight = batch['weights'].sum()
     if dropout_key is not None:
       terms = jax.tree.leaves(sown.get('losses', {}))
       loss += self.commitment * weight * sum(terms, jnp.float32(0))
-    return loss, weight, sums
+    return loss, weight, metrics
 
-  def summarise(self, sums: dict[str, float]) -> dict[str, float]:
-    """Means and the metric out of summed sums.
+  def losses(self, variables: Any, batch: Batch) -> jax.Array:
+    """The loss of each label, in the shape of the labels, without dropout."""
+    ids, inputs = self._inputs(batch)
+    return self._losses(self.model.apply(variables, ids, **inputs), batch)
+
+  def drawn_log_likelihood(
+    self, variables: Any, batch: Batch, key: Any, *, chance: float = 0.0
+  ) -> jax.Array:
+    """The log-likelihood of labels that are drawn from the model itself.
+
+    Numbers are drawn from normal distributions of variance one around what the
+    model predicts. For `embedcomp.search.sensitivity`.
 
     Args:
-      sums: 'weight' and what `loss_fn` reports, over a data set.
+      variables: of the model, all collections.
+      batch: as of `loss_fn`; its labels are not read.
+      key: of the draws.
+      chance: share of the labels that are drawn alike from all there are: a
+        model that is sure of all its training data would seem to depend on no
+        word.
 
     Returns:
-      'loss', the mean cross-entropy, and the metric.
+      [] float32, summed by weight; only its gradient means something.
+
+    Raises:
+      ValueError: if `chance` is not a share.
+    """
+    if not 0 <= chance <= 1:
+      raise ValueError(f'chance must be between 0 and 1, got {chance}.')
+    ids, inputs = self._inputs(batch)
+    output = self.model.apply(variables, ids, **inputs)
+    if self.kind in (REGRESSION, SIMILARITY):
+      predictions = self._predictions(output)
+      # The slope at a draw is its distance from the prediction.
+      drawn = predictions * jax.random.normal(key, predictions.shape)
+    else:
+      odds = jax.lax.stop_gradient(jax.nn.softmax(output))
+      odds = (1 - chance) * odds + chance / odds.shape[-1]
+      labels = jax.random.categorical(key, jnp.log(odds))
+      log_odds = jax.nn.log_softmax(output)
+      drawn = jnp.take_along_axis(log_odds, labels[..., None], -1)[..., 0]
+    return (drawn * batch['weights']).sum()
+
+  def _inputs(self, batch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """What the model is called with."""
+    ids, others = jnp.asarray(batch['ids']), {}
+    if 'token_types' in batch:
+      others['token_type_ids'] = batch['token_types']
+    if self.kind == MASKED_LM:
+      others['places'] = batch['places']
+    if self.kind == SIMILARITY:
+      # Side by side, so that both texts of a row are on one device.
+      ids = jnp.stack([ids, batch['pair_ids']], axis=1)
+      ids = ids.reshape(-1, ids.shape[-1])  # [2B, T]
+    return ids, others
+
+  def _losses(self, output: jax.Array, batch: Batch) -> jax.Array:
+    """The loss of each label, before weights."""
+    if self.kind in (REGRESSION, SIMILARITY):
+      return jnp.square(self._predictions(output) - batch['labels'])
+    return optax.softmax_cross_entropy_with_integer_labels(
+      output, batch['labels']
+    )
+
+  def _predictions(self, output: jax.Array) -> jax.Array:
+    """[B] float32 numbers that labels are compared with."""
+    output = output.astype(jnp.float32)
+    if self.kind == SIMILARITY:
+      pairs = output.reshape(-1, 2, output.shape[-1])  # [B, 2, D]
+      # A filler has no length; the gradient by it stays finite.
+      squares = jnp.square(pairs).sum(-1, keepdims=True)
+      pairs *= jax.lax.rsqrt(jnp.maximum(squares, 1e-12))
+      return (pairs[:, 0] * pairs[:, 1]).sum(-1)
+    if output.ndim != 2 or output.shape[1] != 1:
+      raise ValueError(
+        f'a regression needs one logit a row, got {list(output.shape)}.'
+      )
+    return output[:, 0]
+
+  def summarise(self, sums: dict[str, Any]) -> dict[str, float]:
+    """Means and the metric of a data set.
+
+    Args:
+      sums: 'weight' and what `loss_fn` reports, as sums over a data set, or as
+        means of weight 1, and all rows.
+
+    Returns:
+      'loss', the mean without commitment terms, and the metric; of real
+      numbers also 'pearson'.
 
     Raises:
       ValueError: if nothing has any weight.
@@ -104,6 +216,15 @@ class Task:
     weight = float(sums['weight'])
     if not weight > 0:
       raise ValueError('there is nothing to evaluate: all weights are zero.')
+    if self.kind in (REGRESSION, SIMILARITY):
+      rows = {name: np.asarray(row) for name, row in sums[ROWS].items()}
+      counts = rows['weights'] > 0
+      series = rows['predictions'][counts], rows['labels'][counts]
+      return {
+        'loss': float(sums['squared_error']) / weight,
+        'spearman': correlation.spearman(*series),
+        'pearson': correlation.pearson(*series),
+      }
     loss = float(sums['cross_entropy']) / weight
     if self.kind == CLASSIFICATION:
       return {'loss': loss, 'accuracy': float(sums['accuracy']) / weight}

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import importlib
+import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -45,6 +46,7 @@ class Comparison:
     rank_shares: tuple[float, ...] = _RANK_SHARES,
     ablations: bool = False,
     labels: tuple[str, ...] | None = None,
+    data: str | None = None,
   ):
     """Loads nothing yet.
 
@@ -57,10 +59,12 @@ class Comparison:
       rank_shares: ranks of uniform low rank, as shares of the features.
       ablations: whether to take the search apart as well.
       labels: of the contestants that there is time for; all if not given.
+      data: a folder in EMBEDCOMP_BENCHMARK_DATA, if that is set, with the texts
+        in `train`, `dev` and `test`; else the config says where they are.
     """
     self.__doc__ = f'The search and its baselines, configs/{module}:{variant}.'
     self._module, self._variant, self._sizes = module, variant, sizes
-    self._rank_shares = rank_shares
+    self._rank_shares, self._data = rank_shares, data
     self._contestants = [
       one
       for one in contestants.contestants(thesis_sizes, few_sizes)
@@ -75,6 +79,10 @@ class Comparison:
     module = importlib.import_module(f'configs.{self._module}')
     config = module.get_config('smoke' if smoke else self._variant)
     config.update_from_flattened_dict({**fields, 'seed': seed})
+    folder = os.environ.get('EMBEDCOMP_BENCHMARK_DATA')
+    if self._data and folder and not smoke:
+      config.data.name = os.path.join(folder, self._data)
+      config.data.text_field, config.data.label_field = '0', '1'
     return config
 
   def jobs(self, *, smoke: bool, seeds: int) -> Sequence[Job]:

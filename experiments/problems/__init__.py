@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 
 from embedcomp import data as data_lib
 from embedcomp.training import tasks
-from experiments.problems import words
+from experiments.problems import bert, words
 from experiments.problems.base import Problem
 
 __all__ = ['Problem', 'make_problem']
@@ -28,14 +28,19 @@ def make_problem(config: ConfigDict, *, progress: bool = True) -> Problem:
   Raises:
     ValueError: if the data or a setting is not usable; says why.
   """
-  if config.task not in _MAKERS:
+  if config.model.name != 'bert' and config.task not in _MAKERS:
     raise ValueError(
-      f'task must be one of {sorted(_MAKERS)}, got {config.task!r}.'
+      f'task must be one of {sorted(_MAKERS)}, or model.name bert, '
+      f'got {config.task!r}.'
     )
   dataset = data_lib.load(
     config.data.name,
     text_field=config.data.text_field,
+    pair_field=config.data.pair_field,
     label_field=config.data.label_field,
+    real_labels=config.task in (tasks.REGRESSION, tasks.SIMILARITY),
     progress=progress,
   )
+  if config.model.name == 'bert':
+    return bert.word_pieces(config, dataset)
   return _MAKERS[config.task](config, dataset)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 import flax.linen as nn
@@ -47,7 +48,7 @@ class Problem:
     splits: batches to evaluate on: 'held_out', 'validation', 'test'.
     make_model: puts a model around an embedder.
     num_fixed: so many first words keep their ids (padding, unknown words).
-    word_fields: of a batch that hold words.
+    padding: id of padding.
     word_params: paths of params, but for the table, with a row for each word.
     pretrained: variables of the model around a dense table to start from; None
       starts from noise.
@@ -63,7 +64,7 @@ class Problem:
   splits: dict[str, Any]
   make_model: Callable[[nn.Module], nn.Module]
   num_fixed: int = len(data_lib.SPECIAL_WORDS)
-  word_fields: tuple[str, ...] = ('ids',)
+  padding: int = data_lib.PADDING
   word_params: tuple[tuple[str, ...], ...] = ()
   pretrained: Variables | None = None
   sensitivity: Sensitivity | None = None
@@ -82,15 +83,20 @@ class Problem:
   def importance(self) -> np.ndarray:
     """[V] what an error of each word weighs.
 
-    Its sensitivity if that has been measured, else counts + 1, made to fall.
-    Words are in order already, but for fixed ones, which stay where they are,
-    so that no order map is needed.
+    Its sensitivity if that has been measured, else what its count says, made to
+    fall. Words are in order already, but for fixed ones, which stay where they
+    are, so that no order map is needed.
     """
     if self.sensitivity is not None:
       weights = self.sensitivity.weights
       # If no word matters, all matter alike.
       return weights + max(_LEAST_SENSITIVITY * weights.mean(), 1e-30)
-    return np.maximum.accumulate(self.counts[::-1])[::-1] + 1.0
+    falling = np.maximum.accumulate(self.counts[::-1])[::-1]
+    return self.importance_of(falling)
+
+  def importance_of(self, counts: np.ndarray) -> np.ndarray:
+    """[V] what errors weigh of words that occur so often."""
+    return counts + 1.0
 
   @property
   def dense_bytes(self) -> int:
@@ -100,6 +106,19 @@ class Problem:
   def task(self, embedder: nn.Module) -> tasks.Task:
     """The model around an embedder, with its loss."""
     return tasks.Task(self.kind, self.make_model(embedder))
+
+  def write(
+    self, folder: Path, embedder: nn.Module, variables: Variables
+  ) -> None:
+    """Writes what readers of a compressed table need besides.
+
+    Args:
+      folder: of the run.
+      embedder: of the final model.
+      variables: of the final model.
+    """
+    del embedder, variables
+    self.vocabulary.save(folder / 'vocabulary.json')
 
   def sorted_by(self, sensitivity: Sensitivity) -> tuple['Problem', np.ndarray]:
     """The same problem, words sorted by what the task needs of them.
@@ -121,7 +140,7 @@ class Problem:
     new_ids = np.argsort(order)
 
     def renumbered(batches):
-      return data_lib.RenumberedBatches(batches, new_ids, self.word_fields)
+      return data_lib.RenumberedBatches(batches, new_ids)
 
     pretrained = self.pretrained
     if pretrained is not None:

@@ -118,7 +118,6 @@ def language_modelling(
         language_model.TransformerLanguageModel(embedder, **sizes, **drops)
       ),
     ),
-    word_fields=('ids', 'labels'),
     word_params=(('head', 'bias'),),
     **parts.batched(config, make_batches),
   )

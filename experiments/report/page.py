@@ -94,6 +94,7 @@ def render(run: Run, pictures: Sequence[Picture]) -> str:
 <h1>{html.escape(title)}</h1>
 <p class="headline">{headline(run.result)}</p>
 {_facts(run.result)}
+{_parts(run.result)}
 {''.join(sections)}
 <h2>Command</h2>
 <pre>{html.escape(run.result['command'])}</pre>
@@ -208,6 +209,18 @@ def _facts(result: Mapping[str, Any]) -> str:
     for name, value in shown.items()
   ]
   return '<table>\n' + '\n'.join(lines) + '\n</table>'
+
+
+def _parts(result: Mapping[str, Any]) -> str:
+  """Bytes of all parts of the model, if the run says them."""
+  rows = result.get('bytes_by_part')
+  if not rows:
+    return ''
+  shown = [
+    {**row, 'times smaller': _factor(row['before'] / max(row['after'], 1))}
+    for row in rows
+  ]
+  return f'<h2>The whole model</h2>\n{_table(shown, own=[len(rows) - 1])}'
 
 
 def _comparison(comparison: Comparison, result: Mapping[str, Any]) -> str:

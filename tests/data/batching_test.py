@@ -223,7 +223,7 @@ def test_wrong_ids(id):
     ({'buckets': (4, 4)}, r'rising lengths, got \(4, 4\)'),
     ({'buckets': (0, 4)}, 'rising lengths'),
     ({'labels': [0]}, r'got 2 documents, labels int64\[1\]'),
-    ({'labels': [0.0, 1.0]}, 'integer label each'),
+    ({'labels': [0.0, 1.0]}, 'must be integers, got float64'),
     ({'documents': [], 'labels': []}, 'one or more'),
   ],
 )

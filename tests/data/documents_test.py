@@ -26,6 +26,20 @@ def test_documents():
     documents.labels[0] = 2
 
 
+def test_pairs_and_real_numbers():
+  documents = Documents(['a', 'b', 'c'], [0.5, 2, -1], ['x', 'y', ''])
+  assert documents.labels.dtype == np.float32
+  assert documents.has_real_labels
+  assert not make([0, 1]).has_real_labels
+  assert not Documents(['a']).has_real_labels
+  taken = documents.take([2, 0])
+  assert taken.texts == ('c', 'a')
+  assert taken.pairs == ('', 'x')
+  assert taken.labels.tolist() == [-1, 0.5]
+  splits = {'train': documents, 'test': taken}
+  assert TextDataset('name', (), splits).has_real_labels
+
+
 @pytest.mark.parametrize(
   ('texts', 'labels', 'message'),
   [
@@ -33,7 +47,10 @@ def test_documents():
     ('text', None, "sequence of str, got 't'"),
     (('a', 3), None, 'sequence of str, got 3'),
     (('a', 'b'), [0], r'must be 2 integers.*got int64\[1\]'),
-    (('a',), [0.5], r'must be 1 integers.*got float64'),
+    (('a',), [True], r'must be 1 integers or real numbers.*got bool'),
+    (('a',), [[0.5]], r'must be 1 integers.*got float64\[1, 1\]'),
+    (('a', 'b'), [0.5, float('nan')], 'must be finite, number 1 is not'),
+    (('a',), [1e300], 'must be finite'),
     (('a',), [-2], 'got -2 to -2'),
     (('a',), [2**31], 'got 2147483648'),
   ],
@@ -41,6 +58,19 @@ def test_documents():
 def test_wrong_documents(texts, labels, message):
   with pytest.raises(ValueError, match=message):
     Documents(texts, labels)
+
+
+@pytest.mark.parametrize(
+  ('pairs', 'message'),
+  [
+    (['a'], 'pairs must be 2 texts, one for each text, got 1'),
+    (['a', 3], 'pairs must be a sequence of str, got 3'),
+    ('ab', "pairs must be a sequence of str, got 'a'"),
+  ],
+)
+def test_wrong_pairs(pairs, message):
+  with pytest.raises(ValueError, match=message):
+    Documents(('a', 'b'), None, pairs)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +91,18 @@ def test_wrong_documents(texts, labels, message):
       'ab',
       {'train': make([0, 1]), 'test': Documents([' ', ''], [0, 1])},
       'all texts of test are empty',
+    ),
+    (
+      'ab',
+      {'train': make([0.5, 1]), 'test': make([0.5])},
+      'real numbers have no names',
+    ),
+    ('', {'train': make([0.5, 1]), 'test': make([1])}, 'train and test differ'),
+    ('', {'train': make([0.5, 0.5]), 'test': make([1.0])}, 'have 0.5'),
+    (
+      '',
+      {'train': Documents(['a'], None, ['b']), 'test': Documents(['a'])},
+      'must be of pairs, or none, but train and test differ',
     ),
   ],
 )
@@ -118,6 +160,19 @@ def test_division_depends_on_the_seed_and_needs_no_labels():
   rest, part = split_off(documents, 0.25, seed=0)
   assert (len(rest), len(part), part.labels) == (75, 25, None)
   assert split_off(documents, 0.25, seed=1)[1].texts != part.texts
+
+
+def test_real_numbers_are_divided_like_one_label():
+  numbers = np.arange(100.0)
+  documents = Documents(
+    [str(number) for number in numbers], numbers, [f'{n}!' for n in numbers]
+  )
+  rest, part = split_off(documents, 0.25, seed=0)
+  assert (len(rest), len(part)) == (75, 25)
+  for side in (rest, part):
+    for text, label, pair in zip(side.texts, side.labels, side.pairs):
+      assert float(text) == label
+      assert pair == f'{text}!'
 
 
 @pytest.mark.parametrize('share', [0, 1, -0.5, float('nan')])

@@ -157,6 +157,51 @@ def test_published_data_set(tmp_path, publish):
   assert set(chosen.splits['test'].texts) == {'test'}
 
 
+def test_pairs_of_a_published_data_set(tmp_path, publish):
+  publish({'train': [0, 1], 'test': [0]})
+  dataset = load('pets', pair_field='two', cache_dir=tmp_path, progress=False)
+  assert dataset.splits['train'].texts == ('train', 'train')
+  assert sorted(dataset.splits['train'].pairs) == ['0', '1']
+  swapped = load(
+    'pets',
+    text_field='two',
+    pair_field='one',
+    cache_dir=tmp_path,
+    progress=False,
+  )
+  assert swapped.splits['test'].texts == ('0',)
+  assert swapped.splits['test'].pairs == ('test',)
+
+
+@pytest.mark.parametrize('dtype', [np.float32, np.int32])
+def test_real_labels_of_a_published_data_set(tmp_path, publish, dtype):
+  """As glue/stsb, whose labels for testing are all -1."""
+  features = {
+    'one': tfds.features.Text(),
+    'two': tfds.features.Text(),
+    'label': tfds.features.Scalar(dtype),
+    'idx': tfds.features.Scalar(np.int32),
+  }
+  splits = {'train': [0.5, 3, -2], 'validation': [1.5], 'test': [-1, -1]}
+  if dtype is np.int32:
+    splits = {'train': [0, 3, -2], 'validation': [1], 'test': [-1, -1]}
+  publish(splits, features)
+  dataset = load(
+    'pets',
+    pair_field='two',
+    real_labels=True,
+    cache_dir=tmp_path,
+    progress=False,
+  )
+  assert dataset.label_names == ()
+  assert set(dataset.splits) == {'train', 'test'}, 'hidden labels are left out'
+  train = dataset.splits['train']
+  assert train.labels.dtype == np.float32
+  assert sorted(train.labels.tolist()) == sorted(splits['train'])
+  assert train.texts == ('train',) * 3
+  assert dataset.splits['test'].labels.tolist() == splits['validation']
+
+
 def test_hidden_test_labels(tmp_path, publish):
   publish({'train': [0, 1], 'validation': [1], 'test': [-1, -1, -1]})
   dataset = load('pets', cache_dir=tmp_path, progress=False)
@@ -183,7 +228,13 @@ def test_text_without_labels(tmp_path, publish):
   [
     ({'text_field': 'three'}, r"type Text, got \['three'\].*one \(Text\)"),
     ({'text_field': ('one', 'idx')}, 'text_field of pets must name'),
+    ({'pair_field': 'idx'}, r"pair_field of pets must .* got \['idx'\]"),
     ({'label_field': 'idx'}, r"ClassLabel, got \['idx'\].*label \(ClassLabel"),
+    ({'real_labels': True}, "a feature that is a number, got 'label'"),
+    (
+      {'real_labels': True, 'label_field': 'one'},
+      r"a number, got 'one'; there are .*one \(Text\)",
+    ),
   ],
 )
 def test_wrong_fields(tmp_path, publish, options, message):
@@ -192,7 +243,7 @@ def test_wrong_fields(tmp_path, publish, options, message):
     load('pets', cache_dir=tmp_path, progress=False, **options)
 
 
-def test_real_valued_labels_are_refused(tmp_path, publish):
+def test_real_valued_labels_are_refused_unless_asked_for(tmp_path, publish):
   features = {
     'one': tfds.features.Text(),
     'label': tfds.features.Scalar(np.float32),

@@ -3,6 +3,7 @@
 import csv
 import logging
 
+import numpy as np
 import pytest
 
 from embedcomp.data import load
@@ -71,6 +72,94 @@ def test_columns_without_names(put):
     'train': [('x a b', '1'), ('y c', '0')],
     'test': [('z d', '1')],
   }
+
+
+@pytest.mark.parametrize(('text', 'label'), [('0', '1'), (0, 1), ('0', 1)])
+def test_columns_by_numbers_in_texts(put, text, label):
+  """As configs have them; a first row that looks like names is a row."""
+  folder = put({'train.tsv': 'fine\t1\nbad\t0\n', 'test.tsv': '0\t1\n'})
+  dataset = load(folder, text_field=text, label_field=label)
+  assert contents(dataset) == {
+    'train': [('fine', '1'), ('bad', '0')],
+    'test': [('0', '1')],
+  }
+
+
+def test_pairs_and_real_labels_of_a_table_without_names(put):
+  folder = put(
+    {
+      'train.csv': '"A man, he said.","One ""man"", one.",5.0\nx,y,4.75\n',
+      'dev.csv': 'a,b,-1e-1\n',
+      'test.csv': 'c,d,0\n',
+    }
+  )
+  dataset = load(
+    folder, text_field='0', pair_field='1', label_field='2', real_labels=True
+  )
+  assert dataset.label_names == ()
+  assert dataset.has_real_labels
+  train = dataset.splits['train']
+  assert train.texts == ('A man, he said.', 'x')
+  assert train.pairs == ('One "man", one.', 'y')
+  assert train.labels.tolist() == [5, 4.75]
+  validation = dataset.splits['validation']
+  np.testing.assert_allclose(validation.labels, [-0.1])
+  assert dataset.splits['test'].pairs == ('d',)
+
+
+def test_pairs_by_name(put):
+  folder = put(
+    {
+      'train.tsv': 'two\tlabel\tone\nb\tyes\ta\nd\tno\tc\n',
+      'test.jsonl': '{"one": "e", "label": "no", "two": "f"}',
+    }
+  )
+  dataset = load(folder, text_field='one', pair_field='two')
+  assert dataset.label_names == ('no', 'yes')
+  assert dataset.splits['train'].texts == ('a', 'c')
+  assert dataset.splits['train'].pairs == ('b', 'd')
+  assert dataset.splits['test'].pairs == ('f',)
+  assert load(folder, text_field='one').splits['train'].pairs is None
+
+
+def test_real_labels_by_name(put):
+  lines = [
+    f'{{"text": "x", "label": {label}}}' for label in (1, 2.5, '"3e0"', -1)
+  ]
+  folder = put({'train.jsonl': '\n'.join(lines), 'test.jsonl': lines[0]})
+  dataset = load(folder, real_labels=True)
+  assert dataset.splits['train'].labels.tolist() == [1, 2.5, 3, -1]
+  folder = put({'scores/train/0.5/a.txt': 'x', 'scores/train/2/b.txt': 'y'})
+  (folder / 'scores/test').mkdir()
+  (folder / 'scores/test/0.25').mkdir()
+  (folder / 'scores/test/0.25/c.txt').write_text('z')
+  dataset = load(folder / 'scores', real_labels=True)
+  assert dataset.splits['train'].labels.tolist() == [0.5, 2]
+  assert dataset.splits['test'].labels.tolist() == [0.25]
+
+
+@pytest.mark.parametrize(
+  ('name', 'content', 'message'),
+  [
+    ('a.csv', 'text,two,label\nx,y,1\nx, ,1\n', 'line 3: the second text is'),
+    ('a.csv', 'text,label\nx,1\n', "line 1: one column must be called 'two'"),
+    ('a.csv', 'text,two,label\nx,y,good\n', "be a number, got 'good'"),
+    ('a.csv', 'text,two,label\nx,y,nan\n', "line 2: .* number, got 'nan'"),
+    ('a.csv', 'text,two,label\nx,y,1e999\n', "be a number, got '1e999'"),
+    ('a.jsonl', '{"text": "x", "label": 1}', "'two' must be a text, got None"),
+    (
+      'a.jsonl',
+      '{"text": "x", "two": "y", "label": null, "c": 1}\n',
+      "'label' must be a text or a number, got None",
+    ),
+    ('a.txt', 'x\n', "no columns or keys, so there is no pair_field 'two'"),
+    ('a/train/1/x.txt', 'x', 'no columns or keys, so there is no pair_field'),
+  ],
+)
+def test_malformed_pairs_and_numbers(put, name, content, message):
+  path = put({name: content}) / name.partition('/')[0]
+  with pytest.raises(ValueError, match=message):
+    load_local(path, pair_field='two', real_labels=True)
 
 
 def test_json_lines(put):

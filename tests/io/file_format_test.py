@@ -22,6 +22,7 @@ DTYPES = {
   'U8': np.uint8,
 }
 METHODS = (
+  methods.ProjectedQuantization(6, 3, 5),
   methods.Dense(),
   methods.LowRank(3),
   methods.ProductQuantization(3, 11),
@@ -117,7 +118,8 @@ def read_group(group, tensors, features):
     return np.repeat(factor('vector', (1, features)), words, 0)
   codes = read_codes(tensors['codes'], words * books, codewords)
   codes = codes.reshape(words, books)
-  width = features if name == 'rvq' else features // books
+  joined = group['rank'] if name == 'projected_pq' else features
+  width = features if name == 'rvq' else joined // books
   codebooks = factor('codebooks', (books, codewords, width))
   parts = [codebooks[m][codes[:, m]] for m in range(books)]
   if name == 'rvq':
@@ -125,6 +127,8 @@ def read_group(group, tensors, features):
   rows = np.concatenate(parts, axis=1)
   if group.get('rotation'):
     rows = rows @ factor('rotation', (features, features))
+  if name == 'projected_pq':
+    rows = rows @ factor('basis', (joined, features))
   return rows
 
 

@@ -27,6 +27,7 @@ CONFIGS = {
   'hashed': methods.Hashed(buckets=5),
   'low_rank': methods.LowRank(rank=3),
   'pq': methods.ProductQuantization(books=2, codewords=11, rotation=True),
+  'projected_pq': methods.ProjectedQuantization(rank=6, books=3, codewords=5),
   'rvq': methods.ResidualQuantization(books=3, codewords=7),
   'tensor_train': methods.TensorTrain(rank=2),
   'vq': methods.VectorQuantization(codewords=24),

@@ -19,6 +19,7 @@ CONFIGS = (
   methods.LowRank(3),
   methods.ProductQuantization(3, 8),
   methods.ProductQuantization(4, 7, rotation=True),
+  methods.ProjectedQuantization(6, 3, 8),
   methods.VectorQuantization(9),
   methods.ResidualQuantization(2, 7),
   methods.DifferentiableSoftmax(3, 8),
@@ -38,6 +39,8 @@ EDGES = (
   (methods.ProductQuantization(1, 1), Shape(1, 1)),
   (methods.ProductQuantization(5, 3), Shape(17, 5)),
   (methods.ProductQuantization(1, 2, rotation=True), Shape(5, 1)),
+  (methods.ProjectedQuantization(1, 1, 1), Shape(1, 1)),
+  (methods.ProjectedQuantization(4, 2, 3), Shape(3, 5)),
   (methods.VectorQuantization(1), Shape(3, 2)),
   (methods.ResidualQuantization(3, 1), Shape(1, 1)),
   (methods.DifferentiableSoftmax(1, 1), Shape(1, 1)),
@@ -334,6 +337,10 @@ def test_unknown_storage_is_refused(config):
 NARROWED = (
   (methods.LowRank(5), methods.LowRank(2)),
   (methods.ProductQuantization(3, 8), methods.ProductQuantization(3, 5)),
+  (
+    methods.ProjectedQuantization(8, 4, 8),
+    methods.ProjectedQuantization(8, 4, 5),
+  ),
   (methods.VectorQuantization(9), methods.VectorQuantization(4)),
   (methods.ResidualQuantization(3, 8), methods.ResidualQuantization(2, 8)),
   (methods.ResidualQuantization(3, 8), methods.ResidualQuantization(1, 3)),

@@ -72,6 +72,8 @@ def plain_table(name, real, codes, shape, xp=np):
     return real['coefficients'] @ real['basis']
   if name in ('pq', 'vq', 'dpq_sx', 'dpq_vq'):
     return _product(real, codes, shape, xp)
+  if name == 'projected_pq':
+    return _product(real, codes, shape, xp) @ real['basis']
   if name == 'rvq':
     books = enumerate(real['codebooks'])
     return sum(book[codes[:, m]] for m, book in books)

@@ -1,5 +1,7 @@
 """Sensitivities against closed forms and against moved tables."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ from embedcomp.nn.classifiers import PooledClassifier
 from embedcomp.nn.language_model import RecurrentLanguageModel
 from embedcomp.search import sensitivity
 from embedcomp.search.sensitivity import GatedEmbed, measure_sensitivity
+from embedcomp.training import tasks
 
 V, D, CLASSES = 7, 4, 3
 IDS = np.array([[2, 3, 2, 0], [4, 5, 0, 0]])
@@ -45,12 +48,12 @@ def closed_form(variables, direction_of, chance=0.0):
 
 def measured(variables, times=3000, chance=0.0, **batch):
   batch = {'ids': IDS, 'weights': np.ones(2), **batch}
+  task = tasks.Task(tasks.CLASSIFICATION, classifier(GatedEmbed()))
   return measure_sensitivity(
-    classifier(GatedEmbed()),
+    functools.partial(task.drawn_log_likelihood, chance=chance),
     variables,
     [batch] * times,
     COUNTS,
-    chance=chance,
     progress=False,
   )
 

@@ -220,8 +220,8 @@ def test_there_must_be_something_to_summarise():
 
 
 def test_other_kinds_are_refused():
-  with pytest.raises(ValueError, match=r"one of .* got 'regression'"):
-    Task('regression', Model(nn.Embed(VOCAB, FEATURES), False))
+  with pytest.raises(ValueError, match=r"one of .* got 'ranking'"):
+    Task('ranking', Model(nn.Embed(VOCAB, FEATURES), False))
 
 
 def test_a_model_around_a_supernet_learns_weights_and_mixtures():

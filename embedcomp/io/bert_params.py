@@ -1,0 +1,233 @@
+"""Params of a BERT from the tensors of a checkpoint, and back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from embedcomp.io import bert_names
+from embedcomp.io.bert_names import Leaf
+from embedcomp.io.checkpoints import Tensor
+from embedcomp.nn.bert_config import BertConfig
+from embedcomp.types import Params
+
+_MAX_NAMED = 20
+
+
+def from_tensors(
+  config: BertConfig,
+  tensors: Mapping[str, Tensor],
+  head: str | None,
+  num_labels: int,
+  *,
+  is_packed: bool,
+  is_relabelled: bool,
+  seed: int,
+) -> tuple[Params, list[str], list[str]]:
+  """Params of a model, but for the words of a packed one.
+
+  Args:
+    config: sizes.
+    tensors: of the checkpoint, by canonical name.
+    head: see `from_pretrained`.
+    num_labels: of a classifier.
+    is_packed: whether the words are elsewhere.
+    is_relabelled: whether a last layer of another number of labels is passed
+      over.
+    seed: of the noise in place of what a head lacks.
+
+  Returns:
+    The params, names of tensors that the head lacks, and names in the file of
+    tensors that belong to nothing known.
+
+  Raises:
+    ValueError: for tensors that are missing or contradict the config.
+  """
+  if config.num_hidden_layers > len(tensors):
+    raise ValueError(
+      f'num_hidden_layers must be that of the checkpoint, which has '
+      f'{len(tensors)} tensors, got {config.num_hidden_layers}.'
+    )
+  tensors = _name_bias(config, tensors)
+  wanted = _encoder_leaves(config, head, is_packed)
+  extra = _head_leaves(config, tensors, head, num_labels)
+  if head is None:
+    wanted, extra = wanted + extra, []
+  lacking = [
+    leaf for leaf in extra if _is_lacking(leaf, tensors, is_relabelled)
+  ]
+  wanted += [leaf for leaf in extra if leaf not in lacking]
+  _check(wanted, tensors, is_packed)
+  arrays = {
+    leaf.path: leaf.from_tensors([tensors[name].read() for name in leaf.names])
+    for leaf in wanted
+  }
+  if head == 'masked_lm':
+    _check_tied(config, tensors, is_packed)
+  arrays |= _make_noise(config, lacking, seed)
+  params = {path: jnp.asarray(array) for path, array in arrays.items()}
+  used = {name for leaf in wanted + lacking for name in leaf.names}
+  used.add(bert_names.WORDS)
+  unknown = [
+    tensor.name
+    for name, tensor in tensors.items()
+    if name not in used and not bert_names.is_optional(name)
+  ]
+  absent = [name for leaf in lacking for name in leaf.names]
+  return traverse_util.unflatten_dict(params), absent, unknown
+
+
+def to_tensors(
+  config: BertConfig,
+  params: Mapping[str, Any],
+  head: str | None,
+  num_labels: int,
+  *,
+  is_packed: bool,
+) -> dict[str, np.ndarray]:
+  """The tensors of a checkpoint, under their names in a file.
+
+  Args:
+    config: sizes.
+    params: of the model; of the words only a dense table, if not packed.
+    head: see `from_pretrained`; 'pooler' for `Bert` with one.
+    num_labels: of a classifier.
+    is_packed: whether the words are elsewhere.
+
+  Returns:
+    Float32 tensors. The words of a packed one are empty, so that a reader that
+    does not know better stops.
+
+  Raises:
+    ValueError: for params that contradict the config, or are not finite.
+  """
+  head_leaves = bert_names.head_leaves(config, head, num_labels)
+  has_prefix = head not in (None, 'pooler', 'sentence')
+  base = None if head == 'pooler' else head
+  leaves = [*_encoder_leaves(config, base, is_packed), *head_leaves]
+  found = traverse_util.flatten_dict(dict(params))
+  paths = {leaf.path for leaf in leaves}
+  if set(found) != paths:
+    missing, unknown = paths - set(found), set(found) - paths
+    raise ValueError(
+      f'params must be those of the model: missing {_join(missing)}, '
+      f'unknown {_join(unknown)}.'
+    )
+  prefix = bert_names.PREFIXES[config.model_type] if has_prefix else ''
+  tensors = {}
+  for leaf in leaves:
+    array = _check_leaf(leaf, found[leaf.path])
+    start = prefix if leaf.in_encoder else ''
+    for name, tensor in zip(leaf.names, leaf.to_tensors(array)):
+      tensors[start + name] = tensor
+  if is_packed:
+    empty = np.empty((0, config.hidden_size), np.float32)
+    tensors[prefix + bert_names.WORDS] = empty
+  return tensors
+
+
+def _encoder_leaves(config, head, is_packed: bool) -> list[Leaf]:
+  inside = () if head is None else ('bert',)
+  leaves = list(bert_names.encoder_leaves(config, inside))
+  if not is_packed:
+    shape = (config.vocab_size, config.hidden_size)
+    path = ('embedder', 'embedding')
+    leaves.append(Leaf(path, shape, (bert_names.WORDS,), shape))
+  return leaves
+
+
+def _head_leaves(config, tensors, head, num_labels: int) -> list[Leaf]:
+  """Those of a head; of `Bert`, those of a pooler if there is one."""
+  if head is not None:
+    return list(bert_names.head_leaves(config, head, num_labels))
+  if config.model_type == 'distilbert':
+    return []
+  leaves = list(bert_names.head_leaves(config, 'pooler'))
+  has_any = any(name in tensors for leaf in leaves for name in leaf.names)
+  return leaves if has_any else []
+
+
+def _name_bias(config, tensors) -> dict[str, Tensor]:
+  """Two names go for the bias of a masked language model; either may do."""
+  tensors = dict(tensors)
+  _, other, bias = bert_names.decoder(config.model_type)
+  if other in tensors:
+    tensors.setdefault(bias, tensors[other])
+  return tensors
+
+
+def _is_lacking(leaf: Leaf, tensors, is_relabelled: bool) -> bool:
+  if any(name not in tensors for name in leaf.names):
+    return True
+  shapes = {tensors[name].shape for name in leaf.names}
+  is_last = leaf.path[0] == 'classifier'
+  return is_last and is_relabelled and shapes != {leaf.tensor_shape}
+
+
+def _check(leaves: list[Leaf], tensors, is_packed: bool) -> None:
+  """Raises ValueError for tensors that are missing or of a wrong shape."""
+  names = [name for leaf in leaves for name in leaf.names]
+  if missing := [name for name in names if name not in tensors]:
+    raise ValueError(f'the checkpoint lacks {_shorten(missing)}.')
+  for leaf in leaves:
+    for name in leaf.names:
+      tensors[name].check(leaf.tensor_shape)
+  words = tensors.get(bert_names.WORDS)
+  if is_packed and words is not None and 0 not in words.shape:
+    raise ValueError(
+      f'{words.name} must be empty where the words are packed, '
+      f'got {list(words.shape)}; the directory is half-written: save it again.'
+    )
+
+
+def _check_tied(config, tensors, is_packed: bool) -> None:
+  """Raises ValueError if words are scored by a table of their own."""
+  name, _, _ = bert_names.decoder(config.model_type)
+  if name not in tensors:
+    return
+  words = None if is_packed else tensors[bert_names.WORDS].read()
+  if words is None or not np.array_equal(words, tensors[name].read()):
+    raise ValueError(
+      f'{tensors[name].name} must be the word embeddings: only tied tables are '
+      'supported.'
+    )
+
+
+def _make_noise(config, leaves: list[Leaf], seed: int) -> dict:
+  """What a new layer starts from, by path."""
+  rng = np.random.default_rng(seed)
+  arrays = {}
+  for leaf in leaves:
+    array = np.zeros(leaf.shape, np.float32)
+    if leaf.path[-1] == 'scale':
+      array[:] = 1
+    elif leaf.is_kernel:
+      array[:] = rng.normal(0, config.initializer_range, leaf.shape)
+    arrays[leaf.path] = array
+  return arrays
+
+
+def _check_leaf(leaf: Leaf, value: Any) -> np.ndarray:
+  """A leaf of params as finite float32 of the right shape."""
+  name, array = '/'.join(leaf.path), np.asarray(value)
+  if array.shape != leaf.shape or not jnp.issubdtype(array.dtype, jnp.floating):
+    raise ValueError(
+      f'{name} must be floats {list(leaf.shape)}, '
+      f'got {array.dtype}{list(array.shape)}.'
+    )
+  array = array.astype(np.float32, copy=False)
+  if not np.isfinite(array).all():
+    raise ValueError(f'{name} must be finite in float32.')
+  return array
+
+
+def _join(paths: set[tuple[str, ...]]) -> list[str]:
+  return _shorten(sorted('/'.join(map(str, path)) for path in paths))
+
+
+def _shorten(names: list[str]) -> list[str]:
+  if len(names) <= _MAX_NAMED:
+    return names
+  return [*names[:_MAX_NAMED], f'and {len(names) - _MAX_NAMED} more']

@@ -1,0 +1,162 @@
+"""BERT and its family, read from checkpoints by `embedcomp.from_pretrained`.
+
+Params are `embedder`, `embeddings`, `layer_0`, `layer_1`, ... and `pooler`.
+
+References:
+  Devlin et al., BERT: Pre-training of Deep Bidirectional Transformers, 2019.
+  Liu et al., RoBERTa, 2019.  Sanh et al., DistilBERT, 2019.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from embedcomp import attention
+from embedcomp.nn.bert_config import BertConfig
+from embedcomp.nn.bert_layers import BertEmbeddings, BertLayer, pool_first
+from embedcomp.types import Array
+
+
+@flax.struct.dataclass
+class BertOutput:
+  """What a model says of a batch.
+
+  Attributes:
+    last_hidden_state: [B, T, D].
+    pooler_output: [B, D] of the first token; None without a pooler.
+    hidden_states: L + 1 of [B, T, D], embeddings first; None if not asked for.
+    attentions: L of [B, N, T, T] float32; None if not asked for.
+  """
+
+  last_hidden_state: jax.Array
+  pooler_output: jax.Array | None = None
+  hidden_states: tuple[jax.Array, ...] | None = None
+  attentions: tuple[jax.Array, ...] | None = None
+
+
+class Bert(nn.Module):
+  """An encoder of the BERT family.
+
+  Attributes:
+    config: sizes.
+    embedder: of words, ids [B, T] to [B, T, D]; `nn.Embed` if not given. A
+      `GroupedEmbed` takes its place as it is.
+    attention_fn: see `embedcomp.attention`.
+    add_pooler: whether to compute `pooler_output`.
+    dtype: of the arithmetic, such as `jnp.bfloat16`; params stay in float32.
+
+  Example:
+    >>> config = BertConfig(20, 8, 1, 2, 16)
+    >>> ids = jnp.array([[2, 5, 3]])
+    >>> output, _ = Bert(config).init_with_output(jax.random.key(0), ids)
+    >>> output.last_hidden_state.shape, output.pooler_output.shape
+    ((1, 3, 8), (1, 8))
+  """
+
+  config: BertConfig
+  embedder: nn.Module | None = None
+  attention_fn: attention.AttentionFn = attention.dense_attention
+  add_pooler: bool = True
+  dtype: Any = None
+
+  def __post_init__(self):
+    if self.embedder is None:
+      self.embedder = dense_embedder(self.config)
+    super().__post_init__()
+
+  @nn.compact
+  def __call__(
+    self,
+    input_ids: Array,
+    attention_mask: Array | None = None,
+    token_type_ids: Array | None = None,
+    *,
+    deterministic: bool = True,
+    output_hidden_states: bool = False,
+    output_attentions: bool = False,
+  ) -> BertOutput:
+    """Encodes texts.
+
+    Args:
+      input_ids: [B, T] integers.
+      attention_mask: [B, T] bool or integers, not zero where there is a token;
+        all but `pad_token_id` if not given.
+      token_type_ids: [B, T] integers; zeros if not given.
+      deterministic: True turns dropout off.
+      output_hidden_states: whether to return those of all layers.
+      output_attentions: whether to return the weights of dense attention.
+
+    Returns:
+      A `BertOutput`.
+
+    Raises:
+      ValueError: for more tokens than there are positions, or shapes that do
+        not agree.
+    """
+    config = self.config
+    input_ids = jnp.asarray(input_ids)
+    _check_inputs(config, input_ids, attention_mask, token_type_ids)
+    if attention_mask is None:
+      attention_mask = input_ids != config.pad_token_id
+    mask = jnp.asarray(attention_mask).astype(bool)
+    hidden = BertEmbeddings(config, self.dtype, name='embeddings')(
+      self.embedder(input_ids),
+      input_ids,
+      token_type_ids,
+      deterministic=deterministic,
+    )
+    states, attentions = [hidden], []
+    for index in range(config.num_hidden_layers):
+      layer = BertLayer(
+        config, self.attention_fn, self.dtype, name=f'layer_{index}'
+      )
+      hidden, weights = layer(
+        hidden,
+        mask,
+        deterministic=deterministic,
+        output_attentions=output_attentions,
+      )
+      states.append(hidden)
+      attentions.append(weights)
+    pooled = None
+    if self.add_pooler:
+      pooled = pool_first(config, hidden[:, 0], 'pooler', self.dtype)
+    return BertOutput(
+      hidden,
+      pooled,
+      tuple(states) if output_hidden_states else None,
+      tuple(attentions) if output_attentions else None,
+    )
+
+
+def dense_embedder(config: BertConfig) -> nn.Embed:
+  """A dense table of words, [V, D], to be given to a model."""
+  return nn.Embed(
+    config.vocab_size,
+    config.hidden_size,
+    embedding_init=nn.initializers.normal(config.initializer_range),
+    parent=None,
+  )
+
+
+def _check_inputs(config, input_ids, attention_mask, token_type_ids) -> None:
+  if input_ids.ndim != 2 or not jnp.issubdtype(input_ids.dtype, jnp.integer):
+    raise ValueError(
+      'input_ids must be [B, T] integers, got '
+      f'{input_ids.dtype}{list(input_ids.shape)}.'
+    )
+  if input_ids.shape[1] > config.longest_input:
+    raise ValueError(
+      f'the model has positions for {config.longest_input} tokens, got '
+      f'{input_ids.shape[1]}: cut the texts.'
+    )
+  others = {'attention_mask': attention_mask, 'token_type_ids': token_type_ids}
+  for name, array in others.items():
+    if array is not None and array.shape != input_ids.shape:
+      raise ValueError(
+        f'{name} must have the shape of input_ids {list(input_ids.shape)}, '
+        f'got {list(array.shape)}.'
+      )

@@ -1,0 +1,238 @@
+"""Texts as word pieces of a BERT, and the heads that read them.
+
+Pieces are sorted by how often they occur, in the table as in the tokenizer, so
+that groups need no order map and none is stored.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+import embedcomp
+from embedcomp import data as data_lib
+from embedcomp.training import tasks
+from experiments.problems import parts as parts_lib
+from experiments.problems import tiny_bert
+from experiments.problems.base import Problem, Variables
+
+# By kind of task: the head that solves it.
+_HEADS = {
+  tasks.CLASSIFICATION: 'classification',
+  tasks.REGRESSION: 'classification',
+  tasks.SIMILARITY: 'sentence',
+  tasks.MASKED_LM: 'masked_lm',
+}
+# What words that do not occur count for, in occurrences.
+_RARE = 0.05
+# Models that need no path: fetched with pip, and made of random weights.
+_MINILM_L6, _TINY = 'minilm_l6', 'tiny'
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class WordPieces:
+  """The pieces of a tokenizer and how often they occur.
+
+  Attributes:
+    tokenizer: gives V ids.
+    counts: [V].
+  """
+
+  tokenizer: data_lib.SubwordTokenizer
+  counts: np.ndarray
+
+  def __len__(self) -> int:
+    return self.tokenizer.vocab_size
+
+  def reordered(self, order: np.ndarray) -> 'WordPieces':
+    """The same pieces, [V] `order` the old id of each new one."""
+    return WordPieces(self.tokenizer.reordered(order), self.counts[order])
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class BertProblem(Problem):
+  """A problem whose model is a BERT, written as a directory of its own.
+
+  Attributes:
+    path: of the directory that the model came from.
+  """
+
+  path: Path
+
+  def importance_of(self, counts: np.ndarray) -> np.ndarray:
+    """[V] what errors weigh of words that occur so often.
+
+    In context a word that is twice as frequent says less each time, so that the
+    rare ones count for more than by their share of the text.
+    """
+    return np.sqrt(counts + _RARE)
+
+  def write(
+    self, folder: Path, embedder: nn.Module, variables: Variables
+  ) -> None:
+    """Writes model and tokenizer to `folder / 'model'`."""
+    tables = [variables.get(name, {}) for name in ('params', 'buffers')]
+    params = {
+      **variables['params'],
+      'embedder': embedcomp.combine(*(t.get('embedder', {}) for t in tables)),
+    }
+    model = folder / 'model'
+    embedcomp.save_pretrained(model, self.make_model(embedder), params)
+    self.vocabulary.tokenizer.save(model)
+
+
+def word_pieces(
+  config: ConfigDict, dataset: data_lib.TextDataset
+) -> BertProblem:
+  """A problem of a BERT.
+
+  Raises:
+    ValueError: if the data do not suit the task, or the model cannot be read.
+  """
+  if config.task not in _HEADS:
+    raise ValueError(
+      f'task of a BERT must be one of {sorted(_HEADS)}, got {config.task!r}.'
+    )
+  path = _folder(config.bert.path, dataset.splits['train'].texts)
+  tokenizer = data_lib.SubwordTokenizer.load(path)
+  if config.task == tasks.MASKED_LM:
+    batches, counts = _masked(config, dataset, tokenizer)
+  else:
+    batches, counts = _labelled(config, dataset, tokenizer)
+  heads: dict[str, Any] = {}
+  if _HEADS[config.task] == 'classification':
+    heads['num_labels'] = len(dataset.label_names) or 1
+  model, params = embedcomp.from_pretrained(
+    path,
+    head=_HEADS[config.task],
+    dtype=jnp.dtype(config.bert.dtype),
+    seed=config.seed,
+    **heads,
+  )
+  model, params = _cut_to(len(tokenizer), model, params)
+  problem = BertProblem(
+    kind=config.task,
+    vocabulary=WordPieces(tokenizer, counts),
+    features=model.config.hidden_size,
+    make_model=lambda embedder: model.clone(embedder=embedder, parent=None),
+    num_fixed=model.config.pad_token_id + 1,
+    padding=model.config.pad_token_id,
+    word_params=(('bias',),) if config.task == tasks.MASKED_LM else (),
+    pretrained={'params': jax.device_get(params)},
+    path=path,
+    **batches,
+  )
+  first = np.arange(problem.num_fixed)
+  by_count = np.argsort(-counts[problem.num_fixed :], kind='stable')
+  order = np.concatenate([first, by_count + problem.num_fixed])
+  return problem.reordered(order)
+
+
+def _folder(path: str, texts) -> Path:
+  """The directory of a model, the user's own or one that everyone has."""
+  if path == _TINY:
+    return tiny_bert.folder(texts)
+  if path == _MINILM_L6:
+    return data_lib.minilm_l6()
+  if not Path(path).is_dir():
+    raise ValueError(
+      f'bert.path must be a directory with config.json, {_MINILM_L6!r} or '
+      f'{_TINY!r}, got {path!r}.'
+    )
+  return Path(path)
+
+
+def _labelled(config, dataset, tokenizer):
+  """Batches of texts, or pairs of texts, and how often pieces occur."""
+  is_class = config.task == tasks.CLASSIFICATION
+  if is_class != bool(dataset.label_names):
+    raise ValueError(
+      f'{config.task} needs {"names of classes" if is_class else "numbers"} as '
+      f'labels; see data.label_field. {dataset.name} has others, or none.'
+    )
+  apart = config.task == tasks.SIMILARITY
+  parts = parts_lib.labelled_parts(config, dataset)
+  if apart and parts.train.pairs is None:
+    raise ValueError(
+      f'similarity needs pairs of texts: set data.pair_field, got '
+      f'{config.data.pair_field!r}.'
+    )
+  buckets = tuple(config.data.buckets)
+
+  def make_batches(documents, batch_size, *, one_shape=False, **shards):
+    texts, pairs, labels = documents.texts, documents.pairs, documents.labels
+    more = {}
+    if apart:
+      more['pairs'] = tokenizer.encode(pairs, max_length=buckets[-1])
+      pairs = None
+    if not is_class:
+      labels = labels / config.data.label_scale
+    return data_lib.TokenBatches(
+      tokenizer.encode(texts, pairs, max_length=buckets[-1]),
+      labels,
+      batch_size,
+      config.seed,
+      padding=tokenizer.pad_id,
+      buckets=buckets[-1:] if one_shape else buckets,
+      **more,
+      **shards,
+    )
+
+  texts = [*parts.train.texts, *(parts.train.pairs or ())]
+  counts = tokenizer.count(texts)
+  counts[[tokenizer.cls_id, tokenizer.sep_id]] += len(texts)
+  return parts.batched(config, make_batches), counts
+
+
+def _masked(config, dataset, tokenizer):
+  """Batches of plain text with masked pieces, and how often pieces occur."""
+  train, validation, test = parts_lib.plain_documents(config, dataset)
+
+  def stream(documents, most):
+    texts = parts_lib.some_texts(
+      documents.texts, most, lambda text: len(text.split())
+    )
+    pieces = list(tokenizer.pieces(texts))
+    return data_lib.token_stream(pieces, separator=tokenizer.sep_id)
+
+  def make_batches(tokens, batch_size, *, one_shape=True, **shards):
+    del one_shape  # they have no other
+    return data_lib.MaskedLMBatches(
+      tokens, tokenizer, batch_size, config.data.length, config.seed, **shards
+    )
+
+  tokens = stream(train, config.data.max_tokens)
+  num_held_out = max(1, round(config.data.held_out * len(tokens)))
+  parts = parts_lib.Parts(
+    tokens,
+    tokens[:-num_held_out],
+    tokens[-num_held_out:],
+    stream(validation, config.data.max_eval_tokens),
+    stream(test, config.data.max_eval_tokens),
+  )
+  counts = np.bincount(tokens, minlength=len(tokenizer))
+  counts[tokenizer.cls_id] += len(tokens) // config.data.length
+  return parts.batched(config, make_batches), counts
+
+
+def _cut_to(vocab_size: int, model: nn.Module, params):
+  """The model without rows that the tokenizer has no pieces for."""
+  rows = model.config.vocab_size
+  if vocab_size > rows:
+    raise ValueError(
+      f'the tokenizer has {vocab_size} pieces and the table {rows} rows: they '
+      'are not of one model.'
+    )
+  if vocab_size == rows:
+    return model, params
+  config = dataclasses.replace(model.config, vocab_size=vocab_size)
+  table = params['embedder']['embedding'][:vocab_size]
+  params = {**params, 'embedder': {'embedding': table}}
+  if 'bias' in params:
+    params['bias'] = params['bias'][:vocab_size]
+  return model.clone(config=config, embedder=None, parent=None), params
