@@ -16,6 +16,8 @@ from pathlib import Path
 
 from experiments import record, tables
 from experiments.benchmarks import (
+  bert_speed,
+  bert_table,
   fit,
   logits,
   lookup,
@@ -25,6 +27,7 @@ from experiments.benchmarks import (
 from experiments.benchmarks.comparison import Comparison
 
 BENCHMARKS: dict[str, record.Benchmark] = {
+  'bert_speed': bert_speed,
   'bert_sst2': Comparison(
     'bert_compress',
     'sst2',
@@ -33,6 +36,7 @@ BENCHMARKS: dict[str, record.Benchmark] = {
     labels=('dense', 'search', 'compress', 'pq'),
     data='sst2',
   ),
+  'bert_table': bert_table,
   'fit': fit,
   'logits': logits,
   'lookup': lookup,
@@ -48,8 +52,6 @@ BENCHMARKS: dict[str, record.Benchmark] = {
       'low rank, from dense',
       'search',
       'compress',
-      'hand-split, int8',
-      'pq',
       'dense, int8',
       'dense, int4',
     ),
