@@ -72,8 +72,10 @@ def get_config(variant='classification'):
   if variant == 'smoke':
     common.make_small(config)
     config.bert.path = 'tiny'
-    config.data.max_documents = 600
-    config.optim.learning_rate = 0.005
+    config.data.name = 'r8'
+    config.data.max_documents = 1000
+    config.optim.best_of = 0
+    config.optim.learning_rate = 0.01
     config.finetune.learning_rate = 0.005
     config.search.measured_batches = 4
     config.budget = 0.2

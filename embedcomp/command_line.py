@@ -10,65 +10,93 @@ table, see `python -m experiments.main --config=configs/bert_compress.py`.
 """
 
 import argparse
+import dataclasses
 import sys
+import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import numpy as np
-import optax
 
 from embedcomp import data as data_lib
+from embedcomp import evaluation, frequency
+from embedcomp.compress import CONTEXTUAL_METHODS
 from embedcomp.compress import compress as compress_table
-from embedcomp.io.huggingface import from_pretrained, save_pretrained
+from embedcomp.io import bert_config
+from embedcomp.io.huggingface import (
+  CONFIG_FILE,
+  from_pretrained,
+  save_pretrained,
+)
+from embedcomp.nn.bert_config import BertConfig
 from embedcomp.nn.embedding import GroupedEmbed
-from embedcomp.training import steps, tasks
-from embedcomp.training.parallel import jit_step
-from embedcomp.training.state import TrainState
-from embedcomp.trees import partition
+from embedcomp.types import Params
 
-_BATCH_SIZE = 64
+# By task: the head that is measured.
 _HEADS = {
-  tasks.SIMILARITY: 'sentence',
-  tasks.CLASSIFICATION: 'classification',
-  tasks.REGRESSION: 'classification',
+  'classification': 'classification',
+  'regression': 'classification',
+  'similarity': 'sentence',
 }
+_ENCODER = 'encoder'
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
   """Runs the command; what goes wrong is one line, and exit status 1."""
   options = _parser().parse_args(arguments)
-  try:
-    options.run(options)
-  except (ImportError, OSError, ValueError) as error:
-    sys.exit(f'embedcomp: {error}')
+  with warnings.catch_warnings():
+    warnings.showwarning = _show_warning
+    try:
+      _check_folders(options)
+      options.run(options)
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+      sys.exit(f'embedcomp: {error}')
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+  print(f'embedcomp: {message}', file=sys.stderr)
+
+
+def _check_folders(options: argparse.Namespace) -> None:
+  """Refuses folders before any work is done."""
+  if not options.model.is_dir():
+    raise ValueError(f'MODEL must be a directory, got {options.model}.')
+  output = getattr(options, 'output', None)
+  if output is None or not output.exists():
+    return
+  if not output.is_dir() or any(output.iterdir()):
+    raise ValueError(
+      f'OUTPUT must be a new or an empty directory, got {output}: nothing is '
+      'overwritten.'
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
   parser = argparse.ArgumentParser(
     prog='embedcomp',
-    description='Compresses the word embeddings of BERTs.',
+    description='Makes the word embeddings of models like BERT smaller.',
+    epilog='"embedcomp COMMAND --help" says more. In Python: '
+    'embedcomp.from_pretrained, compress, save_pretrained.',
     allow_abbrev=False,
   )
   commands = parser.add_subparsers(metavar='COMMAND', required=True)
+  _add(commands, _info, 'Says how large a model and its parts are.')
 
-  def command(run: Callable, text: str) -> argparse.ArgumentParser:
-    name = run.__name__.strip('_')
-    added = commands.add_parser(
-      name, help=text, description=text, allow_abbrev=False
-    )
-    added.add_argument('model', type=Path, metavar='MODEL', help='a directory')
-    added.set_defaults(run=run)
-    return added
-
-  command(_info, 'Says how large a model and its parts are.')
-  made = command(_compress, 'Compresses the table of a model.')
-  made.add_argument('output', type=Path, metavar='OUTPUT', help='a directory')
+  made = _add(
+    commands,
+    _compress,
+    'Makes the table of word embeddings smaller, without training.',
+  )
+  _add_output(made)
   made.add_argument(
     '--budget',
     required=True,
     type=_budget,
-    help='largest size of the table: 40x, a share (0.025) or bytes',
+    help='largest size of the table: a factor (40x), a share (0.025) or bytes',
   )
   made.add_argument(
     '--text',
@@ -76,25 +104,94 @@ def _parser() -> argparse.ArgumentParser:
     type=Path,
     required=True,
     metavar='FILE',
-    help='plain text, whose words say which are frequent',
+    help='plain text, a line each, whose words say which are frequent',
   )
-  made.add_argument('--seed', type=int, default=0, help='of what is random')
-  made = command(_evaluate, 'Measures a model on labelled texts.')
-  made.add_argument('data', metavar='DATA', help='a folder, file or data set')
-  made.add_argument('--task', choices=sorted(_HEADS), required=True)
-  made.add_argument('--split', default='test', help='test if not given')
-  made.add_argument('--text-field', help='a name, or the number of a column')
-  made.add_argument('--pair-field', help='likewise, of second texts')
-  made.add_argument('--label-field', help='likewise')
-  made.add_argument('--max-length', type=int, default=128, help='tokens')
-  made = command(_export, 'Writes a model as transformers reads it.')
-  made.add_argument('output', type=Path, metavar='OUTPUT', help='a directory')
   made.add_argument(
-    '--head',
-    choices=('classification', 'token_classification', 'masked_lm'),
-    help='to write besides the encoder',
+    '--keep-ids',
+    action='store_true',
+    help='leave the tokenizer as it is and store an order of the words',
   )
+  made.add_argument(
+    '--seed', type=int, default=0, help='of what is random (default: 0)'
+  )
+
+  made = _add(commands, _evaluate, 'Measures a model on labelled texts.')
+  made.add_argument(
+    'data',
+    metavar='DATA',
+    help='a file (.csv, .tsv, .jsonl), a folder with train and test, or a name '
+    'of TensorFlow Datasets',
+  )
+  made.add_argument(
+    '--task',
+    choices=sorted(_HEADS),
+    required=True,
+    help='accuracy of labels; or how well numbers, or cosines of two texts, '
+    'agree with given ones',
+  )
+  made.add_argument(
+    '--split', help='test if not given; of a single file all there is'
+  )
+  made.add_argument(
+    '--text-field',
+    metavar='FIELD',
+    help='name of the texts, or number of a column from 0 on (default: text)',
+  )
+  for flag, text in (
+    ('--pair-field', 'of second texts, where there are any'),
+    ('--label-field', '(default: label)'),
+  ):
+    made.add_argument(flag, metavar='FIELD', help=f'likewise {text}')
+  made.add_argument(
+    '--label-scale',
+    type=float,
+    default=1.0,
+    metavar='NUMBER',
+    help='what numbers were divided by in training (default: 1)',
+  )
+  made.add_argument(
+    '--max-length',
+    type=int,
+    default=128,
+    metavar='TOKENS',
+    help='longer texts are cut (default: 128)',
+  )
+
+  made = _add(
+    commands,
+    _export,
+    'Writes a model with a dense table, as transformers reads it.',
+  )
+  _add_output(made)
   return parser
+
+
+def _add(commands, run: Callable, text: str) -> argparse.ArgumentParser:
+  """Adds a command that is called like its function."""
+  added = commands.add_parser(
+    run.__name__.strip('_'), help=text, description=text, allow_abbrev=False
+  )
+  added.add_argument(
+    'model',
+    type=Path,
+    metavar='MODEL',
+    help='a directory with config.json and model.safetensors',
+  )
+  added.set_defaults(run=run)
+  return added
+
+
+def _add_output(command: argparse.ArgumentParser) -> None:
+  """Adds what commands that write a model have in common."""
+  command.add_argument(
+    'output', type=Path, metavar='OUTPUT', help='a directory to be made'
+  )
+  command.add_argument(
+    '--head',
+    metavar='HEAD',
+    choices=(_ENCODER, *bert_config.HEADS),
+    help='to keep: %(choices)s; what config.json names if not given',
+  )
 
 
 def _budget(text: str) -> float | int | str:
@@ -107,13 +204,53 @@ def _budget(text: str) -> float | int | str:
   return text
 
 
+class _Source(NamedTuple):
+  """What a directory holds.
+
+  Attributes:
+    model: as `from_pretrained` reads it.
+    params: of the model.
+    labels: names of a classifier's labels; None without one.
+  """
+
+  model: nn.Module
+  params: Params
+  labels: list[str] | None
+
+
+def _read(folder: Path, head: str | None = None) -> _Source:
+  """Reads a model, by default with the head that its config names.
+
+  Raises:
+    ValueError: also if the head has not been trained.
+  """
+  with (folder / CONFIG_FILE).open('rb') as file:
+    fields = bert_config.parse_fields(file.read())
+  if head is None:
+    head = bert_config.find_head(fields)
+  elif head == _ENCODER:
+    head = None
+  with warnings.catch_warnings():
+    warnings.filterwarnings('error', message='.* start from noise')
+    try:
+      model, params = from_pretrained(folder, head=head)
+    except UserWarning as warning:
+      raise ValueError(warning) from None
+  labels = None
+  if hasattr(model, 'num_labels'):
+    labels = bert_config.label_names(fields)
+  return _Source(model, params, labels)
+
+
 def _info(options: argparse.Namespace) -> None:
-  model, params = from_pretrained(options.model)
+  model, params, labels = _read(options.model)
   config = model.config
   print(
     f'{config.model_type}: {config.num_hidden_layers} layers, '
     f'{config.hidden_size} features, {config.vocab_size:,} word pieces'
   )
+  if labels is not None:
+    print(f'labels: {", ".join(labels)}')
   scheme = getattr(model.embedder, 'scheme', None)
   dense = 4 * config.vocab_size * config.hidden_size
   table = dense if scheme is None else scheme.num_bytes
@@ -135,35 +272,48 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _compress(options: argparse.Namespace) -> None:
-  model, params = from_pretrained(options.model)
+  model, params, labels = _read(options.model, options.head)
   if isinstance(model.embedder, GroupedEmbed):
     raise ValueError(
       f'{options.model} is compressed already: start from the dense model.'
     )
   tokenizer = data_lib.SubwordTokenizer.load(options.model)
   table = np.asarray(params['embedder']['embedding'])
-  counts = np.zeros(len(table), np.int64)
-  found = tokenizer.count(_lines(options.text))
-  if len(found) > len(counts):
+  if len(tokenizer) > len(table):
     raise ValueError(
-      f'the tokenizer has {len(found)} pieces and the table {len(counts)} '
+      f'the tokenizer has {len(tokenizer)} pieces and the table {len(table)} '
       'rows: they are not of one model.'
     )
-  counts[: len(found)] = found
+  counts = np.zeros(len(table), np.int64)
+  counts[: len(tokenizer)] = tokenizer.count(_lines(options.text), special=True)
+  if not options.keep_ids:
+    fixed = _fixed_ids(model.config, tokenizer, len(table))
+    order = frequency.rank_order_around(counts, fixed)
+    tokenizer = _reordered(tokenizer, order[: len(tokenizer)])
+    table, counts = table[order], counts[order]
+    if 'bias' in params:  # of a masked language model, one for each word
+      params = {**params, 'bias': params['bias'][order]}
+    # Fixed ids count for as much as what comes after them, so that ids are in
+    # order and none is stored.
+    counts = np.maximum.accumulate(counts[::-1])[::-1]
   scheme, grouped = compress_table(
     table,
-    counts,
-    importance=np.sqrt(counts + 1.0),
+    importance=frequency.contextual_importance(counts),
     budget=options.budget,
+    methods=CONTEXTUAL_METHODS,
     seed=options.seed,
   )
   packed = model.clone(embedder=GroupedEmbed(scheme), parent=None)
-  save_pretrained(
-    options.output,
-    packed,
-    {**params, 'embedder': grouped},
-    tokenizer_from=options.model,
-  )
+  with tempfile.TemporaryDirectory() as folder:
+    if not options.keep_ids:
+      tokenizer.save(folder)
+    save_pretrained(
+      options.output,
+      packed,
+      {**params, 'embedder': grouped},
+      labels=labels,
+      tokenizer_from=options.model if options.keep_ids else folder,
+    )
   print(scheme.summary())
   print(
     f'{options.output}: the table takes {scheme.num_bytes:,} bytes instead of '
@@ -174,55 +324,88 @@ def _compress(options: argparse.Namespace) -> None:
 def _lines(paths: Sequence[Path]):
   for path in paths:
     with path.open(encoding='utf-8', errors='replace') as file:
-      yield from file
+      yield from filter(str.strip, file)
+
+
+def _fixed_ids(
+  config: BertConfig, tokenizer: data_lib.SubwordTokenizer, num_rows: int
+) -> list[int]:
+  """Ids that a model or its other readers know by their number."""
+  fixed = [*range(config.pad_token_id + 1), *range(len(tokenizer), num_rows)]
+  if config.model_type == 'xlm-roberta':  # its tokenizers have them built in
+    fixed += tokenizer.special_ids
+  return fixed
+
+
+def _reordered(
+  tokenizer: data_lib.SubwordTokenizer, order: np.ndarray
+) -> data_lib.SubwordTokenizer:
+  try:
+    return tokenizer.reordered(order)
+  except ValueError as error:
+    raise ValueError(f'{error} Or give --keep-ids.') from None
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-  model, params = from_pretrained(options.model, head=_HEADS[options.task])
+  model, params, labels = _read(options.model, _HEADS[options.task])
   tokenizer = data_lib.SubwordTokenizer.load(options.model)
+  found = evaluation.evaluate(
+    options.task,
+    model,
+    params,
+    tokenizer,
+    _documents(options, labels),
+    max_length=options.max_length,
+  )
+  for name, value in found.items():
+    print(f'{name:<12}{value:.4f}')
+
+
+def _documents(
+  options: argparse.Namespace, labels: Sequence[str] | None
+) -> data_lib.Documents:
+  """The texts to measure on, their labels as the model has them."""
+  is_class = options.task == 'classification'
   dataset = data_lib.load(
     options.data,
     text_field=options.text_field,
     pair_field=options.pair_field,
     label_field=options.label_field,
-    real_labels=options.task != tasks.CLASSIFICATION,
+    real_labels=not is_class,
   )
-  if options.split not in dataset.splits:
+  splits, split = dataset.splits, options.split
+  if split is None and Path(options.data).expanduser().is_file():
+    documents = evaluation.joined([splits['train'], splits['test']])
+  elif (split or 'test') in splits:
+    documents = splits[split or 'test']
+  else:
     raise ValueError(
-      f'{options.data} has no split {options.split!r}, only '
-      f'{sorted(dataset.splits)}.'
+      f'{options.data} has no split {split!r}, only {sorted(splits)}.'
     )
-  batches = _batches(options, model, tokenizer, dataset.splits[options.split])
-  task = tasks.Task(options.task, model)
-  floats, codes = partition(params)
-  state = TrainState.create(
-    floats, optax.identity(), jax.random.key(0), buffers={'buffers': codes}
-  )
-  step = jit_step(steps.make_eval_step(task.loss_fn), donate=False)
-  means = steps.evaluate(step, step.place(state), batches.for_evaluation())
-  for name, value in task.summarise({**means, 'weight': 1.0}).items():
-    print(f'{name:<12}{value:.4f}')
-
-
-def _batches(options, model, tokenizer, documents) -> data_lib.TokenBatches:
-  length = min(options.max_length, model.config.longest_input)
-  pairs, apart = documents.pairs, options.task == tasks.SIMILARITY
-  if apart and pairs is None:
+  if options.task == 'similarity' and documents.pairs is None:
     raise ValueError('a similarity needs second texts: give --pair-field.')
-  together = None if apart else pairs
-  return data_lib.TokenBatches(
-    tokenizer.encode(documents.texts, together, max_length=length),
-    documents.labels,
-    _BATCH_SIZE,
-    pairs=tokenizer.encode(pairs, max_length=length) if apart else None,
-    padding=tokenizer.pad_id,
-    buckets=[size for size in (16, 32, 64) if size < length] + [length],
-  )
+  found = documents.labels
+  if found is None:
+    raise ValueError(f'{options.data} has no labels: give --label-field.')
+  if is_class:
+    found = evaluation.renumbered(found, dataset.label_names, labels)
+  elif not options.label_scale > 0:
+    raise ValueError(
+      f'--label-scale must be positive, got {options.label_scale}.'
+    )
+  else:
+    found = found / options.label_scale
+  return dataclasses.replace(documents, labels=found)
 
 
 def _export(options: argparse.Namespace) -> None:
-  model, params = from_pretrained(options.model, head=options.head)
+  model, params, labels = _read(options.model, options.head)
   save_pretrained(
-    options.output, model, params, dense=True, tokenizer_from=options.model
+    options.output,
+    model,
+    params,
+    dense=True,
+    labels=labels,
+    tokenizer_from=options.model,
   )
   print(f'{options.output}: a dense model, as transformers reads it.')

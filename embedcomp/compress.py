@@ -20,6 +20,8 @@ from embedcomp.search.space import SearchSpace
 from embedcomp.types import Array, Params, Shape
 
 DEFAULT_METHODS = ('dense', 'low_rank', 'pq', 'vq')
+# For tables of models like BERT: few of their features carry most of the words.
+CONTEXTUAL_METHODS = (*DEFAULT_METHODS, 'projected_pq')
 # Words of the smallest bin: fewer are not worth a group.
 _SMALLEST_BIN = 64
 

@@ -12,6 +12,9 @@ import numpy as np
 
 from embedcomp.types import Array
 
+# What words that do not occur count for in context, in occurrences.
+_UNSEEN_COUNT = 0.05
+
 
 def check_counts(counts: Array, vocab_size: int | None = None) -> np.ndarray:
   """Checks how often each word occurs.
@@ -74,6 +77,62 @@ def rank_order(counts: Array) -> np.ndarray:
     [1, 3, 0, 2]
   """
   return np.argsort(-check_counts(counts), kind='stable')
+
+
+def rank_order_around(counts: Array, fixed: Array) -> np.ndarray:
+  """Ids from the most to the least frequent word around ids that stay.
+
+  Args:
+    counts: [V] tokens of each word.
+    fixed: [F] ids that keep their places, such as padding.
+
+  Returns:
+    [V] int64: the old id of each new one.
+
+  Raises:
+    ValueError: if counts are not valid, or a fixed id is none of [0, V).
+
+  Example:
+    >>> rank_order_around([0, 3, 7, 0, 9], fixed=[0, 3]).tolist()
+    [0, 4, 2, 3, 1]
+  """
+  by_count = rank_order(counts)
+  fixed = np.asarray(fixed, np.int64).reshape(-1)
+  outside = (fixed < 0) | (fixed >= len(by_count))
+  if outside.any():
+    raise ValueError(
+      f'fixed ids must be in [0, {len(by_count)}), got {fixed[outside][0]}.'
+    )
+  order = np.arange(len(by_count))
+  moves = ~np.isin(order, fixed)
+  order[moves] = by_count[moves[by_count]]
+  return order
+
+
+def contextual_importance(counts: Array) -> np.ndarray:
+  """What errors of word vectors weigh in a model that reads them in context.
+
+  sqrt(count + 0.05). A model with attention guesses a word from its context
+  the better the more often it has seen it, so that errors of frequent words
+  cost less each than of rare ones; and what the counted text lacks, other texts
+  may have: such a word weighs what 1/20 of an occurrence does. Count all that
+  the model reads: punctuation, digits and the special tokens around a text
+  are among its most frequent words, and weigh next to nothing if left out.
+
+  Args:
+    counts: [V] tokens of each word.
+
+  Returns:
+    [V] float64, for the `importance` of `embedcomp.compress`.
+
+  Raises:
+    ValueError: if counts are not valid.
+
+  Example:
+    >>> contextual_importance([0, 0.2, 24.95]).round(2).tolist()
+    [0.22, 0.5, 5.0]
+  """
+  return np.sqrt(check_counts(counts) + _UNSEEN_COUNT)
 
 
 def coverage(counts: Array) -> np.ndarray:

@@ -32,6 +32,8 @@ _PACKAGES = (
   'keras',
   'qwix',
   'tokenizers',
+  'torch',
+  'transformers',
 )
 
 

@@ -39,6 +39,7 @@ class Stages:
     progress: whether to show progress bars.
     models: variables and seconds of dense models, see `outcomes.dense`; copies
       that differ in neither `optim`, `model` nor `seed` have them in common.
+    eval_steps: by what they measure, so that each compiles once.
   """
 
   problem: Problem
@@ -46,6 +47,9 @@ class Stages:
   workdir: Path | None = None
   progress: bool = True
   models: dict[Any, tuple[Variables, dict[str, float]]] = dataclasses.field(
+    default_factory=dict
+  )
+  eval_steps: dict[Task, parallel.DataParallel] = dataclasses.field(
     default_factory=dict
   )
 
@@ -202,7 +206,10 @@ class Stages:
     self, task: Task, split: str
   ) -> Callable[[TrainState], dict[str, float]]:
     """Measures states of one model on a split."""
-    step = self._wrap(training.make_eval_step(task.loss_fn), donate=False)
+    if task not in self.eval_steps:
+      step = training.make_eval_step(task.loss_fn)
+      self.eval_steps[task] = self._wrap(step, donate=False)
+    step = self.eval_steps[task]
 
     def evaluate(state):
       batches = self.problem.splits[split].for_evaluation()
@@ -213,15 +220,17 @@ class Stages:
 
   def init(self, task: Task) -> Variables:
     """A model's variables: pretrained ones where there are any, else noise."""
-    key = self._key('all', 'weights')
-    variables = task.init(key, self.problem.train.at(0))
-    variables = {k: v for k, v in variables.items() if k != 'losses'}
-    if self.problem.pretrained is None:
-      return variables
-    params = dict(self.problem.pretrained['params'])
-    if not isinstance(task.model.embedder, nn.Embed):
-      params['embedder'] = variables['params']['embedder']
-    return {**variables, 'params': params}
+    key, pretrained = self._key('all', 'weights'), self.problem.pretrained
+    if pretrained is None:
+      return _without_losses(task.init(key, self.problem.train.at(0)))
+    embedder = task.model.embedder
+    if isinstance(embedder, nn.Embed):
+      return pretrained
+    ids = jnp.zeros((1, 1), jnp.int32)
+    table = _without_losses(jax.jit(embedder.init)(key, ids))
+    variables = {name: {'embedder': tree} for name, tree in table.items()}
+    params = {**pretrained['params'], **variables['params']}
+    return {**pretrained, **variables, 'params': params}
 
   def _key(self, stage: str, use: str) -> jax.Array:
     """A key for one use in one stage."""
@@ -341,6 +350,10 @@ class _Refreshed:
     fresh = self._supernet.refresh(weights, held if has_codes else None)
     buffers = dict(state.buffers, buffers={'embedder': fresh})
     return self.place(state.replace(buffers=buffers))
+
+
+def _without_losses(variables: Variables) -> Variables:
+  return {k: v for k, v in variables.items() if k != 'losses'}
 
 
 def _apart(variables: Variables) -> tuple[Params, Variables]:

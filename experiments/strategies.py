@@ -83,6 +83,7 @@ def compress_sizes(stages: Stages) -> Callable[[int], Outcome]:
     embedcomp.frontier,
     table,
     importance=problem.importance,
+    methods=problem.methods,
     seed=stages.config.seed,
     progress=stages.progress,
   )

@@ -162,3 +162,52 @@ def test_bins_cope_with_more_bins_than_floats_can_grow():
 def test_bins_name_the_argument_that_is_wrong(num_bins, min_size, rule):
   with pytest.raises(ValueError, match=f'{rule} must be an int'):
     frequency.log_bins([3, 2, 1], num_bins, min_size)
+
+
+def test_order_around_fixed_ids_by_hand():
+  counts = [0, 2, 9, 2, 5, 0]
+  assert frequency.rank_order_around(counts, []).tolist() == (
+    frequency.rank_order(counts).tolist()
+  )
+  assert frequency.rank_order_around(counts, [0]).tolist() == [0, 2, 4, 1, 3, 5]
+  assert frequency.rank_order_around(counts, [5, 1]).tolist() == (
+    [2, 1, 4, 3, 0, 5]
+  )
+  everything = range(6)
+  assert frequency.rank_order_around(counts, everything).tolist() == (
+    [*everything]
+  )
+
+
+@hypothesis.given(COUNTS, st.sets(st.integers(0, 59)))
+def test_order_around_fixed_ids_is_an_order(counts, fixed):
+  fixed = sorted(id for id in fixed if id < len(counts))
+  order = frequency.rank_order_around(counts, fixed)
+  assert sorted(order) == list(range(len(counts)))
+  assert order[fixed].tolist() == fixed
+  others = np.delete(order, fixed)
+  assert others.tolist() == sorted(others, key=lambda id: (-counts[id], id))
+
+
+@pytest.mark.parametrize('id', [-1, 3])
+def test_fixed_ids_that_are_no_words_are_refused(id):
+  with pytest.raises(ValueError, match=rf'in \[0, 3\), got {id}'):
+    frequency.rank_order_around([1, 2, 3], [0, id])
+
+
+def test_contextual_importance_by_hand():
+  found = frequency.contextual_importance([0.95, 0, 3.95])
+  np.testing.assert_allclose(found, [1, 0.05**0.5, 2])
+  with pytest.raises(ValueError, match='not negative'):
+    frequency.contextual_importance([1, -1])
+
+
+@hypothesis.given(COUNTS)
+def test_contextual_importance_is_between_counts_and_none(counts):
+  found = frequency.contextual_importance(counts)
+  assert (found > 0).all()
+  by_count = np.argsort(counts, kind='stable')
+  assert (np.diff(found[by_count]) >= 0).all()
+  # Shares of frequent words are smaller than by their counts.
+  most = np.argmax(counts)
+  assert found[most] / found.sum() <= counts[most] / sum(counts) + 1e-9

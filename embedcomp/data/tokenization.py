@@ -5,6 +5,7 @@ tokenizer is ours to write, its ids can follow: `reordered` gives every piece
 the rank that its row has, and no order map is stored.
 """
 
+import itertools
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -148,21 +149,22 @@ class SubwordTokenizer:
       for e in self._encode_batch(inputs, add_special_tokens=True)
     ]
 
-  def count(self, texts: Iterable[str]) -> np.ndarray:
+  def count(self, texts: Iterable[str], *, special: bool = False) -> np.ndarray:
     """Counts the pieces of texts.
 
     Args:
       texts: any number.
+      special: whether to count the special tokens around each text as well.
 
     Returns:
-      [V] int64; special tokens around texts are not counted.
+      [V] int64.
 
     Raises:
       ValueError: if texts are not str.
     """
     counts = np.zeros(self.vocab_size, np.int64)
-    for ids in self.pieces(texts):
-      counts += np.bincount(ids, minlength=self.vocab_size)
+    for ids in self._ids(texts, special):
+      np.add.at(counts, ids, 1)
     return counts
 
   def pieces(self, texts: Iterable[str]) -> Iterable[np.ndarray]:
@@ -177,15 +179,7 @@ class SubwordTokenizer:
     Raises:
       ValueError: if texts are not str.
     """
-    if isinstance(texts, str):
-      raise ValueError('texts must be several str, got one.')
-    chunk = []
-    for text in texts:
-      chunk.append(text)
-      if len(chunk) == _CHUNK:
-        yield from self._bare(chunk)
-        chunk = []
-    yield from self._bare(chunk)
+    yield from self._ids(texts, special=False)
 
   def reordered(self, order: np.ndarray) -> 'SubwordTokenizer':
     """The same pieces with other ids.
@@ -269,10 +263,15 @@ class SubwordTokenizer:
       )
     self._tokenizer.enable_truncation(max_length, strategy='longest_first')
 
-  def _bare(self, texts: list[str]) -> Iterable[np.ndarray]:
-    self._cut_to(None, is_pair=False)
-    for encoding in self._encode_batch(texts, add_special_tokens=False):
-      yield np.array(encoding.ids, np.int32)
+  def _ids(self, texts: Iterable[str], special: bool) -> Iterable[np.ndarray]:
+    """Yields [T] int32 of each text, with special tokens around it or not."""
+    if isinstance(texts, str):
+      raise ValueError('texts must be several str, got one.')
+    texts = iter(texts)
+    while chunk := list(itertools.islice(texts, _CHUNK)):
+      self._cut_to(None, is_pair=False)
+      for encoding in self._encode_batch(chunk, add_special_tokens=special):
+        yield np.array(encoding.ids, np.int32)
 
   def _encode_batch(self, inputs, add_special_tokens):
     try:

@@ -66,6 +66,7 @@ _ARCHITECTURES = {
   'token_classification': 'ForTokenClassification',
   'masked_lm': 'ForMaskedLM',
 }
+HEADS = ('classification', 'token_classification', 'masked_lm')
 _CLASSES = {
   'bert': 'Bert',
   'roberta': 'Roberta',
@@ -154,6 +155,47 @@ def _rename(fields: Mapping[str, Any]) -> Fields:
     if theirs in fields:
       renamed[ours] = fields[theirs]
   return renamed
+
+
+def find_head(fields: Mapping[str, Any]) -> str | None:
+  """The head that a model was saved with; None for a bare encoder.
+
+  Args:
+    fields: of a `config.json`.
+
+  Returns:
+    One of `HEADS`, or None.
+  """
+  names = fields.get('architectures')
+  for name in names if isinstance(names, list) else []:
+    for head in HEADS:
+      if isinstance(name, str) and name.endswith(_ARCHITECTURES[head]):
+        return head
+  return None
+
+
+def label_names(fields: Mapping[str, Any]) -> list[str]:
+  """Names of a classifier's labels, those that transformers makes up if none.
+
+  Args:
+    fields: of a `config.json`.
+
+  Returns:
+    The names in the order of their numbers.
+
+  Raises:
+    ValueError: if they are malformed.
+  """
+  number = num_labels(fields)
+  labels = fields.get('id2label')
+  if not labels:
+    return [f'LABEL_{i}' for i in range(number)]
+  names = [labels.get(str(i)) for i in range(number)]
+  if not all(isinstance(n, str) for n in names) or len(set(names)) != number:
+    raise ValueError(
+      f'id2label must number {number} different names from 0 on, got {labels}.'
+    )
+  return names
 
 
 def num_labels(fields: Mapping[str, Any]) -> int:

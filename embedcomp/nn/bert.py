@@ -7,6 +7,7 @@ References:
   Liu et al., RoBERTa, 2019.  Sanh et al., DistilBERT, 2019.
 """
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -137,9 +138,14 @@ def dense_embedder(config: BertConfig) -> nn.Embed:
   return nn.Embed(
     config.vocab_size,
     config.hidden_size,
-    embedding_init=nn.initializers.normal(config.initializer_range),
+    embedding_init=_normal(config.initializer_range),
     parent=None,
   )
+
+
+# One function for each deviation, so that models of equal configs are equal and
+# jit compiles them once.
+_normal = functools.cache(nn.initializers.normal)
 
 
 def _check_inputs(config, input_ids, attention_mask, token_type_ids) -> None:

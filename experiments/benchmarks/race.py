@@ -6,6 +6,7 @@ round by round. Absolute times on a shared CPU are only an indication.
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -110,24 +111,44 @@ def race(
       }
     )
     del output
-  seconds = _take_turns(contestants, fns, inputs, rounds, progress)
+  seconds = take_turns(
+    [functools.partial(fn, c.arrays) for fn, c in zip(fns, contestants)],
+    [jax.numpy.asarray(x) for x in inputs],
+    rounds,
+    progress=progress,
+  )
   for row, own in zip(rows, seconds):
     row['time_ratio'] = float(np.median(own / seconds[0]))
     row['milliseconds'] = 1e3 * float(np.median(own))
   return rows
 
 
-def _take_turns(contestants, fns, inputs, rounds, progress) -> np.ndarray:
-  """[C, rounds of all inputs] seconds."""
-  inputs = [jax.numpy.asarray(x) for x in inputs]
+def take_turns(
+  fns: Sequence[Callable[[Any], Any]],
+  inputs: Sequence[Any],
+  rounds: int,
+  *,
+  progress: bool = True,
+) -> np.ndarray:
+  """Times functions in turns, after a warm-up.
+
+  Args:
+    fns: each takes an input; what JAX returns is waited for.
+    inputs: one after the other.
+    rounds: for each input.
+    progress: whether to show a progress bar.
+
+  Returns:
+    [functions, rounds of all inputs] seconds.
+  """
   turns = [(x, r) for x in inputs for r in range(-_WARM_UP_ROUNDS, rounds)]
-  seconds = np.empty((len(contestants), rounds * len(inputs)))
+  seconds = np.empty((len(fns), rounds * len(inputs)))
   column = 0
   for x, r in track(turns, 'taking turns', enabled=progress, unit='round'):
     # Each one follows the others equally often.
-    for index in np.roll(np.arange(len(contestants)), r):
+    for index in np.roll(np.arange(len(fns)), r):
       start = time.perf_counter()
-      jax.block_until_ready(fns[index](contestants[index].arrays, x))
+      jax.block_until_ready(fns[index](x))
       if r >= 0:
         seconds[index, column] = time.perf_counter() - start
     column += r >= 0

@@ -9,6 +9,7 @@ import flax.linen as nn
 import numpy as np
 
 from embedcomp import data as data_lib
+from embedcomp.compress import DEFAULT_METHODS
 from embedcomp.search.sensitivity import Sensitivity
 from embedcomp.training import tasks
 
@@ -97,6 +98,11 @@ class Problem:
   def importance_of(self, counts: np.ndarray) -> np.ndarray:
     """[V] what errors weigh of words that occur so often."""
     return counts + 1.0
+
+  @property
+  def methods(self) -> tuple[str, ...]:
+    """What a table is compressed with after training."""
+    return DEFAULT_METHODS
 
   @property
   def dense_bytes(self) -> int:

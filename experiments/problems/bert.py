@@ -5,8 +5,9 @@ that groups need no order map and none is stored.
 """
 
 import dataclasses
+import itertools
+import warnings
 from pathlib import Path
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -16,6 +17,9 @@ from ml_collections import ConfigDict
 
 import embedcomp
 from embedcomp import data as data_lib
+from embedcomp import frequency
+from embedcomp.compress import CONTEXTUAL_METHODS
+from embedcomp.nn.bert_config import BertConfig
 from embedcomp.training import tasks
 from experiments.problems import parts as parts_lib
 from experiments.problems import tiny_bert
@@ -28,8 +32,6 @@ _HEADS = {
   tasks.SIMILARITY: 'sentence',
   tasks.MASKED_LM: 'masked_lm',
 }
-# What words that do not occur count for, in occurrences.
-_RARE = 0.05
 # Models that need no path: fetched with pip, and made of random weights.
 _MINILM_L6, _TINY = 'minilm_l6', 'tiny'
 
@@ -60,17 +62,19 @@ class BertProblem(Problem):
 
   Attributes:
     path: of the directory that the model came from.
+    labels: names of the classes; None where there are none.
   """
 
   path: Path
+  labels: tuple[str, ...] | None = None
 
   def importance_of(self, counts: np.ndarray) -> np.ndarray:
-    """[V] what errors weigh of words that occur so often.
+    """[V] what errors weigh of words that occur so often."""
+    return frequency.contextual_importance(counts)
 
-    In context a word that is twice as frequent says less each time, so that the
-    rare ones count for more than by their share of the text.
-    """
-    return np.sqrt(counts + _RARE)
+  @property
+  def methods(self) -> tuple[str, ...]:
+    return CONTEXTUAL_METHODS
 
   def write(
     self, folder: Path, embedder: nn.Module, variables: Variables
@@ -82,7 +86,9 @@ class BertProblem(Problem):
       'embedder': embedcomp.combine(*(t.get('embedder', {}) for t in tables)),
     }
     model = folder / 'model'
-    embedcomp.save_pretrained(model, self.make_model(embedder), params)
+    embedcomp.save_pretrained(
+      model, self.make_model(embedder), params, labels=self.labels
+    )
     self.vocabulary.tokenizer.save(model)
 
 
@@ -104,33 +110,24 @@ def word_pieces(
     batches, counts = _masked(config, dataset, tokenizer)
   else:
     batches, counts = _labelled(config, dataset, tokenizer)
-  heads: dict[str, Any] = {}
-  if _HEADS[config.task] == 'classification':
-    heads['num_labels'] = len(dataset.label_names) or 1
-  model, params = embedcomp.from_pretrained(
-    path,
-    head=_HEADS[config.task],
-    dtype=jnp.dtype(config.bert.dtype),
-    seed=config.seed,
-    **heads,
-  )
+  model, params = _read(path, config, len(dataset.label_names) or 1)
+  _check_agreement(config, model.config, tokenizer)
   model, params = _cut_to(len(tokenizer), model, params)
   problem = BertProblem(
     kind=config.task,
     vocabulary=WordPieces(tokenizer, counts),
     features=model.config.hidden_size,
     make_model=lambda embedder: model.clone(embedder=embedder, parent=None),
-    num_fixed=model.config.pad_token_id + 1,
+    num_fixed=_num_fixed(tokenizer, model.config),
     padding=model.config.pad_token_id,
     word_params=(('bias',),) if config.task == tasks.MASKED_LM else (),
     pretrained={'params': jax.device_get(params)},
     path=path,
+    labels=dataset.label_names if config.task == tasks.CLASSIFICATION else None,
     **batches,
   )
-  first = np.arange(problem.num_fixed)
-  by_count = np.argsort(-counts[problem.num_fixed :], kind='stable')
-  order = np.concatenate([first, by_count + problem.num_fixed])
-  return problem.reordered(order)
+  fixed = np.arange(problem.num_fixed)
+  return problem.reordered(frequency.rank_order_around(counts, fixed))
 
 
 def _folder(path: str, texts) -> Path:
@@ -145,6 +142,51 @@ def _folder(path: str, texts) -> Path:
       f'{_TINY!r}, got {path!r}.'
     )
   return Path(path)
+
+
+def _read(path: Path, config: ConfigDict, num_labels: int):
+  """The model with the head of the task, which may be new, and its params."""
+  head, more = _HEADS[config.task], {}
+  if head == 'classification':
+    more['num_labels'] = num_labels
+  with warnings.catch_warnings():
+    # It is going to be trained.
+    warnings.filterwarnings('ignore', message='.* start from noise')
+    return embedcomp.from_pretrained(
+      path,
+      head=head,
+      dtype=jnp.dtype(config.bert.dtype),
+      seed=config.seed,
+      **more,
+    )
+
+
+def _check_agreement(config, sizes: BertConfig, tokenizer) -> None:
+  """Refuses texts and a tokenizer that are not for the model."""
+  is_masked = config.task == tasks.MASKED_LM
+  field = 'data.length' if is_masked else 'data.buckets'
+  length = config.data.length if is_masked else config.data.buckets[-1]
+  if length > sizes.longest_input:
+    raise ValueError(
+      f'{field} must not go beyond the {sizes.longest_input} tokens that '
+      f'{config.bert.path} has positions for, got {length}.'
+    )
+  if tokenizer.pad_id != sizes.pad_token_id:
+    raise ValueError(
+      f'{config.bert.path} is not valid: pad_token_id is '
+      f'{sizes.pad_token_id}, but {tokenizer.pad_id} in the tokenizer.'
+    )
+
+
+def _num_fixed(tokenizer: data_lib.SubwordTokenizer, sizes: BertConfig) -> int:
+  """How many first pieces keep their ids: padding, and all before it.
+
+  So do special tokens at the start: readers of XLM-R's tokenizer know them by
+  their places, whatever its files say.
+  """
+  special = set(tokenizer.special_ids)
+  first = next(id for id in itertools.count() if id not in special)
+  return max(first, sizes.pad_token_id + 1)
 
 
 def _labelled(config, dataset, tokenizer):
@@ -184,8 +226,7 @@ def _labelled(config, dataset, tokenizer):
     )
 
   texts = [*parts.train.texts, *(parts.train.pairs or ())]
-  counts = tokenizer.count(texts)
-  counts[[tokenizer.cls_id, tokenizer.sep_id]] += len(texts)
+  counts = tokenizer.count(texts, special=True)
   return parts.batched(config, make_batches), counts
 
 

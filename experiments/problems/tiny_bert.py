@@ -27,7 +27,8 @@ def folder(texts: Sequence[str]) -> Path:
   Returns:
     The directory, in the cache, written the first time.
   """
-  digest = hashlib.sha256('\0'.join(texts).encode()).hexdigest()[:16]
+  content = '\0'.join([str(_config(_VOCAB_SIZE)), *texts])
+  digest = hashlib.sha256(content.encode()).hexdigest()[:16]
   path = data_lib.cache_folder() / f'tiny-bert-{digest}'
   if not path.exists():
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,6 +43,20 @@ def folder(texts: Sequence[str]) -> Path:
   return path
 
 
+def _config(vocab_size: int) -> BertConfig:
+  """Sizes that compile fast, and weights large enough to learn at once."""
+  return BertConfig(
+    vocab_size=vocab_size,
+    hidden_size=16,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    intermediate_size=32,
+    max_position_embeddings=128,
+    attention_probs_dropout_prob=0.0,
+    initializer_range=0.25,
+  )
+
+
 def _write(path: Path, texts: Sequence[str]) -> None:
   from tokenizers import BertWordPieceTokenizer
 
@@ -52,17 +67,9 @@ def _write(path: Path, texts: Sequence[str]) -> None:
     special_tokens=_SPECIAL_TOKENS,
     show_progress=False,
   )
-  config = BertConfig(
-    vocab_size=tokenizer.get_vocab_size(),
-    hidden_size=16,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    intermediate_size=32,
-    max_position_embeddings=128,
-  )
-  model = BertMaskedLM(config)
+  model = BertMaskedLM(_config(tokenizer.get_vocab_size()))
   ids = jnp.ones((1, 4), jnp.int32)
-  params = model.init(jax.random.key(0), ids)['params']
+  params = jax.jit(model.init)(jax.random.key(0), ids)['params']
   embedcomp.save_pretrained(path, model, params)
   # Written in full, so that special tokens stand around a text.
   vocabulary = tokenizer.get_vocab()

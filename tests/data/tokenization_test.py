@@ -168,6 +168,17 @@ def test_counts_are_of_pieces_alone(kind):
 
 
 @pytest.mark.parametrize('kind', KINDS)
+def test_counts_of_special_tokens_are_of_all_that_a_model_reads(kind):
+  tokenizer = tiny(kind)
+  counts = tokenizer.count(TEXTS, special=True)
+  encoded = np.concatenate([text.ids for text in tokenizer.encode(TEXTS)])
+  np.testing.assert_array_equal(
+    counts, np.bincount(encoded, minlength=tokenizer.vocab_size)
+  )
+  assert counts[tokenizer.cls_id] == len(TEXTS)
+
+
+@pytest.mark.parametrize('kind', KINDS)
 @hypothesis.given(
   texts=st.lists(TEXT, min_size=1, max_size=4),
   pairs=st.lists(TEXT, min_size=4, max_size=4),

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from experiments import benchmark, record, tables
+from experiments.benchmarks import bert_table
 
 FIELDS = {
   'benchmark',
@@ -71,6 +72,29 @@ def test_fit_runs_in_processes_of_their_own(tmp_path, monkeypatch):
       assert row['peak_memory_over_table'] > 1
     assert row['stored_bytes'] > 0
     assert row['runs'] == 1
+
+
+def test_tables_of_a_bert(tmp_path, monkeypatch):
+  monkeypatch.setenv('EMBEDCOMP_CACHE', str(tmp_path))
+  monkeypatch.setenv('EMBEDCOMP_BENCHMARK_DATA', str(tmp_path / 'no_data'))
+  output = tmp_path / 'r.json'
+  rows = run('bert_table', output, '--smoke', '--seeds=2')['rows']
+  by_seed = [[row for row in rows if row['seed'] == s] for s in (0, 1)]
+  assert [len(rows) for rows in by_seed] == [13, 7]  # float32: once
+  (dense,) = (row for row in rows if row['method'] == 'dense')
+  assert dense['times_smaller'] == 1
+  assert dense['weighted_error'] == 0
+  for row in rows:
+    assert -100 <= row['validation'] <= 100
+    assert -100 <= row['test'] <= 100
+    assert row['bytes'] <= dense['bytes']
+    if row['method'].startswith('compress'):
+      assert row['times_smaller'] >= int(row['size'].removesuffix('x'))
+  table = bert_table.summary(rows)
+  assert len(table) == 13
+  assert table[0]['method'] == 'dense'
+  assert ' ± ' in table[1]['test']
+  assert output.with_suffix('.png').stat().st_size > 1000
 
 
 class Counted:

@@ -20,7 +20,7 @@ from embedcomp.nn import Bert
 
 GOLDENS = Path(__file__).parent / 'goldens' / 'bert.npz'
 NUM_TEXTS, NUM_TOKENS = 2, 7
-NUM_ENTRIES = 6
+NUM_ENTRIES = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,11 +141,21 @@ def make_probe(name: str, shape: tuple[int, ...]) -> np.ndarray:
   return (rng.normal(size=shape) / np.sqrt(np.prod(shape))).astype(np.float32)
 
 
-def some_entries(gradient: np.ndarray) -> np.ndarray:
-  """A few entries of a gradient, and its norm."""
-  flat = np.asarray(gradient).reshape(-1)
+def some_entries(array: np.ndarray) -> np.ndarray:
+  """A few entries of an array, and the root of their mean square."""
+  flat = np.asarray(array, np.float64).reshape(-1)
   at = np.linspace(0, flat.size - 1, NUM_ENTRIES).astype(int)
-  return np.append(flat[at], np.linalg.norm(flat)).astype(np.float32)
+  return np.append(flat[at], np.sqrt((flat**2).mean())).astype(np.float32)
+
+
+def minilm_inputs():
+  """As `make_inputs`, for MiniLM-L6."""
+  rng = np.random.default_rng(0)
+  ids = rng.integers(1_000, 30_000, (2, 9))
+  real = np.ones(ids.shape, bool)
+  real[1, 5:] = False
+  ids[~real] = 0
+  return ids, real, np.zeros_like(ids), real
 
 
 def write_checkpoint(folder: Path, model_case: Case, shapes) -> Path:

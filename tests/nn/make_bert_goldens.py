@@ -74,7 +74,25 @@ def outputs_and_gradients(model, ids, mask, types, real):
   return {k: v.detach().numpy() for k, v in outputs.items()}, gradients
 
 
+def load_minilm(folder):
+  """MiniLM-L6 as transformers reads it."""
+  import transformers
+
+  return transformers.AutoModel.from_pretrained(
+    folder, attn_implementation='eager'
+  ).eval()
+
+
+def summary(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Some entries of each array, and which is which."""
+  names = sorted(arrays)
+  rows = [bert_cases.some_entries(arrays[name]) for name in names]
+  return {'names': np.array(json.dumps(names)), 'entries': np.stack(rows)}
+
+
 def main():
+  from embedcomp.data import minilm_l6
+
   goldens = {}
   for name, model_case in bert_cases.CASES.items():
     model, shapes = build(model_case)
@@ -82,12 +100,14 @@ def main():
       model, *bert_cases.make_inputs(model_case)
     )
     goldens[f'{name}/shapes'] = np.array(json.dumps(shapes))
-    for key, array in outputs.items():
-      goldens[f'{name}/outputs/{key}'] = array
-    goldens[f'{name}/gradients'] = np.stack(
-      [bert_cases.some_entries(gradients[key]) for key in sorted(gradients)]
-    )
-    goldens[f'{name}/gradient_names'] = np.array(json.dumps(sorted(gradients)))
+    goldens |= {f'{name}/outputs/{key}': outputs[key] for key in outputs}
+    for key, array in summary(gradients).items():
+      goldens[f'{name}/gradients/{key}'] = array
+  outputs, gradients = outputs_and_gradients(
+    load_minilm(minilm_l6()), *bert_cases.minilm_inputs()
+  )
+  for key, array in summary(outputs | gradients).items():
+    goldens[f'minilm/{key}'] = array
   np.savez_compressed(bert_cases.GOLDENS, **goldens)
 
 

@@ -1,0 +1,148 @@
+"""Forward and training step of a small BERT beside PyTorch transformers."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from embedcomp.nn.bert import Bert
+from embedcomp.nn.bert_config import BertConfig
+from experiments.benchmarks import race
+from experiments.record import Job, Row
+
+SEEDS = 2
+_ROUNDS = 10
+# Texts and tokens of a batch.
+_BATCHES = ((32, 32), (32, 64), (8, 256))
+_SIZES = {
+  'vocab_size': 30_522,
+  'hidden_size': 384,
+  'num_hidden_layers': 6,
+  'num_attention_heads': 12,
+  'intermediate_size': 1536,
+  'hidden_dropout_prob': 0.0,
+  'attention_probs_dropout_prob': 0.0,
+}
+_SMALL = {
+  'vocab_size': 100,
+  'hidden_size': 16,
+  'num_hidden_layers': 1,
+  'num_attention_heads': 2,
+  'intermediate_size': 32,
+}
+# A batch: ids and mask, [B, T] each.
+_Batch = tuple[np.ndarray, np.ndarray]
+
+
+def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
+  """A race for each shape of a batch; every seed draws other lengths.
+
+  Weights are random, which changes no time. Steps are a loss, the mean square
+  of all hidden states, and its gradients by all params.
+
+  Args:
+    smoke: whether to use a small model.
+    seeds: draws of texts.
+  """
+  shapes = ((4, 8),) if smoke else _BATCHES
+  sizes = {**_SIZES, **(_SMALL if smoke else {})}
+
+  def run(num_texts: int, length: int) -> list[Row]:
+    inputs = [
+      _batch(num_texts, length, sizes['vocab_size'], seed)
+      for seed in range(seeds)
+    ]
+    entered = {'embedcomp': _ours(sizes), **_transformers(sizes)}
+    rounds = 2 if smoke else _ROUNDS
+    rows = []
+    for what in ('forward', 'step'):
+      fns = [functions[what] for functions in entered.values()]
+      seconds = race.take_turns(fns, inputs, rounds)
+      for name, own in zip(entered, seconds):
+        rows.append(
+          {
+            'texts': num_texts,
+            'tokens': length,
+            'what': what,
+            'contestant': name,
+            'time_ratio': float(np.median(seconds[0] / own)),
+            'milliseconds': 1e3 * float(np.median(own)),
+            'rounds': rounds * seeds,
+            'cores': len(os.sched_getaffinity(0)),
+          }
+        )
+    return rows
+
+  return [
+    Job(
+      f'{num_texts} x {length}', lambda shape=(num_texts, length): run(*shape)
+    )
+    for num_texts, length in shapes
+  ]
+
+
+def summary(rows: Sequence[Row]) -> list[Row]:
+  """How long embedcomp takes for each unit of the other's time."""
+  return [
+    {
+      'batch': f'{row["texts"]} x {row["tokens"]}',
+      'what': row['what'],
+      'embedcomp over PyTorch': f'{row["time_ratio"]:.2f}',
+    }
+    for row in rows
+    if row['contestant'] != 'embedcomp'
+  ]
+
+
+def _batch(num_texts: int, length: int, vocab_size: int, seed: int) -> _Batch:
+  rng = np.random.default_rng(seed)
+  ids = rng.integers(1, vocab_size, (num_texts, length), dtype=np.int32)
+  lengths = rng.integers(length // 2, length + 1, num_texts)
+  mask = np.arange(length) < np.maximum(lengths, 1)[:, None]
+  return np.where(mask, ids, 0), mask
+
+
+def _ours(sizes: dict[str, Any]) -> dict[str, Callable[[_Batch], Any]]:
+  model = Bert(BertConfig(**sizes))
+  ids = jnp.zeros((1, 8), jnp.int32)
+  params = jax.jit(model.init)(jax.random.key(0), ids)['params']
+
+  def hidden(params, batch):
+    return model.apply({'params': params}, *batch).last_hidden_state
+
+  forward = jax.jit(hidden)
+  step = jax.jit(
+    jax.value_and_grad(lambda *args: jnp.square(hidden(*args)).mean())
+  )
+  return {
+    'forward': lambda batch: forward(params, batch),
+    'step': lambda batch: step(params, batch),
+  }
+
+
+def _transformers(sizes: dict[str, Any]) -> dict[str, dict[str, Callable]]:
+  """PyTorch's, unless it is absent."""
+  try:
+    import torch
+    import transformers
+  except ModuleNotFoundError:
+    return {}
+  torch.set_num_threads(len(os.sched_getaffinity(0)))
+  model = transformers.BertModel(transformers.BertConfig(**sizes)).eval()
+
+  def hidden(batch):
+    ids, mask = (torch.from_numpy(array.astype(np.int64)) for array in batch)
+    return model(input_ids=ids, attention_mask=mask).last_hidden_state
+
+  def forward(batch):
+    with torch.inference_mode():
+      return hidden(batch)
+
+  def step(batch):
+    model.zero_grad(set_to_none=True)
+    hidden(batch).square().mean().backward()
+
+  return {'PyTorch transformers': {'forward': forward, 'step': step}}

@@ -1,0 +1,370 @@
+"""MiniLM-L6 on STS-B with compressed word embeddings, not fine-tuned.
+
+The texts are those of `stsb/{train,dev,test}.csv` (two sentences and a score,
+no header) in the folder EMBEDCOMP_BENCHMARK_DATA. Without it they are
+`glue/stsb` of TensorFlow Datasets, whose test labels are hidden: its validation
+split is then the test split, and there is no other to validate on.
+"""
+
+import dataclasses
+import functools
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import embedcomp
+from embedcomp import Group, Scheme, frequency, methods
+from embedcomp import data as data_lib
+from embedcomp.compress import CONTEXTUAL_METHODS, DEFAULT_METHODS
+from embedcomp.methods.base import Method
+from embedcomp.training import steps, tasks
+from embedcomp.training.parallel import jit_step
+from embedcomp.training.state import TrainState
+from embedcomp.types import Params, Shape
+from experiments.benchmarks import minilm
+from experiments.problems import tiny_bert
+from experiments.record import Job, Row
+
+SEEDS = 2
+_SPLITS = ('validation', 'test')
+_FACTORS = (20, 40, 68, 100)
+_RANKS = (192, 128, 64)
+_BOOKS = (96, 48, 32, 24, 16, 8)
+_HEAD_WORDS = 6000
+# What `compress` chooses from, by the name of the row.
+_CHOICES = {
+  'compress': DEFAULT_METHODS,
+  'compress, projected_pq too': CONTEXTUAL_METHODS,
+}
+# A word of 20 Newsgroups counts as so many of the task's own: the two texts
+# then weigh about the same, and words of neither are told apart.
+_NEWSGROUPS_SHARE = 0.015
+_BATCH_SIZE = 64
+_BUCKETS = (12, 16, 20, 24, 32, 48, 128)
+
+_Make = Callable[[Shape], Scheme]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Contestant:
+  """A scheme made by hand.
+
+  Attributes:
+    label: of its curve.
+    detail: which point of the curve it is.
+    make: gives the scheme of a table of some shape.
+    is_seeded: whether to fit it with every seed. Low rank needs none, and
+      codebooks in float32 are what those in int8 are rounded from.
+    is_weighted: whether it is fitted to important words above all.
+  """
+
+  label: str
+  detail: str
+  make: _Make
+  is_seeded: bool
+  is_weighted: bool = False
+
+
+def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
+  """One job for each contestant, size and seed; what is chosen comes first.
+
+  Args:
+    smoke: whether to use a tiny BERT of random weights and made-up sentences.
+    seeds: how often to fit what is random.
+  """
+  made = []
+  for seed in range(seeds):
+    for label in _CHOICES:
+      for factor in (4, 6) if smoke else _FACTORS:
+        run = functools.partial(_chosen, smoke, label, factor, seed)
+        made.append(Job(f'{label} {factor}x {seed}', run))
+    for one in _by_hand(smoke):
+      if one.is_seeded or not seed:
+        run = functools.partial(_fitted, smoke, one, seed)
+        made.append(Job(f'{one.label} {one.detail} {seed}', run))
+  return made
+
+
+def _by_hand(smoke: bool) -> list[_Contestant]:
+  """Schemes that nobody searches for."""
+  ranks, books = ((8, 4), (8, 4)) if smoke else (_RANKS, _BOOKS)
+  bits = 4 if smoke else 8
+  found = [_Contestant('dense', '', _uniform(methods.Dense()), False)]
+  found += [
+    _Contestant('SVD', f'rank {r}', _uniform(methods.LowRank(r)), False)
+    for r in ranks
+  ]
+  for stored in ('float32', 'int8'):
+    found += [
+      _Contestant(
+        f'pq, {stored}',
+        f'{m} x {bits} bits',
+        _uniform(methods.ProductQuantization(m, 2**bits, stored)),
+        is_seeded=stored == 'int8',
+      )
+      for m in books
+    ]
+  for stored in ('float32', 'int8'):
+    head, tail = (
+      methods.ProductQuantization(m, 16 if smoke else 64, stored)
+      for m in ((8, 4) if smoke else (64, 8))
+    )
+    num_words = 40 if smoke else _HEAD_WORDS
+    found.append(
+      _Contestant(
+        f'hand-split, {stored}',
+        f'{num_words} words {head.books} books, others {tail.books}',
+        _split(num_words, head, tail),
+        is_seeded=stored == 'int8',
+        is_weighted=True,
+      )
+    )
+  return found
+
+
+def _uniform(method: Method) -> _Make:
+  return lambda shape: Scheme(shape.features, (Group(shape.num_words, method),))
+
+
+def _split(num_words: int, head: Method, tail: Method) -> _Make:
+  def make(shape: Shape) -> Scheme:
+    others = Group(shape.num_words - num_words, tail)
+    groups = (Group(num_words, head), others)
+    return Scheme(shape.features, groups, order='stored')
+
+  return make
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Problem:
+  """A sentence encoder, and what its words are compared by.
+
+  Attributes:
+    table: [V, D] float32 word embeddings.
+    importance: [V] of the words.
+    score: from a table to Spearman's correlation x 100 by split.
+  """
+
+  table: np.ndarray
+  importance: np.ndarray
+  score: Callable[[jax.Array], dict[str, float]]
+
+
+@functools.cache
+def _problem(smoke: bool) -> _Problem:
+  dataset = _made_up() if smoke else _stsb()
+  train = dataset.splits['train']
+  sentences = list(dict.fromkeys([*train.texts, *train.pairs]))
+  path = tiny_bert.folder(sentences) if smoke else data_lib.minilm_l6()
+  tokenizer = data_lib.SubwordTokenizer.load(path)
+  counts = tokenizer.count(sentences, special=True).astype(np.float64)
+  if not smoke:
+    counts += _NEWSGROUPS_SHARE * minilm.newsgroups_counts()
+  model, params = embedcomp.from_pretrained(path, head='sentence')
+  return _Problem(
+    np.asarray(params['embedder']['embedding']),
+    frequency.contextual_importance(counts),
+    _make_score(model, params, tokenizer, dataset, _buckets(smoke)),
+  )
+
+
+def _stsb() -> data_lib.TextDataset:
+  folder = os.environ.get('EMBEDCOMP_BENCHMARK_DATA')
+  if folder:
+    return data_lib.load(
+      Path(folder, 'stsb'),
+      text_field='0',
+      pair_field='1',
+      label_field='2',
+      real_labels=True,
+    )
+  return data_lib.load(
+    'glue/stsb',
+    text_field='sentence1',
+    pair_field='sentence2',
+    label_field='label',
+    real_labels=True,
+  )
+
+
+def _made_up() -> data_lib.TextDataset:
+  """Sentences that are the more alike the higher their score."""
+  rng = np.random.default_rng(0)
+  words = [f'{a}{b}{c}' for a in 'bdgklm' for b in 'aeiou' for c in 'nrst']
+  splits = {}
+  for split in ('train', *_SPLITS):
+    shared = rng.integers(0, 7, 32)
+    texts, pairs = [], []
+    for number in shared:
+      first, second = rng.choice(words, (2, 6))
+      texts.append(' '.join(first))
+      pairs.append(' '.join([*first[:number], *second[number:]]))
+    splits[split] = data_lib.Documents(texts, shared.astype(float), pairs)
+  return data_lib.TextDataset('made up', (), splits)
+
+
+def _buckets(smoke: bool) -> tuple[int, ...]:
+  return _BUCKETS[-2:-1] if smoke else _BUCKETS
+
+
+def _make_score(model, params: Params, tokenizer, dataset, buckets):
+  """What measures tables; it is compiled once for all of them."""
+  task = tasks.Task(tasks.SIMILARITY, model)
+  step = jit_step(steps.make_eval_step(task.loss_fn), donate=False)
+
+  def encode(texts):
+    return tokenizer.encode(texts, max_length=buckets[-1])
+
+  splits = {
+    name: data_lib.TokenBatches(
+      encode(documents.texts),
+      documents.labels,
+      _BATCH_SIZE,
+      pairs=encode(documents.pairs),
+      padding=tokenizer.pad_id,
+      buckets=buckets,
+    )
+    for name, documents in dataset.splits.items()
+    if name in _SPLITS
+  }
+
+  def score(table: jax.Array) -> dict[str, float]:
+    words = {'embedding': jnp.asarray(table)}
+    state = TrainState.create(
+      {**params, 'embedder': words}, optax.identity(), jax.random.key(0)
+    )
+    state = step.place(state)
+    found = {}
+    for name, batches in splits.items():
+      means = steps.evaluate(step, state, batches.for_evaluation())
+      summary = task.summarise({**means, 'weight': 1.0})
+      found[name] = 100 * summary[task.metric]
+    return found
+
+  return score
+
+
+@functools.cache
+def _curve(smoke: bool, label: str, seed: int):
+  """The curve of one choice of methods, and the seconds that it took."""
+  problem = _problem(smoke)
+  start = time.perf_counter()
+  curve = embedcomp.frontier(
+    problem.table,
+    importance=problem.importance,
+    methods=_CHOICES[label],
+    num_bins=3 if smoke else 10,
+    seed=seed,
+    progress=False,
+  )
+  return curve, time.perf_counter() - start
+
+
+def _chosen(smoke: bool, label: str, factor: int, seed: int) -> list[Row]:
+  """A scheme of `compress`."""
+  curve, seconds = _curve(smoke, label, seed)
+  start = time.perf_counter()
+  scheme, params = curve.compress(f'{factor}x', progress=False)
+  seconds += time.perf_counter() - start
+  return [_row(smoke, label, f'{factor}x', seed, scheme, params, seconds)]
+
+
+def _fitted(smoke: bool, one: _Contestant, seed: int) -> list[Row]:
+  """A scheme made by hand."""
+  problem = _problem(smoke)
+  scheme = one.make(Shape(*problem.table.shape))
+  start = time.perf_counter()
+  params = embedcomp.fit(
+    problem.table,
+    scheme,
+    importance=problem.importance if one.is_weighted else None,
+    seed=seed,
+    progress=False,
+  )
+  seconds = time.perf_counter() - start
+  return [_row(smoke, one.label, one.detail, seed, scheme, params, seconds)]
+
+
+def _row(smoke, label, detail, seed, scheme, params, seconds) -> Row:
+  problem = _problem(smoke)
+  error = embedcomp.relative_error(
+    problem.table, scheme, params, problem.importance
+  )
+  return {
+    'method': label,
+    'size': detail,
+    'seed': seed,
+    'bytes': scheme.num_bytes,
+    'times_smaller': problem.table.nbytes / scheme.num_bytes,
+    **problem.score(embedcomp.reconstruct(scheme, params)),
+    'weighted_error': error,
+    'seconds': seconds,
+    'scheme': ' | '.join(
+      f'{g.size} {methods.describe(g.method)}' for g in scheme.groups
+    ),
+  }
+
+
+def _points(rows: Sequence[Row]) -> list[list[Row]]:
+  """Rows that differ in their seed only, by method and falling bytes.
+
+  The dense table comes first, and then methods in the order of the rows.
+  """
+  found: dict[tuple[str, str], list[Row]] = {}
+  for row in rows:
+    found.setdefault((row['method'], row['size']), []).append(row)
+  names = ['dense', *(row['method'] for row in rows)]
+  return sorted(
+    found.values(),
+    key=lambda seeds: (names.index(seeds[0]['method']), -seeds[0]['bytes']),
+  )
+
+
+def summary(rows: Sequence[Row]) -> list[Row]:
+  """A row a table, Spearman's correlation x 100 (mean, deviation)."""
+  return [
+    {
+      'method': point[0]['method'],
+      'size': point[0]['size'],
+      'bytes': round(np.mean([row['bytes'] for row in point])),
+      'times_smaller': f'{np.mean([r["times_smaller"] for r in point]):.1f}',
+      **{
+        split: _mean([row[split] for row in point])
+        for split in _SPLITS
+        if split in point[0]
+      },
+    }
+    for point in _points(rows)
+  ]
+
+
+def _mean(values: Sequence[float]) -> str:
+  spread = f' ± {np.std(values):.2f}' if len(values) > 1 else ''
+  return f'{np.mean(values):.2f}{spread}'
+
+
+def plot(rows: Sequence[Row]):
+  """The correlation on the test split against size; returns the Axes."""
+  from embedcomp import plots
+
+  curves: dict[str, list] = {}
+  for point in reversed(_points(rows)):
+    tests = [row['test'] for row in point]
+    deviation = np.std(tests) if len(tests) > 1 else np.nan
+    size = np.mean([1 / row['times_smaller'] for row in point])
+    name = point[0]['method']
+    curves.setdefault(name, []).append((size, np.mean(tests), deviation))
+  dense = curves.pop('dense')[0][1]
+  order = list(dict.fromkeys(row['method'] for row in rows))
+  return plots.plot_size_metric(
+    {n: tuple(np.array(curves[n]).T) for n in order if n in curves},
+    (dense, np.nan),
+    ylabel="STS-B test, Spearman's correlation x 100",
+    highlight=list(_CHOICES)[-1],
+  )
