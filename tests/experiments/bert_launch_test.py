@@ -15,8 +15,9 @@ from configs import bert_compress, common
 from embedcomp import data as data_lib
 from embedcomp import evaluation
 from embedcomp.io import bert_config
-from experiments import launch
+from experiments import launch, strategies
 from experiments.problems import make_problem, tiny_bert
+from experiments.stages import Stages
 
 pytestmark = pytest.mark.usefixtures(quick_compiling.__name__)
 
@@ -28,8 +29,9 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def config(folder):
-  more = {'compare_dense': True, 'optim.best_of': 2, 'run.log_every': 2}
-  more |= {'optim.epochs': 2.0, 'run.checkpoint_every': 4}
+  more = {'compare_dense': True, 'optim.best_of': 2, 'run.log_every': 5}
+  more |= {'optim.epochs': 10.0, 'finetune.epochs': 2.0}
+  more |= {'run.checkpoint_every': 10}
   return small_bert.config_of(folder, **more)
 
 
@@ -69,7 +71,7 @@ def test_the_directory_has_the_metric_that_the_result_says(finished, folder):
   assert json.loads((workdir / 'result.json').read_text()) == result
   found = measured(workdir, 'classification', data_lib.load(folder))
   assert found['accuracy'] == result['value']
-  assert result['value'] > 0.6  # chance is 0.5
+  assert result['value'] > 0.8  # chance is 0.5
   fields = json.loads((workdir / 'model' / 'config.json').read_text())
   assert bert_config.label_names(fields) == ['topic0', 'topic1']
 
@@ -108,7 +110,7 @@ def test_the_loss_of_training_falls(finished):
     for line in map(json.loads, lines)
     if line['stage'] == 'dense' and 'loss' in line
   ]
-  assert np.mean(losses[-2:]) < losses[0] - 0.02
+  assert np.mean(losses[-2:]) < losses[0] / 2
 
 
 def test_the_best_model_on_validation_data_is_kept(finished):
@@ -154,34 +156,41 @@ def test_the_dense_baseline_is_fine_tuning(config, finished, folder, tmp_path):
   assert not (tmp_path / 'model' / 'embedding.safetensors').exists()
 
 
+UNIFORM = {
+  'method.name': 'uniform',
+  'method.option': 'pq',
+  'method.storage': 'int8',
+  'method.start': 'dense',
+}
+# A supernet that starts from the pretrained table.
+SUPERNET = {
+  'search.score': 'both',
+  'search.carry': 'supernet',
+  'search.held_out': True,
+  'search.options': 'low_rank',
+}
+
+
 @pytest.mark.parametrize(
   ('variant', 'fields'),
   [
-    (
-      'similarity',
-      {
-        'method.name': 'uniform',
-        'method.option': 'pq',
-        'method.storage': 'int8',
-        'method.start': 'dense',
-      },
-    ),
-    ('regression', {'method.name': 'hand_split', 'method.storage': 'int8'}),
+    ('similarity', UNIFORM),
+    ('regression', SUPERNET),
     ('masked_lm', {'method.name': 'compress'}),
   ],
 )
-def test_every_task_and_baseline_leaves_a_directory(
-  folder, tmp_path, variant, fields
-):
+def test_every_task_leaves_a_directory(folder, tmp_path, variant, fields):
   config = small_bert.config_of(folder, variant, **fields)
   result = launch.run(config, tmp_path, progress=False)
-  assert result['ratio'] <= 0.3
+  assert 0.7 * 0.3 < result['ratio'] <= 0.3
   assert np.isfinite(result['value'])
-  assert result['scheme'].get('order', 'identity') == 'identity'
+  ran = result['seconds_by_stage'].keys()
+  assert ({'start', 'search'} <= ran) == (fields is SUPERNET)
   if variant == 'masked_lm':
     assert result['metric'] == 'perplexity'
     model, _ = embedcomp.from_pretrained(tmp_path / 'model', head='masked_lm')
     assert model.embedder.scheme.num_bytes == result['embedding_bytes']
+    assert model.embedder.scheme.order == 'identity'
     assert 1 < result['value'] < model.config.vocab_size
     return
   dataset = data_lib.load(
@@ -189,19 +198,25 @@ def test_every_task_and_baseline_leaves_a_directory(
   )
   found = measured(tmp_path, variant, dataset, scale=5.0)
   assert result['metric'] == 'spearman'
-  assert found['spearman'] == pytest.approx(result['value'], abs=1e-6)
+  # Other batches round otherwise, and numbers that are close change places.
+  assert found['spearman'] == pytest.approx(result['value'], abs=0.01)
 
 
-def test_a_supernet_starts_from_the_pretrained_table(folder, tmp_path):
-  fields = {'search.score': 'both', 'search.carry': 'supernet'}
-  fields |= {'search.held_out': True, 'search.options': 'low_rank'}
+def test_hand_made_groups_are_trained(folder):
+  fields = {'method.name': 'hand_split', 'method.storage': 'int8'}
   config = small_bert.config_of(folder, **fields)
-  result = launch.run(config, tmp_path, progress=False)
-  assert {'start', 'search', 'finetune'} <= result['seconds_by_stage'].keys()
-  assert result['ratio'] <= 0.3
-  assert (tmp_path / 'architecture.jsonl').exists()
-  found = measured(tmp_path, 'classification', data_lib.load(folder))
-  assert found['accuracy'] == result['value']
+  problem = make_problem(config, progress=False)
+  budget = int(0.4 * problem.dense_bytes)
+  stages = Stages(problem, config, None, progress=False)
+  outcome = strategies.hand_split(stages, budget)
+  assert outcome.scheme.num_bytes <= budget
+  assert len(outcome.scheme.groups) > 1
+  # All but the table starts from the pretrained model.
+  before = problem.pretrained['params']['bert']['embeddings']
+  after = outcome.variables['params']['bert']['embeddings']
+  for name in ('position', 'token_type'):
+    change = after[name]['embedding'] - before[name]['embedding']
+    assert 0 < np.abs(change).max() < 0.2
 
 
 def other_tokenizer(folder, tmp_path):
@@ -222,7 +237,6 @@ def other_tokenizer(folder, tmp_path):
     ('smoke', {'bert.path': other_tokenizer}, 'not of one model'),
     ('smoke', {'task': 'translation'}, 'task of a BERT must be one of'),
     ('regression', {'data.label_field': 'label'}, 'must be a number'),
-    ('regression', {'task': 'classification'}, 'must have two or more'),
     ('smoke', {'data.label_field': 'mood'}, "'mood'"),
     ('similarity', {'data.pair_field': None}, 'set data.pair_field'),
     ('smoke', {'data.buckets': (32, 256)}, 'data.buckets must not go beyond'),

@@ -5,6 +5,8 @@ import json
 import subprocess
 import sys
 
+import flax.linen as nn
+import jax
 import numpy as np
 import pytest
 import small_text
@@ -212,6 +214,33 @@ def test_a_language_model_in_another_order_is_the_same(folder):
   assert start.evaluate('test') == pytest.approx(
     renumbered.evaluate('test'), rel=1e-5
   )
+
+
+@pytest.mark.parametrize(('best_of', 'kept'), [(2, 1), (0, None)])
+def test_the_params_that_are_best_on_validation_data_are_kept(
+  folder, monkeypatch, best_of, kept
+):
+  stages = small_stages(
+    folder, **{'optim.best_of': best_of, 'run.log_every': 1}
+  )
+  seen, values = [], iter((0.5, 0.9, 0.7, 0.9, 0.6, 0.1))
+
+  def evaluate(state):
+    seen.append(jax.device_get(state.params))
+    return {'accuracy': next(values)}
+
+  monkeypatch.setattr(Stages, '_evaluator', lambda *_: evaluate)
+  problem = stages.problem
+  embedder = nn.Embed(problem.vocab_size, problem.features)
+  work = stages.plan_training('dense', embedder)
+  params = stages.train(work)['params']
+  if kept is None:
+    assert not seen
+    return
+  assert len(seen) == -(-work.num_steps // (problem.train.num_batches // 2))
+  jax.tree.map(np.testing.assert_array_equal, params, seen[kept])
+  last = seen[-1]['embedder']['embedding']
+  assert (params['embedder']['embedding'] != last).any()
 
 
 def test_words_that_tell_the_topics_come_first(folder):

@@ -103,6 +103,24 @@ def test_gates_move_words_in_inputs_and_outputs(model, rng):
   np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_two_texts_of_an_example_share_its_gates(rng):
+  """Texts come side by side: first and second of one example, of the next."""
+  table, directions = rng.normal(size=(2, V, D)).astype(np.float32)
+  gates = rng.normal(size=(2, V)).astype(np.float32)
+  ids = rng.integers(0, V, (4, 3))
+  found = GatedEmbed().apply(
+    {
+      'params': {'embedding': table},
+      'probe': {'gates': gates, 'directions': directions},
+    },
+    ids,
+  )
+  for row in range(4):
+    for place, word in enumerate(ids[row]):
+      moved = table[word] + gates[row // 2, word] * directions[word]
+      np.testing.assert_allclose(found[row, place], moved, rtol=1e-5)
+
+
 def test_words_are_ordered_by_drops_but_for_the_first():
   drops = np.array([0.0, 3.0, 1.0, 2.0])
   found = sensitivity.Sensitivity(np.ones(4), drops)

@@ -217,6 +217,7 @@ def test_squared_errors_by_hand():
   loss, weight, metrics = task.loss_fn({}, {}, batch, None)
   assert (loss, weight) == (10, 2)
   assert metrics['rows']['predictions'].tolist() == [1, 4, 0]
+  assert task.losses({}, batch).tolist() == [1, 9, 25]
   found = task.summarise({**metrics, 'weight': weight})
   assert found == {'loss': 5, 'spearman': -1, 'pearson': -1}
 
@@ -235,6 +236,7 @@ def test_cosines_by_hand():
   found = metrics['rows']['predictions']
   np.testing.assert_allclose(found, [0.96, 0, 0], atol=1e-6)
   np.testing.assert_allclose(loss, 0.5**2 + 1, rtol=1e-5)
+  np.testing.assert_allclose(task.losses({}, batch), [0.25, 1, 0], rtol=1e-5)
 
 
 def test_a_regression_needs_one_logit():

@@ -247,3 +247,80 @@ def test_a_model_around_a_supernet_learns_weights_and_mixtures():
   chosen = jit(loss_of)(weights, np.array([0, 1, 2], np.int32))
   loss, _ = relaxed(weights, np.eye(3, dtype=np.float32))
   np.testing.assert_allclose(chosen, loss, rtol=1e-5)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_losses_are_those_of_single_labels(kind):
+  batch = batch_of(kind)
+  task, params, variables, _ = build(kind)
+  found = jit(task.losses)({'params': params, **variables}, batch)
+  assert found.shape == batch['labels'].shape
+  expected, _ = plain_losses(kind, batch)
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+  total = sums_of(kind, batch)[0]['loss']
+  np.testing.assert_allclose((found * batch['weights']).sum(), total, rtol=1e-5)
+
+
+class Output(nn.Module):
+  """A model whose only param is what it puts out."""
+
+  value: tuple
+
+  @nn.compact
+  def __call__(self, ids, *, deterministic=True):
+    value = np.asarray(self.value, np.float32)
+    return self.param('output', lambda key: value)
+
+
+def drawn_slopes(kind, value, batch, num_draws, **more):
+  """[draws, ...] gradients of drawn log-likelihoods by the model's output."""
+  task = Task(kind, Output(value))
+  variables = {'params': {'output': np.asarray(value, np.float32)}}
+
+  def slope(key):
+    def log_likelihood(variables):
+      return task.drawn_log_likelihood(variables, batch, key, **more)
+
+    return jax.grad(log_likelihood)(variables)['params']['output']
+
+  keys = jax.random.split(jax.random.key(0), num_draws)
+  return np.asarray(jit(jax.vmap(slope))(keys))
+
+
+@pytest.mark.parametrize('chance', [0.0, 0.5])
+def test_classes_are_drawn_from_what_the_model_says(chance):
+  """Slopes are e_k - p, with the odds that class k is drawn by."""
+  odds = np.array([0.5, 0.3, 0.2])
+  batch = {'ids': np.zeros((2, 1), np.int32), 'weights': np.array([2.0, 0.0])}
+  value = (tuple(np.log(odds)),) * 2
+  found = drawn_slopes('classification', value, batch, 4000, chance=chance)
+  assert (found[:, 1] == 0).all(), 'what has no weight does not count'
+  drawn = found[:, 0].argmax(-1)
+  expected = 2 * (np.eye(3)[drawn] - odds)
+  np.testing.assert_allclose(found[:, 0], expected, atol=1e-5)
+  shares = np.bincount(drawn, minlength=3) / 4000
+  wanted = (1 - chance) * odds + chance / 3
+  np.testing.assert_allclose(shares, wanted, atol=0.03)
+
+
+def test_numbers_are_drawn_around_what_the_model_says():
+  """Slopes of a normal log-likelihood: how far a draw is off, by weight."""
+  batch = {'ids': np.zeros((2, 1), np.int32), 'weights': np.array([1.0, 3.0])}
+  found = drawn_slopes('regression', ((5.0,), (-1.0,)), batch, 4000)[..., 0]
+  np.testing.assert_allclose(found.mean(0), [0, 0], atol=0.15)
+  np.testing.assert_allclose(found.std(0), [1, 3], rtol=0.05)
+
+
+def test_similarities_are_drawn_around_cosines():
+  """The cosine of (3, 4) and (1, 0) is 0.6."""
+  batch = {
+    'ids': np.zeros((1, 1), np.int32),
+    'pair_ids': np.zeros((1, 1), np.int32),
+    'weights': np.ones(1),
+  }
+  found = drawn_slopes('similarity', ((3.0, 4.0), (1.0, 0.0)), batch, 4000)
+  # By the first vector: ((1, 0) - 0.6 (0.6, 0.8)) / 5, times a normal draw.
+  direction = np.array([0.128, -0.096])
+  scale = found[:, 0] @ direction / (direction @ direction)
+  np.testing.assert_allclose(found[:, 0], scale[:, None] * direction, atol=1e-5)
+  np.testing.assert_allclose(scale.std(), 1, rtol=0.05)

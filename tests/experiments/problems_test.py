@@ -1,0 +1,169 @@
+"""Problems whose words have other ids are the same problems."""
+
+import flax.linen as nn
+import jax
+import numpy as np
+import pytest
+import small_bert
+from small_bert import quick_compiling
+
+import embedcomp
+from embedcomp import data as data_lib
+from embedcomp.nn.bert_config import BertConfig
+from embedcomp.nn.bert_heads import BertMaskedLM
+from embedcomp.search.sensitivity import Sensitivity
+from experiments.problems import make_problem
+from tests.data.tiny_tokenizers import TEXTS, tiny
+
+pytestmark = pytest.mark.usefixtures(quick_compiling.__name__)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  """A text of which the tiny tokenizers know every piece."""
+  folder = tmp_path_factory.mktemp('text')
+  for split in ('train', 'test'):
+    lines = ['text\tlabel']
+    lines += [f'{text}\t{n % 2}' for n, text in enumerate(TEXTS * 4)]
+    (folder / f'{split}.tsv').write_text('\n'.join(lines) + '\n')
+  return folder
+
+
+def write_model(path, kind, model_type):
+  """A tiny masked language model of a family."""
+  tokenizer = tiny(kind)
+  config = BertConfig(
+    vocab_size=len(tokenizer),
+    hidden_size=8,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    intermediate_size=8,
+    max_position_embeddings=64,
+    type_vocab_size=2 if model_type == 'bert' else 1,
+    pad_token_id=tokenizer.pad_id,
+    model_type=model_type,
+    initializer_range=0.3,
+  )
+  model = BertMaskedLM(config)
+  ids = np.ones((1, 4), np.int32)
+  params = jax.jit(model.init)(jax.random.key(0), ids)['params']
+  rng = np.random.default_rng(1)  # a bias that tells words apart
+  params['bias'] = rng.normal(size=len(tokenizer)).astype(np.float32)
+  embedcomp.save_pretrained(path, model, params)
+  tokenizer.save(path)
+  return tokenizer
+
+
+FAMILIES = [
+  ('WordPiece', 'bert', 5),
+  ('BPE', 'roberta', 5),
+  ('Unigram', 'xlm-roberta', 4),
+]
+
+
+@pytest.fixture(scope='module', params=FAMILIES, ids=lambda family: family[1])
+def family(request, folder, tmp_path_factory):
+  """The old tokenizer, the problem and how many ids are to stay."""
+  kind, model_type, num_fixed = request.param
+  path = tmp_path_factory.mktemp(model_type)
+  tokenizer = write_model(path, kind, model_type)
+  config = small_bert.config_of(
+    folder, 'masked_lm', **{'bert.path': str(path), 'optim.batch_size': 4}
+  )
+  return tokenizer, make_problem(config, progress=False), num_fixed
+
+
+def logits_of(problem, variables, batch):
+  embedder = nn.Embed(problem.vocab_size, problem.features)
+  model = problem.make_model(embedder)
+  return np.asarray(jax.jit(model.apply)(variables, batch['ids']))
+
+
+def test_words_are_in_the_order_of_counts(family):
+  _, problem, _ = family
+  counts = problem.counts[problem.num_fixed :]
+  assert (np.diff(counts) <= 0).all()
+  assert counts[0] > counts[-1]
+
+
+def test_special_tokens_at_the_start_keep_their_places(family):
+  """Readers of XLM-R's tokenizers take 3 for the unknown word."""
+  old, problem, num_fixed = family
+  assert problem.num_fixed == num_fixed
+  assert problem.padding == old.pad_id
+  new = problem.vocabulary.tokenizer
+  for use in ('pad', 'unk', 'cls', 'sep'):
+    assert getattr(new, f'{use}_id') == getattr(old, f'{use}_id')
+  drops = np.arange(problem.vocab_size, dtype=float)
+  moved, order = problem.sorted_by(Sensitivity(drops, drops))
+  assert order[:num_fixed].tolist() == list(range(num_fixed))
+  assert (np.diff(order[num_fixed:]) == -1).all()
+  assert moved.vocabulary.tokenizer.unk_id == old.unk_id
+
+
+def test_texts_keep_their_vectors(family):
+  old, problem, _ = family
+  new = problem.vocabulary.tokenizer
+  _, params = embedcomp.from_pretrained(problem.path, head='masked_lm')
+  before = params['embedder']['embedding']
+  after = problem.pretrained['params']['embedder']['embedding']
+  for text, other in zip(old.encode(TEXTS), new.encode(TEXTS)):
+    np.testing.assert_array_equal(after[other.ids], before[text.ids])
+  batch = problem.train.at(0)
+  rows = (batch['ids'] == new.mask_id).any(1)
+  assert rows.any(), 'words are masked by the new id'
+  assert (batch['ids'][rows, 0] == new.cls_id).all()
+
+
+def test_a_model_in_another_order_scores_the_same(family, rng):
+  """The rows of its table move, and its bias with them."""
+  _, problem, num_fixed = family
+  rest = num_fixed + rng.permutation(problem.vocab_size - num_fixed)
+  order = np.concatenate([np.arange(num_fixed), rest])
+  moved = problem.reordered(order)
+  batch, other = problem.train.at(0), moved.train.at(0)
+  np.testing.assert_array_equal(order[other['ids']], batch['ids'])
+  np.testing.assert_array_equal(order[other['labels']], batch['labels'])
+  assert (order[other['ids']] != other['ids']).any()
+  logits = logits_of(problem, problem.pretrained, batch)
+  others = logits_of(moved, moved.pretrained, other)
+  np.testing.assert_allclose(others, logits[..., order], atol=1e-5)
+  again = problem.renumbered_variables(problem.pretrained, order)
+  jax.tree.map(np.testing.assert_array_equal, again, moved.pretrained)
+  np.testing.assert_array_equal(
+    moved.counts, problem.counts[order], 'counts go with their words'
+  )
+
+
+def test_rows_without_pieces_are_cut_off(folder, tmp_path):
+  tokenizer = write_model(tmp_path, 'WordPiece', 'bert')
+  model, params = embedcomp.from_pretrained(tmp_path, head='masked_lm')
+  size = len(tokenizer)
+  larger = BertMaskedLM(
+    BertConfig(**{**vars(model.config), 'vocab_size': size + 3})
+  )
+  table = np.asarray(params['embedder']['embedding'])
+  params['embedder'] = {'embedding': np.pad(table, ((0, 3), (0, 0)))}
+  params['bias'] = np.pad(params['bias'], (0, 3))
+  embedcomp.save_pretrained(tmp_path, larger, params)
+  config = small_bert.config_of(
+    folder, 'masked_lm', **{'bert.path': str(tmp_path)}
+  )
+  problem = make_problem(config, progress=False)
+  assert problem.vocab_size == size
+  found = problem.pretrained['params']
+  assert found['embedder']['embedding'].shape == (size, 8)
+  assert found['bias'].shape == (size,)
+  model = problem.make_model(nn.Embed(size, 8))
+  assert model.config.vocab_size == size
+
+
+def test_padding_of_another_id_is_refused(folder, tmp_path):
+  write_model(tmp_path, 'WordPiece', 'bert')
+  tokenizer = data_lib.SubwordTokenizer.load(tmp_path)
+  order = np.arange(len(tokenizer))
+  order[[0, 9]] = 9, 0
+  tokenizer.reordered(order).save(tmp_path)
+  config = small_bert.config_of(folder, **{'bert.path': str(tmp_path)})
+  with pytest.raises(ValueError, match='pad_token_id is 0, but 9'):
+    make_problem(config, progress=False)
