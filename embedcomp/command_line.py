@@ -5,11 +5,11 @@
   embedcomp evaluate MODEL DATA --task=similarity --pair-field=sentence2
   embedcomp export MODEL OUTPUT
 
-MODEL is a directory that `embedcomp.from_pretrained` reads. To train with the
-table, see `python -m experiments.main --config=configs/bert_compress.py`.
+MODEL is a directory that `embedcomp.from_pretrained` reads.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import sys
 import tempfile
@@ -32,7 +32,6 @@ from embedcomp.io.huggingface import (
   from_pretrained,
   save_pretrained,
 )
-from embedcomp.nn.bert_config import BertConfig
 from embedcomp.nn.embedding import GroupedEmbed
 from embedcomp.types import Params
 
@@ -197,10 +196,8 @@ def _add_output(command: argparse.ArgumentParser) -> None:
 def _budget(text: str) -> float | int | str:
   """A budget as `embedcomp.compress` takes it."""
   for kind in (int, float):
-    try:
+    with contextlib.suppress(ValueError):
       return kind(text)
-    except ValueError:
-      continue
   return text
 
 
@@ -287,7 +284,8 @@ def _compress(options: argparse.Namespace) -> None:
   counts = np.zeros(len(table), np.int64)
   counts[: len(tokenizer)] = tokenizer.count(_lines(options.text), special=True)
   if not options.keep_ids:
-    fixed = _fixed_ids(model.config, tokenizer, len(table))
+    # Rows without a piece stay where the tokenizer has none.
+    fixed = [*tokenizer.fixed_ids, *range(len(tokenizer), len(table))]
     order = frequency.rank_order_around(counts, fixed)
     tokenizer = _reordered(tokenizer, order[: len(tokenizer)])
     table, counts = table[order], counts[order]
@@ -325,16 +323,6 @@ def _lines(paths: Sequence[Path]):
   for path in paths:
     with path.open(encoding='utf-8', errors='replace') as file:
       yield from filter(str.strip, file)
-
-
-def _fixed_ids(
-  config: BertConfig, tokenizer: data_lib.SubwordTokenizer, num_rows: int
-) -> list[int]:
-  """Ids that a model or its other readers know by their number."""
-  fixed = [*range(config.pad_token_id + 1), *range(len(tokenizer), num_rows)]
-  if config.model_type == 'xlm-roberta':  # its tokenizers have them built in
-    fixed += tokenizer.special_ids
-  return fixed
 
 
 def _reordered(

@@ -35,8 +35,15 @@ from embedcomp.search.space import SearchSpace
 from embedcomp.search.supernet import Supernet, SupernetEmbed
 from embedcomp.training.search_step import with_mixture
 from embedcomp.training.state import TrainState
-from experiments.outcomes import Clock, Outcome, dense, final, fitted
-from experiments.stages import Stages, Variables, with_table
+from experiments.outcomes import (
+  Clock,
+  Outcome,
+  dense,
+  final,
+  fitted,
+  with_table,
+)
+from experiments.stages import Stages, Variables
 
 _SMALLEST_BIN = 64
 _KNOWN = {

@@ -7,12 +7,14 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import embedcomp
-from embedcomp.nn import GroupedEmbed
+from embedcomp.nn import GroupedEmbed, to_params, to_variables
 from embedcomp.scheme import Scheme
-from experiments.stages import Stages, Variables, frozen_table, with_table
+from embedcomp.types import Params
+from experiments.stages import Stages, Variables
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -116,3 +118,34 @@ def fitted(
     progress=False,
   )
   return with_table(start.variables, scheme, embedcomp.thaw(scheme, params))
+
+
+def with_table(
+  variables: Variables, scheme: Scheme, params: Params
+) -> tuple[GroupedEmbed, Variables]:
+  """A model whose embedder is a compressed table.
+
+  Args:
+    variables: of the model, around any embedder.
+    scheme: of the table.
+    params: of the scheme, either form.
+
+  Returns:
+    The embedder and the variables of the model around it.
+  """
+  table = to_variables(jax.tree.map(jnp.asarray, params))
+  floats = {k: v for k, v in variables['params'].items() if k != 'embedder'}
+  return GroupedEmbed(scheme), {
+    'params': {**floats, 'embedder': table['params']},
+    'buffers': {'embedder': table['buffers']},
+  }
+
+
+def frozen_table(scheme: Scheme, variables: Variables) -> Params:
+  """The stored form of the table that a model was trained with."""
+  table = {
+    name: collection['embedder']
+    for name, collection in variables.items()
+    if 'embedder' in collection
+  }
+  return embedcomp.freeze(scheme, to_params(table))

@@ -13,10 +13,7 @@ import optax
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-import embedcomp
 from embedcomp import training
-from embedcomp.nn import GroupedEmbed, to_params, to_variables
-from embedcomp.scheme import Scheme
 from embedcomp.search.controller import Controller, Schedule
 from embedcomp.search.supernet import Supernet, SupernetEmbed
 from embedcomp.training import optimizers, parallel, search_step
@@ -375,34 +372,3 @@ def _in_words(stage: str, task: Task, metrics: dict[str, float]) -> str:
       f'entropy {metrics["entropy"]:.2f}',
     ]
   return ', '.join(shown)
-
-
-def with_table(
-  variables: Variables, scheme: Scheme, params: Params
-) -> tuple[GroupedEmbed, Variables]:
-  """A model whose embedder is a compressed table.
-
-  Args:
-    variables: of the model, around any embedder.
-    scheme: of the table.
-    params: of the scheme, either form.
-
-  Returns:
-    The embedder and the variables of the model around it.
-  """
-  table = to_variables(jax.tree.map(jnp.asarray, params))
-  floats = {k: v for k, v in variables['params'].items() if k != 'embedder'}
-  return GroupedEmbed(scheme), {
-    'params': {**floats, 'embedder': table['params']},
-    'buffers': {'embedder': table['buffers']},
-  }
-
-
-def frozen_table(scheme: Scheme, variables: Variables) -> Params:
-  """The stored form of the table that a model was trained with."""
-  table = {
-    name: collection['embedder']
-    for name, collection in variables.items()
-    if 'embedder' in collection
-  }
-  return embedcomp.freeze(scheme, to_params(table))

@@ -13,8 +13,15 @@ import embedcomp
 from embedcomp.scheme import Scheme
 from embedcomp.types import Shape
 from experiments import hand_made, learned, trials
-from experiments.outcomes import Clock, Outcome, dense, final, fitted
-from experiments.stages import Stages, with_table
+from experiments.outcomes import (
+  Clock,
+  Outcome,
+  dense,
+  final,
+  fitted,
+  with_table,
+)
+from experiments.stages import Stages
 
 _SMALLEST_BIN = 64
 

@@ -74,14 +74,15 @@ def test_texts_keep_their_vectors(kind, model_type, flags, tmp_path):
   assert np.linalg.norm(error) < 0.1 * np.linalg.norm(table[before])
 
 
-def test_ids_follow_frequency_but_for_padding(tmp_path):
+def test_ids_follow_frequency_but_for_special_tokens_at_the_start(tmp_path):
   old, _ = write_model(tmp_path / 'model', 'WordPiece', 'bert')
   _, _, new = compress(tmp_path)
   lines = [line for line in TEXT.splitlines() if line]
-  assert new.pad_id == 0
-  counts = new.count(lines, special=True)
-  assert counts[1] == old.count(lines, special=True).max()
-  assert (np.diff(counts[1:]) <= 0).all()
+  assert new.special_ids == old.special_ids == (0, 1, 2, 3, 4)
+  assert (new.pad_id, new.num_fixed) == (0, 5)
+  counts = new.count(lines, special=True)[5:]
+  assert counts[0] == old.count(lines, special=True)[5:].max()
+  assert (np.diff(counts) <= 0).all()
 
 
 def test_ids_stay_where_tokenizers_have_them_built_in(tmp_path):

@@ -111,6 +111,27 @@ class SubwordTokenizer:
     """Of the token in place of one that is to be guessed."""
     return self._required('mask')
 
+  @property
+  def num_fixed(self) -> int:
+    """How many first pieces should keep their ids in another order.
+
+    Padding and all before it, which configs name by number; and special tokens
+    at the start, which readers of XLM-R's know by their places.
+    """
+    special = set(self.special_ids)
+    first = next(id for id in itertools.count() if id not in special)
+    return max(first, self.pad_id + 1)
+
+  @property
+  def fixed_ids(self) -> list[int]:
+    """Ids that should stay: `num_fixed` first ones.
+
+    Where several special tokens are among them, all of the others, too.
+    """
+    first = set(range(self.num_fixed))
+    special = set(self.special_ids)
+    return sorted(first | special if len(first & special) > 1 else first)
+
   def encode(
     self,
     texts: Sequence[str],

@@ -5,7 +5,6 @@ that groups need no order map and none is stored.
 """
 
 import dataclasses
-import itertools
 import warnings
 from pathlib import Path
 
@@ -118,7 +117,7 @@ def word_pieces(
     vocabulary=WordPieces(tokenizer, counts),
     features=model.config.hidden_size,
     make_model=lambda embedder: model.clone(embedder=embedder, parent=None),
-    num_fixed=_num_fixed(tokenizer, model.config),
+    num_fixed=tokenizer.num_fixed,
     padding=model.config.pad_token_id,
     word_params=(('bias',),) if config.task == tasks.MASKED_LM else (),
     pretrained={'params': jax.device_get(params)},
@@ -126,8 +125,8 @@ def word_pieces(
     labels=dataset.label_names if config.task == tasks.CLASSIFICATION else None,
     **batches,
   )
-  fixed = np.arange(problem.num_fixed)
-  return problem.reordered(frequency.rank_order_around(counts, fixed))
+  order = frequency.rank_order_around(counts, tokenizer.fixed_ids)
+  return problem.reordered(order)
 
 
 def _folder(path: str, texts) -> Path:
@@ -176,17 +175,6 @@ def _check_agreement(config, sizes: BertConfig, tokenizer) -> None:
       f'{config.bert.path} is not valid: pad_token_id is '
       f'{sizes.pad_token_id}, but {tokenizer.pad_id} in the tokenizer.'
     )
-
-
-def _num_fixed(tokenizer: data_lib.SubwordTokenizer, sizes: BertConfig) -> int:
-  """How many first pieces keep their ids: padding, and all before it.
-
-  So do special tokens at the start: readers of XLM-R's tokenizer know them by
-  their places, whatever its files say.
-  """
-  special = set(tokenizer.special_ids)
-  first = next(id for id in itertools.count() if id not in special)
-  return max(first, sizes.pad_token_id + 1)
 
 
 def _labelled(config, dataset, tokenizer):

@@ -365,3 +365,14 @@ def test_a_real_vocabulary_with_other_ids(tmp_path):
   for other in (moved, SubwordTokenizer.load(tmp_path)):
     for new, old in zip(other.encode(TEXTS), tokenizer.encode(TEXTS)):
       np.testing.assert_array_equal(new.ids, new_ids[old.ids])
+
+
+def test_padding_is_to_stay_and_special_tokens_that_come_first():
+  found = {kind: tiny(kind).fixed_ids for kind in KINDS}
+  assert found['WordPiece'] == found['BPE'] == [0, 1, 2, 3, 4]
+  unigram = tiny('Unigram')
+  assert found['Unigram'] == [0, 1, 2, 3, unigram.mask_id]
+  # As in BERT's own files: padding first, the others far behind.
+  old = tiny('WordPiece')
+  order = np.concatenate([[0], np.arange(5, old.vocab_size), np.arange(1, 5)])
+  assert old.reordered(order).fixed_ids == [0]
