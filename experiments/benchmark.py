@@ -169,8 +169,11 @@ def _save_picture(
   """Draws what a benchmark has a picture of, beside its result."""
   if not hasattr(benchmark, 'plot'):
     return
-  axes = benchmark.plot(rows)
-  axes.figure.savefig(output.with_suffix('.png'), dpi=120, bbox_inches='tight')
+  from matplotlib import pyplot
+
+  figure = benchmark.plot(rows).figure
+  figure.savefig(output.with_suffix('.png'), dpi=120, bbox_inches='tight')
+  pyplot.close(figure)
 
 
 if __name__ == '__main__':

@@ -5,6 +5,7 @@ import json
 import sys
 
 import pytest
+from matplotlib import pyplot
 
 from experiments import benchmark, record, tables
 from experiments.benchmarks import bert_table
@@ -78,6 +79,7 @@ def test_tables_of_a_bert(tmp_path, monkeypatch):
   monkeypatch.setenv('EMBEDCOMP_CACHE', str(tmp_path))
   monkeypatch.setenv('EMBEDCOMP_BENCHMARK_DATA', str(tmp_path / 'no_data'))
   output = tmp_path / 'r.json'
+  open_before = set(pyplot.get_fignums())
   rows = run('bert_table', output, '--smoke', '--seeds=2')['rows']
   by_seed = [[row for row in rows if row['seed'] == s] for s in (0, 1)]
   assert [len(rows) for rows in by_seed] == [13, 7]  # float32: once
@@ -95,6 +97,7 @@ def test_tables_of_a_bert(tmp_path, monkeypatch):
   assert table[0]['method'] == 'dense'
   assert ' ± ' in table[1]['test']
   assert output.with_suffix('.png').stat().st_size > 1000
+  assert not set(pyplot.get_fignums()) - open_before
 
 
 class Counted:

@@ -71,7 +71,9 @@ def workdir(tmp_path):
 def whole(tmp_path_factory):
   """A workdir with a report, which tests leave as it is."""
   folder = fake_run.write(tmp_path_factory.mktemp('whole'))
+  open_before = pyplot.get_fignums()
   assert report.write_report(folder) == folder / 'report.html'
+  assert pyplot.get_fignums() == open_before
   return folder
 
 
@@ -88,7 +90,6 @@ def test_page_holds_every_picture_and_asks_for_nothing_else(whole):
   assert 'script' not in reader.seen
   assert 'link' not in reader.seen
   assert not re.search(r'https?:|url\(|@import', text)
-  assert not pyplot.get_fignums()
 
 
 def test_page_tells_every_method_run_and_group(whole):
