@@ -182,6 +182,13 @@ def commit() -> str:
   return f'{head}+dirty' if changed else head
 
 
+def num_cores() -> int:
+  """Cores that this process may use, where the system says so."""
+  if hasattr(os, 'sched_getaffinity'):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
+
+
 def provenance() -> Row:
   """When, on what and with which versions."""
   now = datetime.datetime.now(datetime.UTC)
@@ -195,9 +202,7 @@ def provenance() -> Row:
     'date': now.isoformat(timespec='seconds'),
     'hardware': {
       'cpu': _cpu_model(),
-      'cores': len(os.sched_getaffinity(0))
-      if hasattr(os, 'sched_getaffinity')
-      else os.cpu_count(),
+      'cores': num_cores(),
       'memory_bytes': os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'),
     },
     'versions': versions,

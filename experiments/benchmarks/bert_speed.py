@@ -1,6 +1,5 @@
 """Forward and training step of a small BERT beside PyTorch transformers."""
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from embedcomp.nn.bert import Bert
 from embedcomp.nn.bert_config import BertConfig
 from experiments.benchmarks import race
-from experiments.record import Job, Row
+from experiments.record import Job, Row, num_cores
 
 SEEDS = 2
 _ROUNDS = 10
@@ -71,7 +70,7 @@ def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
             'time_ratio': float(np.median(seconds[0] / own)),
             'milliseconds': 1e3 * float(np.median(own)),
             'rounds': rounds * seeds,
-            'cores': len(os.sched_getaffinity(0)),
+            'cores': num_cores(),
           }
         )
     return rows
@@ -130,7 +129,7 @@ def _transformers(sizes: dict[str, Any]) -> dict[str, dict[str, Callable]]:
     import transformers
   except ModuleNotFoundError:
     return {}
-  torch.set_num_threads(len(os.sched_getaffinity(0)))
+  torch.set_num_threads(num_cores())
   model = transformers.BertModel(transformers.BertConfig(**sizes)).eval()
 
   def hidden(batch):

@@ -8,7 +8,7 @@ import pytest
 from matplotlib import pyplot
 
 from experiments import benchmark, record, tables
-from experiments.benchmarks import bert_table
+from experiments.benchmarks import bert_speed, bert_table
 
 FIELDS = {
   'benchmark',
@@ -73,6 +73,18 @@ def test_fit_runs_in_processes_of_their_own(tmp_path, monkeypatch):
       assert row['peak_memory_over_table'] > 1
     assert row['stored_bytes'] > 0
     assert row['runs'] == 1
+
+
+def test_the_speed_of_a_bert_is_told_beside_others(tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, 'torch', None)  # or tests would wait for it
+  rows = run('bert_speed', tmp_path / 'r.json', '--smoke')['rows']
+  assert [row['what'] for row in rows] == ['forward', 'step']
+  assert all(row['time_ratio'] == 1 for row in rows)  # beside itself
+  other = {**rows[0], 'contestant': 'another', 'time_ratio': 0.5}
+  table = bert_speed.summary([*rows, other])
+  assert table == [
+    {'batch': '4 x 8', 'what': 'forward', 'embedcomp over PyTorch': '0.50'}
+  ]
 
 
 def test_tables_of_a_bert(tmp_path, monkeypatch):
