@@ -40,27 +40,36 @@ class GatedEmbed(nn.Module):
   """
 
   @nn.nowrap
-  def _arrays(self):
+  def _arrays(self, num_rows: int):
+    """The table, the directions and the gates of so many rows.
+
+    Rows of one example follow each other and share its gates: its texts, or the
+    tokens that a model lays in one axis.
+    """
+    gates = self.get_variable('probe', 'gates')
     return (
       self.get_variable('params', 'embedding'),
       self.get_variable('probe', 'directions'),
-      self.get_variable('probe', 'gates'),
+      jnp.repeat(gates, num_rows // len(gates), axis=0),
     )
 
   @nn.compact
   def __call__(self, ids: Array) -> jax.Array:
-    """[B, T, D] vectors of [B, T] ids, B texts or a multiple of them."""
-    table, directions, gates = self._arrays()
-    # Several texts of one example share its gates.
-    gates = jnp.repeat(gates, len(ids) // len(gates), axis=0)
+    """[B, T, D] vectors of [B, T] ids, B examples or a multiple of them."""
+    table, directions, gates = self._arrays(len(ids))
     moved = jnp.take_along_axis(gates, ids, axis=1)  # [B, T]
     return table[ids] + moved[..., None] * directions[ids]
 
   @nn.compact
   def attend(self, query: Array) -> jax.Array:
-    """[B, T, V] inner products of [B, T, D] queries with every word."""
-    table, directions, gates = self._arrays()
-    return query @ table.T + gates[:, None] * (query @ directions.T)
+    """[..., V] inner products of [..., D] queries with every word.
+
+    The first axis holds examples, or a multiple of them.
+    """
+    table, directions, gates = self._arrays(len(query))
+    lead = (1,) * (query.ndim - 2)
+    gates = gates.reshape(len(query), *lead, -1)
+    return query @ table.T + gates * (query @ directions.T)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

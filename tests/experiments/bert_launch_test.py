@@ -156,12 +156,6 @@ def test_the_dense_baseline_is_fine_tuning(config, finished, folder, tmp_path):
   assert not (tmp_path / 'model' / 'embedding.safetensors').exists()
 
 
-UNIFORM = {
-  'method.name': 'uniform',
-  'method.option': 'pq',
-  'method.storage': 'int8',
-  'method.start': 'dense',
-}
 # A supernet that starts from the pretrained table.
 SUPERNET = {
   'search.score': 'both',
@@ -174,9 +168,9 @@ SUPERNET = {
 @pytest.mark.parametrize(
   ('variant', 'fields'),
   [
-    ('similarity', UNIFORM),
+    ('similarity', {}),
     ('regression', SUPERNET),
-    ('masked_lm', {'method.name': 'compress'}),
+    ('masked_lm', {}),
   ],
 )
 def test_every_task_leaves_a_directory(folder, tmp_path, variant, fields):

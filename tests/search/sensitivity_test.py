@@ -121,6 +121,24 @@ def test_two_texts_of_an_example_share_its_gates(rng):
       np.testing.assert_allclose(found[row, place], moved, rtol=1e-5)
 
 
+def test_tokens_in_one_axis_share_the_gates_of_their_example(rng):
+  table, directions = rng.normal(size=(2, V, D)).astype(np.float32)
+  gates = rng.normal(size=(2, V)).astype(np.float32)
+  query = rng.normal(size=(2, 3, D)).astype(np.float32)
+  variables = {
+    'params': {'embedding': table},
+    'probe': {'gates': gates, 'directions': directions},
+  }
+  flat = GatedEmbed().apply(variables, query.reshape(6, D), method='attend')
+  for example in range(2):
+    moved = table + gates[example][:, None] * directions
+    np.testing.assert_allclose(
+      flat[3 * example : 3 * example + 3], query[example] @ moved.T, atol=1e-5
+    )
+  whole = GatedEmbed().apply(variables, query, method='attend')
+  np.testing.assert_allclose(whole.reshape(6, V), flat, atol=1e-5)
+
+
 def test_words_are_ordered_by_drops_but_for_the_first():
   drops = np.array([0.0, 3.0, 1.0, 2.0])
   found = sensitivity.Sensitivity(np.ones(4), drops)
