@@ -19,6 +19,7 @@ from embedcomp.io.packed import load, save
 from embedcomp.nn.bert import Bert
 from embedcomp.nn.bert_config import BertConfig
 from embedcomp.nn.embedding import GroupedEmbed
+from embedcomp.recursive import recursive_attention
 from embedcomp.scheme import Group, Scheme
 from embedcomp.search import SizeErrorCurve, relative_error
 
@@ -45,6 +46,7 @@ __all__ = [
   'methods',
   'partition',
   'reconstruct',
+  'recursive_attention',
   'relative_error',
   'save',
   'save_pretrained',

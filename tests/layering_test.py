@@ -14,8 +14,8 @@ ROOT = pathlib.Path(embedcomp.__file__).parent
 # Each file or folder of the package and the floor it is on.
 LAYERS = {
   0: (
-    'attention frequency grouped kmeans losses methods parallel progress'
-    ' relaxation scheme trees types'
+    'attention block_tables blocks distillation frequency grouped kmeans'
+    ' methods parallel progress recursive relaxation scheme trees types'
   ),
   1: 'nn',
   2: 'compress embed search',

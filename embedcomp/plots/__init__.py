@@ -1,10 +1,11 @@
-"""Pictures of frequencies, of sizes, of a search, and of what sizes cost.
+"""Pictures of frequencies, sizes, a search, what sizes cost, and attention.
 
 Each function draws into the Axes it is given, or into a new figure, and
 returns the Axes; those of several panels return their figure. Needs
 matplotlib: `pip install 'embedcomp[plots]'`.
 """
 
+from embedcomp.plots.attention import plot_pattern
 from embedcomp.plots.comparison import (
   plot_deciles,
   plot_frontier,
@@ -24,6 +25,7 @@ __all__ = [
   'plot_methods',
   'plot_metrics',
   'plot_odds',
+  'plot_pattern',
   'plot_size_metric',
   'plot_sizes',
   'plot_splits',
