@@ -4,8 +4,7 @@ r"""Text classification with compressed word embeddings.
       --config.data.name=r52 --config.budget=0.01
 
 Variants (`configs/classify.py:NAME`): `r52` (default), `r8`, `newsgroups`,
-`movie_reviews`, each with tuned settings, and `smoke`, which ends within a
-minute.
+`movie_reviews`, each with tuned settings, and `smoke`, small and soon done.
 """
 
 from configs import common

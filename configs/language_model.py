@@ -3,8 +3,8 @@ r"""Tied language modelling: one table embeds words and scores the next one.
   python -m experiments.main --config=configs/language_model.py --workdir=DIR \
       --config.budget=0.1
 
-Variants: `newsgroups` (default; 10,000 words, half a million tokens, about
-four minutes a training on one core) and `smoke`, which ends within a minute.
+Variants: `newsgroups` (default; 10,000 words, half a million tokens) and
+`smoke`, small and soon done.
 """
 
 from configs import common
@@ -33,7 +33,7 @@ def get_config(variant='newsgroups'):
   config.optim.clip = 1.0
   config.optim.epochs = 4.0
   config.search.epochs = 0.5
-  # Final training mends roundings, not codes: from 5 % on these are better.
+  # Final training mends roundings, but not codes, which stay as assigned.
   config.search.options = 'rounded'
   # Odds learn too little from so few held-out words: the prior decides alone.
   config.search.score = 'prior'

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 import numpy as np
-import optax
 
 from embedcomp.data import Documents, SubwordTokenizer, TokenBatches
 from embedcomp.nn.bert_config import BertConfig
+from embedcomp.nn.embedding import to_variables
 from embedcomp.progress import track
-from embedcomp.trees import partition
 from embedcomp.types import Params
 
 _BATCH_SIZE = 64
@@ -46,29 +45,20 @@ def evaluate(
     ValueError: if model, tokenizer and documents do not fit.
   """
   try:
-    from embedcomp.training import steps, tasks
-    from embedcomp.training.parallel import jit_step
-    from embedcomp.training.state import TrainState
+    from embedcomp.training import make_evaluator, tasks
   except ImportError as error:
     raise ImportError(
       f'measuring needs {error.name}: pip install "embedcomp[launch]".'
     ) from None
   is_apart = kind == tasks.SIMILARITY
   batches = _batches(model.config, tokenizer, documents, max_length, is_apart)
-  task = tasks.Task(kind, model)
-  floats, integers = partition(params)
-  state = TrainState.create(
-    floats, optax.identity(), jax.random.key(0), buffers={'buffers': integers}
-  )
-  step = jit_step(steps.make_eval_step(task.loss_fn), donate=False)
   each = track(
     batches.for_evaluation(),
     'measuring',
     enabled=progress,
     total=batches.num_batches,
   )
-  means = steps.evaluate(step, step.place(state), each)
-  return task.summarise({**means, 'weight': 1.0})
+  return make_evaluator(tasks.Task(kind, model))(to_variables(params), each)
 
 
 def joined(parts: Sequence[Documents]) -> Documents:

@@ -174,8 +174,8 @@ def kmeans(
     iterations: Lloyd iterations at most.
     tolerance: stop once the error falls by less than this share.
     oversampling: candidates for each codeword to start from. Thinning out two
-      candidates lowers the error by up to a fifth where points are few, and
-      takes as long as some iterations; 1 does without.
+      candidates lowers the error, most where points are few, and takes as long
+      as some iterations; 1 does without.
 
   Returns:
     [K, D] float32 codewords, heaviest first, so that the leading ones are the

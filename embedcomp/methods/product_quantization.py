@@ -20,12 +20,12 @@ from embedcomp.methods import base, registry, storage
 from embedcomp.methods.storage import Part
 from embedcomp.types import Array, Params, PRNGKey, Shape
 
-# Lloyd iterations, and blocks looked at, when only the error is asked for, to
-# a few per cent.
+# Lloyd iterations, and blocks looked at, when only the error is asked for, and
+# that not to the last digit.
 _QUICK_ITERATIONS = 4
 _QUICK_BOOKS = 6
-# Few words need a careful start: without one the error is up to a quarter too
-# high. Of many it is a few per cent.
+# Up to so many words get a careful start: without one, the error of few words
+# rises much more than that of many.
 _CAREFUL_WORDS = 1024
 # Training points for each codeword; more hardly lowers the error.
 _POINTS_PER_CODEWORD = 64

@@ -3,8 +3,7 @@
 A segment of few words is measured by itself. A longer one, bins i to j of many
 words, takes the errors that its words have when the option is fitted to all
 words from bin i on: under Zipf's law the weights fall so fast that the words
-after j hardly move the fit (a few per cent of the error on real tables), and
-one fit then serves every j.
+after j hardly move the fit, and one fit then serves every j.
 """
 
 from collections.abc import Callable, Sequence

@@ -228,7 +228,7 @@ class Supernet:
     projected = hidden @ params['basis'].T  # [..., R]
     words = coefficients_of(params, buffers, mixture, None)
     # Not `projected @ words.T`: of an array that was only just computed XLA on
-    # CPU transposes all of it, at half the price of the product.
+    # CPU transposes all of it, which is not cheap beside the product.
     return jnp.einsum('...r,vr->...v', projected, words)
 
   def _chosen(self, params, buffers, choice, ids) -> jax.Array:

@@ -1,6 +1,7 @@
 """Training: one state, pure steps over it, and a loop that survives kills."""
 
 from embedcomp.training.checkpoint import Checkpoints
+from embedcomp.training.evaluator import make_evaluator
 from embedcomp.training.loop import Cadence, NonFiniteLossError, run
 from embedcomp.training.metrics import MetricsLog, read_metrics
 from embedcomp.training.parallel import data_mesh, jit_step, pmap_step
@@ -27,6 +28,7 @@ __all__ = [
   'evaluate',
   'jit_step',
   'make_eval_step',
+  'make_evaluator',
   'make_train_step',
   'mean_gradient',
   'pmap_step',

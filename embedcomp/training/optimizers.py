@@ -69,8 +69,7 @@ def adam(
   ):
     if not value >= 0:
       raise ValueError(f'{name} must not be negative, got {value}.')
-  num_updates = max(num_steps // accumulate, 1)
-  rates = warmed_up(learning_rate, num_updates, warmup)
+  rates = warmed_up(learning_rate, num_steps // accumulate, warmup)
   parts = []
   if clip:
     parts.append(optax.clip_by_global_norm(clip))

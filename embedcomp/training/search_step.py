@@ -30,9 +30,9 @@ def make_optimizer(
     weights: optimizer of the weights.
     architecture: optimizer of the log-odds of splits and options. It sleeps
       in steps without a gradient for them: its moments, its schedule and its
-      decay count the others alone. Adam wants an `eps` of about 0.1: with the
-      usual one, gradients that are all but gone still move log-odds by whole
-      steps, to where nothing brings them back.
+      decay count the others alone. Adam wants a large `eps`: with the usual
+      one, gradients that are all but gone still move log-odds by whole steps,
+      to where nothing brings them back.
 
   Returns:
     The optimizer; its `update` wants `is_due`, [] bool, by keyword.

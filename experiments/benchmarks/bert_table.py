@@ -16,16 +16,13 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 import embedcomp
 from embedcomp import Group, Scheme, frequency, methods
 from embedcomp import data as data_lib
 from embedcomp.compress import CONTEXTUAL_METHODS, DEFAULT_METHODS
 from embedcomp.methods.base import Method
-from embedcomp.training import steps, tasks
-from embedcomp.training.parallel import jit_step
-from embedcomp.training.state import TrainState
+from embedcomp.training import make_evaluator, tasks
 from embedcomp.types import Params, Shape
 from experiments.benchmarks import minilm
 from experiments.problems import tiny_bert
@@ -216,7 +213,7 @@ def _buckets(smoke: bool) -> tuple[int, ...]:
 def _make_score(model, params: Params, tokenizer, dataset, buckets):
   """What measures tables; it is compiled once for all of them."""
   task = tasks.Task(tasks.SIMILARITY, model)
-  step = jit_step(steps.make_eval_step(task.loss_fn), donate=False)
+  measure = make_evaluator(task)
 
   def encode(texts):
     return tokenizer.encode(texts, max_length=buckets[-1])
@@ -236,16 +233,11 @@ def _make_score(model, params: Params, tokenizer, dataset, buckets):
 
   def score(table: jax.Array) -> dict[str, float]:
     words = {'embedding': jnp.asarray(table)}
-    state = TrainState.create(
-      {**params, 'embedder': words}, optax.identity(), jax.random.key(0)
-    )
-    state = step.place(state)
-    found = {}
-    for name, batches in splits.items():
-      means = steps.evaluate(step, state, batches.for_evaluation())
-      summary = task.summarise({**means, 'weight': 1.0})
-      found[name] = 100 * summary[task.metric]
-    return found
+    variables = {'params': {**params, 'embedder': words}}
+    return {
+      name: 100 * measure(variables, batches.for_evaluation())[task.metric]
+      for name, batches in splits.items()
+    }
 
   return score
 

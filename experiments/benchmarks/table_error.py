@@ -143,8 +143,8 @@ def _codebooks(
 ) -> Iterator[Method]:
   """For each number of books and code width, all codewords that fit.
 
-  Codebooks are in int8: in float32 they hold a quarter of the codewords and
-  lose by far. Configs that leave more than a tenth of the budget are left out.
+  Codebooks are in int8, of which a budget holds four times as many as of
+  float32. Configs that leave more than a tenth of the budget are left out.
   """
   for count in books:
     for bits in code_bits:

@@ -151,6 +151,12 @@ def test_a_batch_depends_on_seed_and_step_alone():
   assert (other['ids'] != found[0]['ids']).any()
 
 
+def test_an_evaluation_has_noise_of_its_own():
+  batches = MaskedLMBatches(stream_of(100), TOKENIZER, 1, 102)
+  (evaluated,) = batches.for_evaluation()
+  assert (batches.at(0)['places'] != evaluated['places']).any()
+
+
 def test_renumbered_rows_spell_the_same_words():
   tokens = stream_of(200)
   batches = MaskedLMBatches(tokens, TOKENIZER, 4, 16)

@@ -170,6 +170,7 @@ def test_counts_are_of_pieces_alone(kind):
 @pytest.mark.parametrize('kind', KINDS)
 def test_counts_of_special_tokens_are_of_all_that_a_model_reads(kind):
   tokenizer = tiny(kind)
+  tokenizer.encode(TEXTS, max_length=4)  # is about that call alone
   counts = tokenizer.count(TEXTS, special=True)
   encoded = np.concatenate([text.ids for text in tokenizer.encode(TEXTS)])
   np.testing.assert_array_equal(
@@ -376,3 +377,8 @@ def test_padding_is_to_stay_and_special_tokens_that_come_first():
   old = tiny('WordPiece')
   order = np.concatenate([[0], np.arange(5, old.vocab_size), np.arange(1, 5)])
   assert old.reordered(order).fixed_ids == [0]
+  # Padding elsewhere, and all before it.
+  order = np.arange(old.vocab_size)
+  order[[0, 6]] = 6, 0
+  moved = old.reordered(order)
+  assert (moved.pad_id, moved.num_fixed) == (6, 7)

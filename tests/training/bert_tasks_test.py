@@ -1,9 +1,11 @@
 """Tasks of BERT's heads, from batches to metrics, against plain NumPy."""
 
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -201,10 +203,11 @@ class Constant(nn.Module):
   """A model that ignores its input."""
 
   value: tuple
+  dtype: Any = np.float32
 
   @nn.compact
   def __call__(self, ids, *, deterministic=True):
-    return np.asarray(self.value, np.float32)
+    return np.asarray(self.value, self.dtype)
 
 
 def test_squared_errors_by_hand():
@@ -222,10 +225,11 @@ def test_squared_errors_by_hand():
   assert found == {'loss': 5, 'spearman': -1, 'pearson': -1}
 
 
-def test_cosines_by_hand():
-  """Vectors of first and second texts come in turns."""
+@pytest.mark.parametrize('dtype', [np.float32, jnp.bfloat16])
+def test_cosines_by_hand(dtype):
+  """Vectors of first and second texts come in turns; in float32 from there."""
   vectors = ((3.0, 4.0), (4.0, 3.0), (1.0, 0.0), (0.0, 9.0), (0, 0), (0, 0))
-  task = Task('similarity', Constant(vectors))
+  task = Task('similarity', Constant(vectors, dtype))
   batch = {
     'ids': np.zeros((3, 2), np.int32),
     'pair_ids': np.zeros((3, 2), np.int32),

@@ -42,6 +42,11 @@ def test_what_is_constant_goes_along_with_nothing():
   assert correlation.spearman([1], [1]) == 0
 
 
+def test_rounding_does_not_lead_beyond_one():
+  first = np.array([0.8, 1.5])  # else 1 + 2e-16
+  assert correlation.pearson(first, 3 * first + 1) == 1
+
+
 @pytest.mark.parametrize(
   ('first', 'second'), [([], []), ([1, 2], [1]), ([[1, 2]], [[1, 2]])]
 )

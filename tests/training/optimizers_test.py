@@ -9,7 +9,7 @@ import pytest
 from embedcomp.training import optimizers
 
 PARAMS = {
-  'embedder': {'embedding': jnp.full((2, 2), 2.0)},
+  'embedder': {'group_0': {'table': jnp.full((2, 2), 2.0)}},
   'layer': {
     'kernel': jnp.full((2, 2), 2.0),
     'bias': jnp.full(2, 2.0),
@@ -57,24 +57,45 @@ def test_tables_have_a_rate_of_their_own():
   grads = [constant(1.0)] * 2
   found = updates(optimizers.adam(0.1, 100, table_rate=3.0), grads, 2)
   np.testing.assert_allclose(found['layer']['bias'], -0.1, rtol=1e-4)
-  np.testing.assert_allclose(found['embedder']['embedding'], -0.3, rtol=1e-4)
+  table = found['embedder']['group_0']['table']
+  np.testing.assert_allclose(table, -0.3, rtol=1e-4)
 
 
 def test_accumulated_gradients_count_as_their_mean():
-  grads = [constant(v) for v in (1.0, 3.0, -2.0, 6.0)]
-  means = [constant(v) for v in (2.0, 2.0)]
-  four = updates(optimizers.adam(0.1, 4, accumulate=2, clip=1.0), grads, 4)
-  two = updates(optimizers.adam(0.1, 2, clip=1.0), means, 2)
+  """The rate goes by updates, not by batches."""
+  grads = [constant(v) for v in (1.0, 3.0, -2.0, 6.0)] * 2
+  means = [constant(v) for v in (2.0, 2.0)] * 2
+  batches = updates(optimizers.adam(0.1, 8, accumulate=2, clip=1.0), grads, 8)
+  one_by_one = updates(optimizers.adam(0.1, 4, clip=1.0), means, 4)
   jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), four, two
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
+    batches,
+    one_by_one,
   )
   halfway = updates(optimizers.adam(0.1, 4, accumulate=2), grads, 1)
   assert not any(leaf.any() for leaf in jax.tree.leaves(halfway))
 
 
+def test_gradients_are_clipped_to_a_norm():
+  """Adam's first step hides their size, but not what the second makes of it."""
+  large, small = constant(20.0), constant(0.01)  # norms 69 and 0.03
+  cut = constant(1 / np.sqrt(12))  # of the 12 numbers, of norm 1
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5),
+    updates(optimizers.adam(0.1, 9, clip=1.0), [large, small], 2),
+    updates(optimizers.adam(0.1, 9), [cut, small], 2),
+  )
+
+
 @pytest.mark.parametrize(
   ('field', 'value'),
-  [('accumulate', 0), ('accumulate', 1.5), ('weight_decay', -1.0)],
+  [
+    ('accumulate', 0),
+    ('accumulate', 1.5),
+    ('weight_decay', -1.0),
+    ('clip', -1.0),
+    ('table_rate', float('nan')),
+  ],
 )
 def test_what_cannot_be_is_refused(field, value):
   with pytest.raises(ValueError, match=field):
