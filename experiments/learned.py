@@ -43,6 +43,7 @@ from experiments.outcomes import (
   fitted,
   with_table,
 )
+from experiments.problems import Problem
 from experiments.stages import Stages, Variables
 
 _SMALLEST_BIN = 64
@@ -72,6 +73,15 @@ def _check(config: ConfigDict) -> None:
   if config.score == 'prior' and config.carry == 'supernet':
     raise ValueError(
       "search.score='prior' trains no supernet: set search.carry='dense'."
+    )
+  if config.options == 'contextual' and config.score != 'prior':
+    raise ValueError(
+      "search.options='contextual' needs search.score='prior': a supernet has "
+      'no codes of coefficients.'
+    )
+  if not 0 <= config.by_counts <= 1:
+    raise ValueError(
+      f'search.by_counts must be in [0, 1], got {config.by_counts!r}.'
     )
   if config.start == 'noise' and needs_dense:
     raise ValueError(
@@ -122,14 +132,21 @@ def _sensitivity(stages: Stages, start: Outcome) -> Sensitivity:
     seed=stages.config.seed,
     progress=stages.progress,
   )
-  if len(measured) == len(batches):
-    return sensitivity
+  if len(measured) < len(batches):
+    seen = _occurrences(problem, measured)
+    sensitivity = sensitivity.of_all(seen, problem.counts)
+  importance = problem.importance_of(problem.counts)
+  return sensitivity.blended(importance, config.by_counts)
+
+
+def _occurrences(problem: Problem, batches) -> np.ndarray:
+  """[V] how often each word occurs in some batches."""
   seen = np.zeros(problem.vocab_size)
-  for batch in measured:
+  for batch in batches:
     for field in {'ids', 'pair_ids'} & batch.keys():
       seen += np.bincount(batch[field].ravel(), minlength=len(seen))
   seen[problem.padding] = 0
-  return sensitivity.of_all(seen, problem.counts)
+  return seen
 
 
 def sorted_by_need(stages: Stages, start: Outcome) -> tuple[Stages, Outcome]:
@@ -153,7 +170,7 @@ class Groundwork:
   Attributes:
     stages: of the experiment, words in the order of the search.
     controller: of the odds.
-    supernet: of the weights.
+    supernet: of the weights; None if the prior alone decides.
     clock: that ran so far.
     start: the dense model to start from, if any.
     prior: measured options, if there are any.
@@ -161,7 +178,7 @@ class Groundwork:
 
   stages: Stages
   controller: Controller
-  supernet: Supernet
+  supernet: Supernet | None
   clock: Clock
   start: Outcome | None
   prior: Prior | None
@@ -225,7 +242,9 @@ def prepare(stages: Stages, *, learn_splits: bool = True) -> Groundwork:
   if config.score != 'odds':
     prior = clock.time('measure', _prior, stages, start, space)
   controller = Controller(space, learn_splits)
-  supernet = Supernet(space, stages.problem.features)
+  supernet = None
+  if config.score != 'prior':
+    supernet = Supernet(space, stages.problem.features)
   return Groundwork(stages, controller, supernet, clock, start, prior)
 
 

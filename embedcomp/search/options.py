@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from embedcomp import methods
 from embedcomp.methods import Method
+from embedcomp.types import Shape
 
 # Ranks and books as shares of the features.
 _RANK_SHARES = (
@@ -78,6 +79,16 @@ def rounded_options(features: int) -> tuple[Method, ...]:
   return tuple(o for o in all_options(features) if isinstance(o, learning))
 
 
+def contextual_options(features: int) -> tuple[Method, ...]:
+  """Those of `all_options` and codes of coefficients, for tables like BERT's.
+
+  For a search whose prior decides alone: a supernet has no such codes.
+  """
+  shape = Shape(num_words=2**31, features=features)
+  projected = methods.ProjectedQuantization.options(shape)
+  return (*all_options(features), *projected)
+
+
 # By name: 'learned_codes' re-assigns words to codewords in the final training
 # and stores the same bytes as 'all', whose codes stay as they were fitted.
 OPTION_SETS = {
@@ -86,6 +97,7 @@ OPTION_SETS = {
     all_options, coded=methods.DifferentiableNearest
   ),
   'rounded': rounded_options,
+  'contextual': contextual_options,
   'low_rank': lambda features: low_rank_options(features, 'float32'),
   'precision': precision_options,
 }

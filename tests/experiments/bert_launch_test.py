@@ -162,6 +162,7 @@ SUPERNET = {
   'search.carry': 'supernet',
   'search.held_out': True,
   'search.options': 'low_rank',
+  'search.by_counts': 0.0,
 }
 
 

@@ -225,11 +225,12 @@ def test_the_params_that_are_best_on_validation_data_are_kept(
   )
   seen, values = [], iter((0.5, 0.9, 0.7, 0.9, 0.6, 0.1))
 
-  def evaluate(state):
-    seen.append(jax.device_get(state.params))
+  def measure(self, task, variables, split):
+    assert split == 'validation'
+    seen.append(jax.device_get(variables['params']))
     return {'accuracy': next(values)}
 
-  monkeypatch.setattr(Stages, '_evaluator', lambda *_: evaluate)
+  monkeypatch.setattr(Stages, '_measure', measure)
   problem = stages.problem
   embedder = nn.Embed(problem.vocab_size, problem.features)
   work = stages.plan_training('dense', embedder)
@@ -258,6 +259,8 @@ def test_words_that_tell_the_topics_come_first(folder):
   [
     ({'order': 'alphabet'}, 'search.order must be one of'),
     ({'discretise': 'argmax'}, "needs search.score='odds'"),
+    ({'options': 'contextual'}, "needs search.score='prior'"),
+    ({'by_counts': 1.5}, r'by_counts must be in \[0, 1\], got 1\.5'),
     ({'start': 'noise'}, "needs order='frequency'"),
     ({'score': 'prior'}, "set search.carry='dense'"),
   ],

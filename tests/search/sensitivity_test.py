@@ -168,3 +168,16 @@ def test_a_part_says_what_matters_in_all(rng):
   found = sensitivity.Sensitivity(part, 2 * part).of_all(seen, counts)
   np.testing.assert_allclose(found.weights, cost * counts / 8000, rtol=1e-2)
   np.testing.assert_allclose(found.drops, 2 * found.weights)
+
+
+def test_blending_keeps_what_all_words_cost_together(rng):
+  weights, drops, importance = rng.random((3, 9))
+  measured = sensitivity.Sensitivity(weights, drops)
+  found = measured.blended(importance, 0.25)
+  np.testing.assert_allclose(found.weights.sum(), weights.sum())
+  np.testing.assert_allclose(found.drops.sum(), drops.sum())
+  all_of_it = measured.blended(importance, 1.0).drops
+  np.testing.assert_allclose(
+    all_of_it / importance, all_of_it[0] / importance[0]
+  )
+  np.testing.assert_array_equal(measured.blended(importance, 0).drops, drops)
