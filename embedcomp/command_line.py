@@ -26,7 +26,7 @@ from embedcomp import data as data_lib
 from embedcomp import evaluation, frequency
 from embedcomp.compress import CONTEXTUAL_METHODS
 from embedcomp.compress import compress as compress_table
-from embedcomp.io import bert_config
+from embedcomp.io import bert_attention, bert_config
 from embedcomp.io.huggingface import (
   CONFIG_FILE,
   from_pretrained,
@@ -246,6 +246,7 @@ def _info(options: argparse.Namespace) -> None:
     f'{config.model_type}: {config.num_hidden_layers} layers, '
     f'{config.hidden_size} features, {config.vocab_size:,} word pieces'
   )
+  print('attention:', bert_attention.describe(model.attention_fn))
   if labels is not None:
     print(f'labels: {", ".join(labels)}')
   scheme = getattr(model.embedder, 'scheme', None)

@@ -16,6 +16,7 @@ import embedcomp
 from embedcomp import command_line, data, evaluation
 from embedcomp.nn.bert_config import BertConfig
 from embedcomp.nn.bert_heads import BertClassifier, BertMaskedLM
+from embedcomp.nn.recursive import LocalAttention, RecursiveAttention
 from tests.data.tiny_tokenizers import TEXTS, tiny
 
 LABELS = ['good', 'bad', 'fair']
@@ -141,8 +142,27 @@ def test_info_says_what_the_files_take(folder, capsys):
     )
     for size in (table, others, table + others):
       assert f' {size:,} bytes' in said
+    assert 'attention: dense\n' in said
     assert 'good, bad, fair' in said
     assert ('times smaller' in said) == is_packed
+
+
+def test_info_says_which_attention_layers_have(folder, tmp_path, capsys):
+  fns = (RecursiveAttention(64, learned=True), LocalAttention(8, shift=4))
+  model, params = embedcomp.from_pretrained(
+    folder / 'classifier', head='classification', attention_fn=fns
+  )
+  embedcomp.save_pretrained(tmp_path, model, params)
+  command_line.main(['info', str(tmp_path)])
+  said = capsys.readouterr().out
+  expected = (
+    'attention: recursive (chunk_size 64, num_global 1, num_summaries 16, '
+    'learned True), local (chunk_size 8, num_global 1, shift 4) in turn'
+  )
+  assert expected in said.splitlines()
+  (words,) = (part.size for part in jax.tree.leaves(params.pop('embedder')))
+  others = sum(part.size for part in jax.tree.leaves(params))
+  assert f' {4 * (words + others):,} bytes' in said
 
 
 def said_values(capsys):

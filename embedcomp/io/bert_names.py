@@ -20,12 +20,13 @@ PREFIXES = {
   'xlm-roberta': 'roberta.',
   'distilbert': 'distilbert.',
 }
-# The pooler's, the heads', and constants that older versions stored. Whoever
-# does not ask for a head need not hear of it.
+# The pooler's, the heads', constants that older versions stored, and what an
+# attention has learned. Whoever does not ask for these need not hear of them.
 _OPTIONAL = re.compile(
   r'(pooler|cls|lm_head|classifier|pre_classifier|qa_outputs'
   r'|vocab_(transform|layer_norm|projector))\..*'
   r'|embeddings\.(position_ids|token_type_ids)'
+  r'|(encoder|transformer)\.layer\.\d+\.attention\.summaries\..*'
 )
 _OLD_NORM = re.compile(r'(.*(?:LayerNorm|_norm))\.(gamma|beta)')
 
@@ -49,6 +50,9 @@ _DISTILBERT_LAYER = {
   'mlp_out': ('ffn.lin2',),
   'mlp_norm': ('output_layer_norm',),
 }
+# What the names of layers start with, before their numbers.
+_STACK = 'encoder.layer'
+_STACKS = {'distilbert': 'transformer.layer'}
 _ROBERTA_HEADS = {
   'pooler': 'pooler.dense',
   'classification': ('classifier.dense', 'classifier.out_proj'),
@@ -186,7 +190,7 @@ def encoder_leaves(
   yield from _norm((*path, 'norm'), 'embeddings.LayerNorm', features)
   is_distilbert = config.model_type == 'distilbert'
   modules = _DISTILBERT_LAYER if is_distilbert else _BERT_LAYER
-  stack = 'transformer.layer' if is_distilbert else 'encoder.layer'
+  stack = _STACKS.get(config.model_type, _STACK)
   heads = (config.num_attention_heads, features // config.num_attention_heads)
   wide = (config.intermediate_size,)
   shapes = {
@@ -203,6 +207,31 @@ def encoder_leaves(
         yield from _linear(path, names, *shapes[module])
       else:
         yield from _norm(path, names[0], features)
+
+
+def attention_leaf(
+  config: BertConfig,
+  inside: tuple[str, ...],
+  layer: int,
+  path: tuple[str, ...],
+  shape: tuple[int, ...],
+) -> Leaf:
+  """An array that the attention of a layer has learned; a name of our own.
+
+  Args:
+    config: sizes.
+    inside: keys of the params that hold the encoder's.
+    layer: its number.
+    path: keys of the array in the params of the layer's `attention`.
+    shape: of the array.
+
+  Returns:
+    The leaf.
+  """
+  stack = _STACKS.get(config.model_type, _STACK)
+  name = '.'.join((stack, str(layer), 'attention.summaries', *path))
+  whole = (*inside, f'layer_{layer}', 'attention', *path)
+  return Leaf(whole, shape, (name,), shape)
 
 
 def head_leaves(

@@ -1,16 +1,21 @@
 """Params of a BERT from the tensors of a checkpoint, and back."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from embedcomp.attention import dense_attention
 from embedcomp.io import bert_names
 from embedcomp.io.bert_names import Leaf
 from embedcomp.io.checkpoints import Tensor
+from embedcomp.nn.bert import AttentionFns, in_turn
 from embedcomp.nn.bert_config import BertConfig
+from embedcomp.nn.bert_layers import BertLayer
 from embedcomp.types import Params
 
 _MAX_NAMED = 20
@@ -25,6 +30,8 @@ def from_tensors(
   is_packed: bool,
   is_relabelled: bool,
   seed: int,
+  attention_fn: AttentionFns = dense_attention,
+  is_new_attention: bool = False,
 ) -> tuple[Params, list[str], list[str]]:
   """Params of a model, but for the words of a packed one.
 
@@ -37,6 +44,8 @@ def from_tensors(
     is_relabelled: whether a last layer of another number of labels is passed
       over.
     seed: of the noise in place of what a head lacks.
+    attention_fn: of the model, which may have params.
+    is_new_attention: whether these start from zero where they are missing.
 
   Returns:
     The params, names of tensors that the head lacks, and names in the file of
@@ -59,6 +68,11 @@ def from_tensors(
     leaf for leaf in extra if _is_lacking(leaf, tensors, is_relabelled)
   ]
   wanted += [leaf for leaf in extra if leaf not in lacking]
+  learned = _attention_leaves(config, head, attention_fn)
+  new = [
+    leaf for leaf in learned if is_new_attention and _is_absent(leaf, tensors)
+  ]
+  wanted += [leaf for leaf in learned if leaf not in new]
   _check(wanted, tensors, is_packed)
   arrays = {
     leaf.path: leaf.from_tensors([tensors[name].read() for name in leaf.names])
@@ -67,6 +81,7 @@ def from_tensors(
   if head == 'masked_lm':
     _check_tied(config, tensors, is_packed)
   arrays |= _make_noise(config, lacking, seed)
+  arrays |= {leaf.path: np.zeros(leaf.shape, np.float32) for leaf in new}
   params = {path: jnp.asarray(array) for path, array in arrays.items()}
   used = {name for leaf in wanted + lacking for name in leaf.names}
   used.add(bert_names.WORDS)
@@ -86,6 +101,7 @@ def to_tensors(
   num_labels: int,
   *,
   is_packed: bool,
+  attention_fn: AttentionFns = dense_attention,
 ) -> dict[str, np.ndarray]:
   """The tensors of a checkpoint, under their names in a file.
 
@@ -95,6 +111,7 @@ def to_tensors(
     head: see `from_pretrained`; 'pooler' for `Bert` with one.
     num_labels: of a classifier.
     is_packed: whether the words are elsewhere.
+    attention_fn: of the model, which may have params.
 
   Returns:
     Float32 tensors. The words of a packed one are empty, so that a reader that
@@ -106,7 +123,11 @@ def to_tensors(
   head_leaves = bert_names.head_leaves(config, head, num_labels)
   has_prefix = head not in (None, 'pooler', 'sentence')
   base = None if head == 'pooler' else head
-  leaves = [*_encoder_leaves(config, base, is_packed), *head_leaves]
+  leaves = [
+    *_encoder_leaves(config, base, is_packed),
+    *_attention_leaves(config, base, attention_fn),
+    *head_leaves,
+  ]
   found = traverse_util.flatten_dict(dict(params))
   paths = {leaf.path for leaf in leaves}
   if set(found) != paths:
@@ -129,13 +150,40 @@ def to_tensors(
 
 
 def _encoder_leaves(config, head, is_packed: bool) -> list[Leaf]:
-  inside = () if head is None else ('bert',)
-  leaves = list(bert_names.encoder_leaves(config, inside))
+  leaves = list(bert_names.encoder_leaves(config, _inside(head)))
   if not is_packed:
     shape = (config.vocab_size, config.hidden_size)
     path = ('embedder', 'embedding')
     leaves.append(Leaf(path, shape, (bert_names.WORDS,), shape))
   return leaves
+
+
+def _attention_leaves(config, head, attention_fn: AttentionFns) -> list[Leaf]:
+  """What the attentions of the layers have learned, mostly nothing."""
+  functions = in_turn(attention_fn)
+  shapes = [_attention_shapes(config, function) for function in functions]
+  return [
+    bert_names.attention_leaf(config, _inside(head), layer, path, shape)
+    for layer in range(config.num_hidden_layers)
+    for path, shape in shapes[layer % len(shapes)].items()
+  ]
+
+
+def _attention_shapes(config, function) -> dict[tuple[str, ...], tuple]:
+  """Shapes of what an attention learns in a layer, by their keys."""
+  if not getattr(function, 'learned', False):
+    return {}
+  layer = BertLayer(config, function)
+  init = functools.partial(layer.init, deterministic=True)
+  hidden, mask = jnp.zeros((1, 1, config.hidden_size)), jnp.ones((1, 1), bool)
+  params = jax.eval_shape(init, jax.random.key(0), hidden, mask)['params']
+  learned = traverse_util.flatten_dict(params.get('attention', {}))
+  return {path: leaf.shape for path, leaf in learned.items()}
+
+
+def _inside(head) -> tuple[str, ...]:
+  """Keys of the params that hold the encoder's."""
+  return () if head is None else ('bert',)
 
 
 def _head_leaves(config, tensors, head, num_labels: int) -> list[Leaf]:
@@ -158,8 +206,12 @@ def _name_bias(config, tensors) -> dict[str, Tensor]:
   return tensors
 
 
+def _is_absent(leaf: Leaf, tensors) -> bool:
+  return any(name not in tensors for name in leaf.names)
+
+
 def _is_lacking(leaf: Leaf, tensors, is_relabelled: bool) -> bool:
-  if any(name not in tensors for name in leaf.names):
+  if _is_absent(leaf, tensors):
     return True
   shapes = {tensors[name].shape for name in leaf.names}
   is_last = leaf.path[0] == 'classifier'

@@ -4,8 +4,8 @@ A packed directory is Hugging Face's but for its words, which are in a packed
 file; docs/FILE_FORMAT.md describes it.
 """
 
+import dataclasses
 import os
-import re
 import shutil
 import warnings
 from collections.abc import Sequence
@@ -15,9 +15,17 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 
-from embedcomp import attention, grouped
-from embedcomp.io import bert_config, bert_params, checkpoints, files, packed
-from embedcomp.nn.bert import Bert
+from embedcomp import grouped
+from embedcomp.io import (
+  bert_attention,
+  bert_config,
+  bert_params,
+  checkpoints,
+  files,
+  hub,
+  packed,
+)
+from embedcomp.nn.bert import AttentionFns, Bert, in_turn
 from embedcomp.nn.bert_config import BertConfig
 from embedcomp.nn.bert_heads import (
   BertClassifier,
@@ -26,6 +34,7 @@ from embedcomp.nn.bert_heads import (
   SentenceEncoder,
 )
 from embedcomp.nn.embedding import GroupedEmbed
+from embedcomp.nn.positions import HOWS, extend_positions
 from embedcomp.scheme import Scheme
 from embedcomp.types import Params
 
@@ -48,7 +57,6 @@ _MODELS = {
   'sentence': SentenceEncoder,
 }
 _LABELLED = ('classification', 'token_classification')
-_HUB_NAME = re.compile(r'[\w.-]+(/[\w.-]+)?')
 
 
 def from_pretrained(
@@ -57,7 +65,10 @@ def from_pretrained(
   head: str | None = None,
   num_labels: int | None = None,
   dtype: Any = None,
-  attention_fn: attention.AttentionFn = attention.dense_attention,
+  attention_fn: AttentionFns | None = None,
+  remat: bool = False,
+  max_length: int | None = None,
+  positions: str = 'interpolated',
   seed: int = 0,
 ) -> tuple[nn.Module, Params]:
   """Reads a model of the BERT family: BERT, RoBERTa, XLM-R or DistilBERT.
@@ -71,7 +82,14 @@ def from_pretrained(
     num_labels: of a classifier; as the config says if not given. Another number
       than the checkpoint's makes a new last layer.
     dtype: of the arithmetic, such as `jnp.bfloat16`; params are float32.
-    attention_fn: see `embedcomp.attention`.
+    attention_fn: see `Bert`; what the directory says if not given, which is
+      dense attention mostly. What one learns starts from zero where the
+      checkpoint has none of it.
+    remat: see `Bert`.
+    max_length: tokens to have positions for. A table that has fewer is made
+      longer, and `config.max_position_embeddings` follows.
+    positions: how it is made so, 'interpolated' or 'tiled'; see
+      `embedcomp.nn.extend_positions`.
     seed: of the noise.
 
   Returns:
@@ -87,8 +105,14 @@ def from_pretrained(
     ValueError: for what is damaged, contradictory or not supported.
   """
   _check_head(head, num_labels)
-  folder = _find(path)
-  fields, config, is_packed = _read_config(folder, head)
+  _check_positions(max_length, positions)
+  wanted = [CONFIG_FILE, '*.safetensors', checkpoints.INDEX_FILE]
+  folder = hub.find_folder(path, [*wanted, *TOKENIZER_FILES])
+  fields, config, is_packed, saved_fn = _read_config(folder, head)
+  is_new_attention = attention_fn is not None
+  if attention_fn is None:
+    attention_fn = saved_fn
+  in_turn(attention_fn)  # refuses an empty tuple
   labels = 0
   if head in _LABELLED:
     labels = num_labels or bert_config.num_labels(fields)
@@ -105,17 +129,22 @@ def from_pretrained(
         is_packed=is_packed,
         is_relabelled=num_labels is not None,
         seed=seed,
+        attention_fn=attention_fn,
+        is_new_attention=is_new_attention,
       )
     except ValueError as error:
       raise ValueError(f'{folder} is not valid: {error}') from None
   _warn(folder, lacking, unknown)
+  if max_length is not None and max_length > config.longest_input:
+    encoder = params if head is None else params['bert']
+    config = _lengthen(config, encoder, max_length, positions)
   if words is not None:
     params['embedder'] = words
   own: dict[str, Any] = {'num_labels': labels} if labels else {}
   if head is None:
     own['add_pooler'] = 'pooler' in params
   return _MODELS[head](
-    config, embedder, attention_fn, dtype=dtype, **own
+    config, embedder, attention_fn, dtype=dtype, remat=remat, **own
   ), params
 
 
@@ -131,7 +160,9 @@ def save_pretrained(
   """Writes a model of the BERT family.
 
   Words in a dense table are written as transformers reads them, compressed ones
-  in a packed file beside the rest. Files are replaced when all are written.
+  in a packed file beside the rest. An attention that is not dense is named in
+  `config.json`, and with it goes what it has learned; transformers knows of
+  neither. Files are replaced when all are written.
 
   Args:
     path: of the directory; made if there is none.
@@ -160,10 +191,21 @@ def save_pretrained(
     others['embedder'] = words
   elif dense:
     others['embedder'] = {'embedding': _decompress(scheme, words)}
-  text = bert_config.to_text(config, head, labels=labels, packed=is_packed)
+  text = bert_config.to_text(
+    config,
+    head,
+    labels=labels,
+    packed=is_packed,
+    attention=_attention_fields(model.attention_fn),
+  )
   kind = 'pooler' if head is None and model.add_pooler else head
   tensors = bert_params.to_tensors(
-    config, others, kind, num_labels, is_packed=is_packed
+    config,
+    others,
+    kind,
+    num_labels,
+    is_packed=is_packed,
+    attention_fn=model.attention_fn,
   )
   copies = _find_tokenizer(tokenizer_from)
   with files.write_together(path, last=CONFIG_FILE) as new:
@@ -189,41 +231,31 @@ def _check_head(head: str | None, num_labels: int | None) -> None:
   bert_config.num_labels({'num_labels': num_labels})
 
 
-def _find(path: str | os.PathLike) -> Path:
-  """The directory of a model, fetched if it is a name on the hub."""
-  folder = Path(path)
-  if folder.is_dir():
-    return folder
-  name = os.fspath(path)
-  if folder.exists() or not isinstance(name, str):
-    raise ValueError(f'{path} must be a directory.')
-  if not _HUB_NAME.fullmatch(name) or name.startswith('.'):
-    raise FileNotFoundError(f'there is no directory {path}.')
-  try:
-    import huggingface_hub
-  except ImportError:
-    raise FileNotFoundError(
-      f'there is no directory {name}. A model of the Hugging Face hub is '
-      'fetched with: pip install huggingface_hub.'
-    ) from None
-  wanted = [CONFIG_FILE, '*.safetensors', checkpoints.INDEX_FILE]
-  try:
-    found = huggingface_hub.snapshot_download(
-      name, allow_patterns=[*wanted, *TOKENIZER_FILES]
-    )
-  except Exception as error:  # of many kinds, from many libraries
-    raise OSError(
-      f'there is no directory {name}, and it could not be fetched from the '
-      f'Hugging Face hub ({error}). Check the name and the network, or copy '
-      'the directory from a machine that has it.'
-    ) from error
-  return Path(found)
+def _check_positions(max_length: int | None, positions: str) -> None:
+  if positions not in HOWS:
+    raise ValueError(f'positions must be one of {HOWS}, got {positions!r}.')
+  if max_length is None:
+    return
+  if type(max_length) is not int or max_length < 1:
+    raise ValueError(f'max_length must be an int from 1 on, got {max_length}.')
+
+
+def _lengthen(
+  config: BertConfig, encoder: Params, max_length: int, positions: str
+) -> BertConfig:
+  """Makes the table of positions longer, in place; returns its config."""
+  first = config.first_position
+  table = encoder['embeddings']['position']
+  table['embedding'] = extend_positions(
+    table['embedding'], first + max_length, positions, num_fixed=first + 1
+  )
+  return dataclasses.replace(config, max_position_embeddings=first + max_length)
 
 
 def _read_config(
   folder: Path, head: str | None
-) -> tuple[bert_config.Fields, BertConfig, bool]:
-  """The fields of a config, its sizes, and whether words are packed."""
+) -> tuple[bert_config.Fields, BertConfig, bool, AttentionFns]:
+  """Fields of a config, sizes, whether words are packed, the attention."""
   path = folder / CONFIG_FILE
   with files.open_regular(path) as file:
     text = file.read()
@@ -232,7 +264,8 @@ def _read_config(
     config = bert_config.to_config(fields)
     if head == 'masked_lm' and fields.get('tie_word_embeddings', True) is False:
       raise ValueError('tie_word_embeddings must be true, got False.')
-    return fields, config, bert_config.is_packed(fields)
+    is_packed = bert_config.is_packed(fields)
+    return fields, config, is_packed, bert_attention.from_fields(fields)
   except ValueError as error:
     raise ValueError(f'{path} is not valid: {error}') from None
 
@@ -292,6 +325,18 @@ def _find_scheme(model: nn.Module, params: Params) -> Scheme | None:
       f'padding_id cannot be saved, got {embedder.padding_id}; use None.'
     )
   return scheme
+
+
+def _attention_fields(attention_fn: AttentionFns) -> bert_config.Fields:
+  try:
+    return bert_attention.to_fields(attention_fn)
+  except ValueError as error:
+    warnings.warn(
+      f'{error} The model reads with dense attention again, unless '
+      'from_pretrained is given another one.',
+      stacklevel=3,
+    )
+    return {}
 
 
 def _decompress(scheme: Scheme, words: Params) -> np.ndarray:

@@ -19,6 +19,7 @@ from embedcomp.nn.language_model import (
   RecurrentLanguageModel,
   TransformerLanguageModel,
 )
+from embedcomp.nn.positions import extend_positions
 
 __all__ = [
   'Bert',
@@ -36,6 +37,7 @@ __all__ = [
   'SentenceEncoder',
   'TransformerClassifier',
   'TransformerLanguageModel',
+  'extend_positions',
   'to_params',
   'to_variables',
 ]

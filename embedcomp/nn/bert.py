@@ -18,7 +18,10 @@ import jax.numpy as jnp
 from embedcomp import attention
 from embedcomp.nn.bert_config import BertConfig
 from embedcomp.nn.bert_layers import BertEmbeddings, BertLayer, pool_first
+from embedcomp.nn.remat import recomputed_layer
 from embedcomp.types import Array
+
+AttentionFns = attention.AttentionFn | tuple[attention.AttentionFn, ...]
 
 
 @flax.struct.dataclass
@@ -45,9 +48,14 @@ class Bert(nn.Module):
     config: sizes.
     embedder: of words, ids [B, T] to [B, T, D]; `nn.Embed` if not given. A
       `GroupedEmbed` takes its place as it is.
-    attention_fn: see `embedcomp.attention`.
+    attention_fn: see `embedcomp.attention`; or several, which layers take in
+      turn. It is called inside of a layer, where one with a true attribute
+      `learned` makes a module of the name 'attention'.
     add_pooler: whether to compute `pooler_output`.
     dtype: of the arithmetic, such as `jnp.bfloat16`; params stay in float32.
+    remat: whether gradients compute each layer again instead of keeping what is
+      inside of it: less memory, about a third more time. Such gradients have no
+      forward derivative.
 
   Example:
     >>> config = BertConfig(20, 8, 1, 2, 16)
@@ -59,9 +67,10 @@ class Bert(nn.Module):
 
   config: BertConfig
   embedder: nn.Module | None = None
-  attention_fn: attention.AttentionFn = attention.dense_attention
+  attention_fn: AttentionFns = attention.dense_attention
   add_pooler: bool = True
   dtype: Any = None
+  remat: bool = False
 
   def __post_init__(self):
     if self.embedder is None:
@@ -94,10 +103,10 @@ class Bert(nn.Module):
       A `BertOutput`.
 
     Raises:
-      ValueError: for more tokens than there are positions, or shapes that do
-        not agree.
+      ValueError: for more tokens than there are positions, shapes that do not
+        agree, or an empty tuple of attentions.
     """
-    config = self.config
+    config, attention_fns = self.config, in_turn(self.attention_fn)
     input_ids = jnp.asarray(input_ids)
     _check_inputs(config, input_ids, attention_mask, token_type_ids)
     if attention_mask is None:
@@ -111,9 +120,10 @@ class Bert(nn.Module):
     )
     states, attentions = [hidden], []
     for index in range(config.num_hidden_layers):
-      layer = BertLayer(
-        config, self.attention_fn, self.dtype, name=f'layer_{index}'
-      )
+      attention_fn = attention_fns[index % len(attention_fns)]
+      layer = BertLayer(config, attention_fn, self.dtype, name=f'layer_{index}')
+      if self.remat and not self.is_initializing():
+        layer = recomputed_layer(layer)
       hidden, weights = layer(
         hidden,
         mask,
@@ -131,6 +141,46 @@ class Bert(nn.Module):
       tuple(states) if output_hidden_states else None,
       tuple(attentions) if output_attentions else None,
     )
+
+
+def in_turn(attention_fn: AttentionFns) -> tuple[attention.AttentionFn, ...]:
+  """The attentions that layers take in turn.
+
+  Args:
+    attention_fn: one of them, or several.
+
+  Returns:
+    All of them; layer i takes number i modulo how many there are.
+
+  Raises:
+    ValueError: if there is none.
+  """
+  if not isinstance(attention_fn, tuple):
+    return (attention_fn,)
+  if not attention_fn:
+    raise ValueError('attention_fn must be one or several, got ().')
+  return attention_fn
+
+
+def is_lower(path: tuple[str, ...], num_layers: int) -> bool:
+  """Whether params belong to the embeddings or to so many lower layers.
+
+  A table of words does as long as it is dense: a compressed one is not what the
+  model came with.
+
+  Args:
+    path: keys that lead to them, in a `Bert` or a model with a head.
+    num_layers: how many layers.
+
+  Returns:
+    The answer.
+
+  Example:
+    >>> is_lower(('bert', 'layer_2', 'mlp_in', 'kernel'), 3)
+    True
+  """
+  lower = {'embeddings', *(f'layer_{index}' for index in range(num_layers))}
+  return path[-2:] == ('embedder', 'embedding') or not lower.isdisjoint(path)
 
 
 def dense_embedder(config: BertConfig) -> nn.Embed:

@@ -150,10 +150,14 @@ class BertConfig:
     return 'roberta' in self.model_type
 
   @property
+  def first_position(self) -> int:
+    """The row of the table of positions that the first token reads."""
+    return self.pad_token_id + 1 if self.counts_positions else 0
+
+  @property
   def longest_input(self) -> int:
     """Tokens that the table of positions has rows for."""
-    used = self.pad_token_id + 1 if self.counts_positions else 0
-    return self.max_position_embeddings - used
+    return self.max_position_embeddings - self.first_position
 
   def position_ids(self, input_ids: Array) -> jax.Array:
     """Rows of the table of positions.

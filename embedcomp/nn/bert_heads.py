@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from embedcomp import attention
-from embedcomp.nn.bert import Bert, dense_embedder
+from embedcomp.nn.bert import AttentionFns, Bert, dense_embedder
 from embedcomp.nn.bert_config import ACTIVATIONS, BertConfig
 from embedcomp.nn.bert_layers import layer_norm, linear, pool_first
 from embedcomp.nn.classifiers import masked_mean
@@ -31,48 +31,19 @@ class BertModel(nn.Module):
     embedder: see `Bert`.
     attention_fn: see `Bert`.
     dtype: see `Bert`.
+    remat: see `Bert`.
   """
 
   config: BertConfig
   embedder: nn.Module | None = None
-  attention_fn: attention.AttentionFn = attention.dense_attention
+  attention_fn: AttentionFns = attention.dense_attention
   dtype: Any = None
+  remat: bool = False
 
   def __post_init__(self):
     if self.embedder is None:
       self.embedder = dense_embedder(self.config)
     super().__post_init__()
-
-  def _encode(
-    self, input_ids, attention_mask, token_type_ids, deterministic
-  ) -> jax.Array:
-    """Hidden states [B, T, D]; to be called inside of a compact method."""
-    bert = Bert(
-      self.config,
-      self.embedder,
-      self.attention_fn,
-      add_pooler=False,
-      dtype=self.dtype,
-      name='bert',
-    )
-    return bert(
-      input_ids, attention_mask, token_type_ids, deterministic=deterministic
-    ).last_hidden_state
-
-  def _score(self, features, num_labels) -> jax.Array:
-    """Logits [..., labels] float32 of features [..., D]."""
-    logits = linear(self.config, num_labels, 'classifier', dtype=self.dtype)
-    return logits(features).astype(jnp.float32)
-
-
-class BertClassifier(BertModel):
-  """Logits of a text or a pair of texts; a regression has one label.
-
-  Attributes:
-    num_labels: number of logits.
-  """
-
-  num_labels: int = 2
 
   @nn.compact
   def __call__(
@@ -83,10 +54,53 @@ class BertClassifier(BertModel):
     *,
     deterministic: bool = True,
   ) -> jax.Array:
-    """Logits [B, labels] float32; see `Bert` for the arguments."""
-    hidden = self._encode(
-      input_ids, attention_mask, token_type_ids, deterministic
+    """What the class says of each text, float32; see `Bert` for arguments."""
+    input_ids = jnp.asarray(input_ids)
+    if attention_mask is None:
+      attention_mask = input_ids != self.config.pad_token_id
+    mask = jnp.asarray(attention_mask).astype(bool)
+    hidden = self._encode(input_ids, mask, token_type_ids, deterministic)
+    return self._head(hidden, mask, deterministic)
+
+  def _encode(self, input_ids, mask, token_type_ids, deterministic):
+    """Hidden states [B, T, D]; to be called inside of a compact method."""
+    bert = Bert(
+      self.config,
+      self.embedder,
+      self.attention_fn,
+      add_pooler=False,
+      dtype=self.dtype,
+      remat=self.remat,
+      name='bert',
     )
+    return bert(
+      input_ids, mask, token_type_ids, deterministic=deterministic
+    ).last_hidden_state
+
+  def _head(self, hidden, mask, deterministic) -> jax.Array:
+    """The output of hidden states [B, T, D] where `mask` [B, T] is True.
+
+    To be called inside of a compact method.
+    """
+    raise NotImplementedError
+
+  def _score(self, features, num_labels) -> jax.Array:
+    """Logits [..., labels] float32 of features [..., D]."""
+    logits = linear(self.config, num_labels, 'classifier', dtype=self.dtype)
+    return logits(features).astype(jnp.float32)
+
+
+class BertClassifier(BertModel):
+  """Logits [B, labels] of a text or a pair of texts; one of a regression.
+
+  Attributes:
+    num_labels: number of logits.
+  """
+
+  num_labels: int = 2
+
+  def _head(self, hidden, mask, deterministic):
+    del mask
     config = self.config
     rate = config.classifier_dropout
     rate = config.hidden_dropout_prob if rate is None else rate
@@ -99,7 +113,7 @@ class BertClassifier(BertModel):
 
 
 class BertTokenClassifier(BertModel):
-  """Logits of every token.
+  """Logits [B, T, labels] of every token.
 
   Attributes:
     num_labels: number of logits.
@@ -107,19 +121,8 @@ class BertTokenClassifier(BertModel):
 
   num_labels: int = 2
 
-  @nn.compact
-  def __call__(
-    self,
-    input_ids: Array,
-    attention_mask: Array | None = None,
-    token_type_ids: Array | None = None,
-    *,
-    deterministic: bool = True,
-  ) -> jax.Array:
-    """Logits [B, T, labels] float32; see `Bert` for the arguments."""
-    hidden = self._encode(
-      input_ids, attention_mask, token_type_ids, deterministic
-    )
+  def _head(self, hidden, mask, deterministic):
+    del mask
     config = self.config
     rate = config.classifier_dropout
     if rate is None or config.model_type == 'distilbert':
@@ -153,12 +156,16 @@ class BertMaskedLM(BertModel):
     Returns:
       [B, T, V] float32, or [B, P, V].
     """
-    config = self.config
     hidden = self._encode(
       input_ids, attention_mask, token_type_ids, deterministic
     )
     if places is not None:
       hidden = jnp.take_along_axis(hidden, places[..., None], axis=1)
+    return self._head(hidden, None, deterministic)
+
+  def _head(self, hidden, mask, deterministic):
+    del mask, deterministic
+    config = self.config
     dense = linear(config, config.hidden_size, 'transform', dtype=self.dtype)
     # RoBERTa's head does not follow the config.
     act = 'gelu' if config.counts_positions else config.hidden_act
@@ -172,7 +179,7 @@ class BertMaskedLM(BertModel):
 
 
 class SentenceEncoder(BertModel):
-  """Vectors of texts: the mean of the tokens' hidden states.
+  """Vectors [B, D] of texts: the mean of the tokens' hidden states.
 
   Attributes:
     normalize: whether to make their length one.
@@ -180,24 +187,9 @@ class SentenceEncoder(BertModel):
 
   normalize: bool = True
 
-  @nn.compact
-  def __call__(
-    self,
-    input_ids: Array,
-    attention_mask: Array | None = None,
-    token_type_ids: Array | None = None,
-    *,
-    deterministic: bool = True,
-  ) -> jax.Array:
-    """Vectors [B, D] float32; see `Bert` for the arguments."""
-    input_ids = jnp.asarray(input_ids)
-    if attention_mask is None:
-      attention_mask = input_ids != self.config.pad_token_id
-    hidden = self._encode(
-      input_ids, attention_mask, token_type_ids, deterministic
-    )
-    is_token = jnp.asarray(attention_mask).astype(bool)
-    pooled = masked_mean(hidden.astype(jnp.float32), is_token)
+  def _head(self, hidden, mask, deterministic):
+    del deterministic
+    pooled = masked_mean(hidden.astype(jnp.float32), mask)
     if not self.normalize:
       return pooled
     length = jnp.linalg.norm(pooled, axis=-1, keepdims=True)

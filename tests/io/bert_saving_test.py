@@ -265,6 +265,18 @@ def test_half_written_directories_are_noticed(tmp_path, folder):
       embedcomp.from_pretrained(mixed)
 
 
+def test_packed_words_are_not_scored_by_another_table(tmp_path, words):
+  model = BertMaskedLM(CONFIG, GroupedEmbed(SCHEME))
+  params = random_params(BertMaskedLM(CONFIG)) | {'embedder': words}
+  embedcomp.save_pretrained(tmp_path, model, params)
+  path = tmp_path / 'model.safetensors'
+  tensors = safetensors.numpy.load_file(path)
+  tensors['cls.predictions.decoder.weight'] = np.ones((V, D), np.float32)
+  safetensors.numpy.save_file(tensors, path)
+  with pytest.raises(ValueError, match=r'decoder\.weight must be the word'):
+    embedcomp.from_pretrained(tmp_path, head='masked_lm')
+
+
 @pytest.mark.parametrize(
   ('section', 'match'),
   [

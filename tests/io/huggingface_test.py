@@ -182,6 +182,16 @@ def test_a_head_that_is_lacking_starts_from_noise(folder, head, kind, lacking):
     assert 0 < np.abs(kernel).max() < 6 * CONFIG.initializer_range
     assert (np.asarray(params[layer]['bias']) == 0).all()
     assert not np.allclose(kernel, read(seed=1)[1][layer]['kernel'])
+  if head == 'masked_lm':
+    assert (np.asarray(params['transform_norm']['scale']) == 1).all()
+
+
+def test_noise_is_as_large_as_the_config_says(tmp_path, tensors):
+  path = write(tmp_path / 'model', tensors, {'initializer_range': 5.0})
+  with pytest.warns(UserWarning, match='start from noise'):
+    _, params = embedcomp.from_pretrained(path, head='masked_lm')
+  deviation = np.std(params['transform']['kernel'])  # of 36 numbers
+  assert 5 / 2 < deviation < 5 * 2
 
 
 def classifier(num_labels: int) -> dict[str, np.ndarray]:
