@@ -16,6 +16,8 @@ from pathlib import Path
 
 from experiments import record, tables
 from experiments.benchmarks import (
+  attention_error,
+  attention_speed,
   bert_speed,
   bert_table,
   fit,
@@ -27,6 +29,8 @@ from experiments.benchmarks import (
 from experiments.benchmarks.comparison import Comparison
 
 BENCHMARKS: dict[str, record.Benchmark] = {
+  'attention_error': attention_error,
+  'attention_speed': attention_speed,
   'bert_speed': bert_speed,
   'bert_sst2': Comparison(
     'bert_compress',
@@ -148,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     **record.provenance(),
     'rows': rows,
   }
-  record.write_result(output, result)
+  record.write_result(output, result, setting)
   print(tables.text_table(rows))
   _save_picture(benchmark, rows, output)
   print(f'\n{output}')

@@ -115,24 +115,33 @@ def rows_path(output: Path) -> Path:
 
 
 def _read_waiting(path: Path, setting: Row) -> dict[str, Row]:
-  """What an interrupted run has measured, by job; other settings left out.
+  """What an interrupted run of a setting has measured, by job.
 
-  What is not kept, a line that was being written among it, is removed.
+  What other settings have measured waits on; a line that was being written is
+  removed.
   """
-  if not path.exists():
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return {}
-  kept = []
-  for line in path.read_text().splitlines():
+  path.parent.mkdir(parents=True, exist_ok=True)
+  records = _records(path)
+  _write_records(path, records)
+  return {r['job']: r for r in records if r['setting'] == setting}
+
+
+def _records(path: Path) -> list[Row]:
+  records = []
+  for line in path.read_text().splitlines() if path.exists() else ():
     try:
-      record = json.loads(line)
+      records.append(json.loads(line))
     except ValueError:
       continue
-    if record['setting'] == setting:
-      kept.append(record)
-  lines = [json.dumps(record) + '\n' for record in kept]
+  return records
+
+
+def _write_records(path: Path, records: Sequence[Row]) -> None:
+  if not records:
+    path.unlink(missing_ok=True)
+    return
+  lines = [json.dumps(record) + '\n' for record in records]
   write_atomically(path, ''.join(lines).encode())
-  return {record['job']: record for record in kept}
 
 
 def plain(row: Row) -> Row:
@@ -140,11 +149,19 @@ def plain(row: Row) -> Row:
   return {k: v.item() if hasattr(v, 'item') else v for k, v in row.items()}
 
 
-def write_result(output: Path, result: Row) -> None:
-  """Writes a whole result and lets go of the rows that waited for it."""
+def write_result(output: Path, result: Row, setting: Row) -> None:
+  """Writes a whole result and lets go of the rows that waited for it.
+
+  Args:
+    output: path of the result.
+    result: all of it.
+    setting: that its rows agree in; others wait on.
+  """
   text = json.dumps(result, indent=2) + '\n'
   write_atomically(output, text.encode())
-  rows_path(output).unlink(missing_ok=True)
+  waiting = rows_path(output)
+  others = [r for r in _records(waiting) if r['setting'] != setting]
+  _write_records(waiting, others)
 
 
 def read_result(path: Path) -> Row:

@@ -167,6 +167,10 @@ def test_does_not_continue_another_setting(counted, tmp_path):
   result = run('counted', output, '--seeds=4')
   assert counted.ran == ['a', 'b', 'a', 'b', 'c']
   assert all(row['seeds'] == 4 for row in result['rows'])
+  # Nor is what that has measured lost.
+  run('counted', output, '--smoke')
+  assert counted.ran[5:] == ['c']
+  assert not record.rows_path(output).exists()
 
 
 def test_names_all_commits_that_measured(counted, tmp_path, monkeypatch):

@@ -1,0 +1,168 @@
+"""How far attentions with few keys are from dense attention, without training.
+
+MiniLM-L6 reads documents of 20 Newsgroups, its positions interpolated. Windows
+read as many keys as the recursive attention that they are named after. Errors
+are norms of differences over norms of what dense attention gives: of the
+attention of each layer, all fed by the dense model, and of the states that come
+out of a model whose layers all have that attention.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import embedcomp
+from embedcomp import data as data_lib
+from embedcomp.attention import dense_attention
+from embedcomp.nn.bert import Bert
+from embedcomp.nn.recursive import LocalAttention, RecursiveAttention
+from embedcomp.progress import track
+from experiments.benchmarks.attention_speed import window_like
+from experiments.problems import tiny_bert
+from experiments.record import Job, Row
+
+SEEDS = 3
+_LENGTHS = (1024, 2048, 4096)
+_DOCUMENTS = 4  # of each seed
+_SIZES = ((256, 16), (128, 16), (32, 8))  # chunks and summaries
+
+
+def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
+  """One job for each length and each seed, which draws other documents.
+
+  Args:
+    smoke: whether to use a small model and short texts.
+    seeds: draws of documents.
+  """
+  lengths = (32, 64) if smoke else _LENGTHS
+  sizes = ((8, 4),) if smoke else _SIZES
+
+  def run(length: int, seed: int) -> list[Row]:
+    dataset = data_lib.load('newsgroups')
+    texts = dataset.splits['train'].texts
+    folder = tiny_bert.folder(texts[:500]) if smoke else data_lib.minilm_l6()
+    model, params = embedcomp.from_pretrained(folder, max_length=max(lengths))
+    documents = _documents(folder, texts, max(lengths), seed)
+    rows = []
+    for ids in track(documents, f'{length} tokens', unit='document'):
+      ids = jnp.asarray(ids)[None, :length]
+      rows += _compared(model, params, ids, _entries(length, sizes))
+    return [{'tokens': length, 'seed': seed, **row} for row in rows]
+
+  return [
+    Job(f'{length}, seed {seed}', functools.partial(run, length, seed))
+    for length in lengths
+    for seed in range(seeds)
+  ]
+
+
+def _documents(folder, texts, length: int, seed: int) -> list[np.ndarray]:
+  """Pieces of random documents that have at least so many."""
+  tokenizer = data_lib.SubwordTokenizer.load(folder)
+  found = []
+  for row in np.random.default_rng(seed).permutation(len(texts)):
+    if len(texts[row]) < 2 * length:  # characters
+      continue
+    (encoded,) = tokenizer.encode([texts[row]], max_length=length)
+    if len(encoded.ids) == length:
+      found.append(encoded.ids)
+    if len(found) == _DOCUMENTS:
+      return found
+  raise ValueError(f'fewer than {_DOCUMENTS} documents have {length} pieces.')
+
+
+def _entries(length: int, sizes) -> dict[str, Callable[..., jax.Array]]:
+  """Attentions by name."""
+  entries = {}
+  for chunk_size, num_summaries in sizes:
+    recursive = RecursiveAttention(chunk_size, num_summaries=num_summaries)
+    name = f'C = {chunk_size}, P = {num_summaries}'
+    entries[f'recursive, {name}'] = recursive
+    entries[f'window like {name}'] = window_like(recursive, length)
+    local = -(-recursive.pattern.num_keys(length) // 16) * 16
+    entries[f'shifted local like {name}'] = (
+      LocalAttention(local),
+      LocalAttention(local, shift=local // 2),
+    )
+  return entries
+
+
+def _compared(model: Bert, params, ids, entries) -> list[Row]:
+  inputs, dense = _layers(model, params, ids)
+  rows = []
+  for name, attention_fn in entries.items():
+    turns = attention_fn if isinstance(attention_fn, tuple) else (attention_fn,)
+    errors = [
+      _relative(_jitted(turns[layer % len(turns)])(*arrays), wanted)
+      for layer, (arrays, wanted) in enumerate(inputs)
+    ]
+    hidden = _hidden(model.clone(attention_fn=attention_fn), params, ids)
+    pooled = [np.asarray(states[0]).mean(axis=0) for states in (hidden, dense)]
+    rows.append(
+      {
+        'attention': name,
+        'keys': turns[0].pattern.num_keys(ids.shape[1]),
+        'layer_errors': errors,
+        'layer_error': float(np.mean(errors)),
+        'hidden_error': _relative(hidden, dense),
+        'pooled_cosine': float(
+          pooled[0] @ pooled[1] / np.prod([*map(np.linalg.norm, pooled)])
+        ),
+      }
+    )
+  return rows
+
+
+def _layers(model: Bert, params, ids):
+  """What each layer attends to, and how; and the last hidden states."""
+  seen = []
+
+  def recorded(query, key, value, mask=None, **dropout):
+    attended = dense_attention(query, key, value, mask, **dropout)
+    seen.append(((query, key, value), attended))
+    return attended
+
+  # Not jitted, so that arrays are seen.
+  dense = model.clone(attention_fn=recorded).apply({'params': params}, ids)
+  return seen, dense.last_hidden_state
+
+
+@functools.cache
+def _jitted(attention_fn: Callable[..., jax.Array]):
+  return jax.jit(attention_fn)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _hidden(model: Bert, params, ids) -> jax.Array:
+  return model.apply({'params': params}, ids).last_hidden_state
+
+
+def _relative(found: jax.Array, wanted: jax.Array) -> float:
+  return float(jnp.linalg.norm(found - wanted) / jnp.linalg.norm(wanted))
+
+
+def summary(rows: Sequence[Row]) -> list[Row]:
+  """Means and deviations over documents, by length."""
+  found = {}
+  for row in rows:
+    key = row['tokens'], row['attention'], row['keys']
+    found.setdefault(key, []).append(row)
+  return [
+    {
+      'tokens': f'{tokens:,}',
+      'attention': name,
+      'keys': keys,
+      **{
+        field.replace('_', ' '): _in_words([row[field] for row in group])
+        for field in ('layer_error', 'hidden_error', 'pooled_cosine')
+      },
+    }
+    for (tokens, name, keys), group in found.items()
+  ]
+
+
+def _in_words(values: Sequence[float]) -> str:
+  return f'{np.mean(values):.3f} ± {np.std(values):.3f}'
