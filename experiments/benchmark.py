@@ -22,11 +22,13 @@ from experiments.benchmarks import (
   bert_table,
   fit,
   logits,
+  long_documents,
   lookup,
   search_cost,
   table_error,
 )
 from experiments.benchmarks.comparison import Comparison
+from experiments.benchmarks.long_training import LongTraining
 
 BENCHMARKS: dict[str, record.Benchmark] = {
   'attention_error': attention_error,
@@ -43,6 +45,10 @@ BENCHMARKS: dict[str, record.Benchmark] = {
   'bert_table': bert_table,
   'fit': fit,
   'logits': logits,
+  'long_documents': long_documents,
+  'long_listops': LongTraining('listops', (512, 1024, 2048)),
+  'long_needle': LongTraining('needle', (512, 2048, 8192)),
+  'long_newsgroups': LongTraining('newsgroups', (512, 1024, 2048, 4096)),
   'lookup': lookup,
   'search_cost': search_cost,
   'search_language_model': Comparison(

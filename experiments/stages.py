@@ -16,8 +16,8 @@ from ml_collections import ConfigDict
 from embedcomp import training
 from embedcomp.search.controller import Controller, Schedule
 from embedcomp.search.supernet import Supernet, SupernetEmbed
-from embedcomp.training import optimizers, parallel, search_step
-from embedcomp.training.state import TrainState
+from embedcomp.training import freezing, optimizers, parallel, search_step
+from embedcomp.training.state import Best, TrainState
 from embedcomp.training.tasks import Task
 from embedcomp.types import Params
 from experiments.problems import Problem
@@ -36,7 +36,7 @@ class Stages:
     progress: whether to show progress bars.
     models: variables and seconds of dense models, see `outcomes.dense`; copies
       that differ in neither `optim`, `model` nor `seed` have them in common.
-    eval_steps: by what they measure, so that each compiles once.
+    evaluators: by what they measure, so that each compiles once.
   """
 
   problem: Problem
@@ -46,15 +46,14 @@ class Stages:
   models: dict[Any, tuple[Variables, dict[str, float]]] = dataclasses.field(
     default_factory=dict
   )
-  eval_steps: dict[Task, parallel.DataParallel] = dataclasses.field(
+  evaluators: dict[Task, Callable[..., dict[str, float]]] = dataclasses.field(
     default_factory=dict
   )
 
   def train(self, work: 'Work') -> Variables:
     """Does what `plan_training` has planned; returns the model's variables."""
     state = self._run(work)
-    kept = state if state.best is None else state.best
-    return {'params': kept.params, **kept.buffers}
+    return _variables(state if state.best is None else state.best)
 
   def plan_training(
     self,
@@ -80,8 +79,8 @@ class Stages:
     batches = self.problem.train if batches is None else batches
     epochs = self.config.optim.epochs if epochs is None else epochs
     num_steps = max(1, round(epochs * batches.num_batches))
-    optimizer = self._optimizer(
-      learning_rate or self.config.optim.learning_rate, num_steps
+    loss_fn, optimizer = self._learned_parts(
+      task, learning_rate or self.config.optim.learning_rate, num_steps
     )
     if variables is None:
       variables = self.init(task)
@@ -89,14 +88,16 @@ class Stages:
     state = TrainState.create(
       params, optimizer, self._key(stage, 'noise'), buffers=buffers
     )
-    step = self._wrap(training.make_train_step(task.loss_fn, optimizer))
+    step = self._wrap(training.make_train_step(loss_fn, optimizer))
     work = Work(stage, step, state, lambda i: (batches.at(i),), num_steps, task)
     best_of = self.config.optim.best_of
     if not best_of:
       return work
     return dataclasses.replace(
       work,
-      evaluate=self._evaluator(task, 'validation'),
+      evaluate=lambda state: self._measure(
+        task, _variables(state), 'validation'
+      ),
       evaluate_every=max(1, batches.num_batches // best_of),
       keep_best=(task.metric, 'max' if task.higher_is_better else 'min'),
     )
@@ -154,8 +155,11 @@ class Stages:
       penalty=config.penalty,
       multiplier_rate=config.multiplier_rate,
     )
+    loss_fn, weights_optimizer = self._learned_parts(
+      task, config.weights_learning_rate, num_steps
+    )
     optimizer = search_step.make_optimizer(
-      self._optimizer(config.weights_learning_rate, num_steps),
+      weights_optimizer,
       # A large eps, or vanished gradients still move odds by whole steps.
       optax.adam(config.learning_rate, b1=0.5, eps=0.01),
     )
@@ -174,7 +178,7 @@ class Stages:
       extra=search_step.no_price(budget),
     )
     step = search_step.make_search_step(
-      task.loss_fn, optimizer, controller, schedule
+      loss_fn, optimizer, controller, schedule
     )
     refreshed = _Refreshed(
       self._wrap(step), supernet, config.refresh_every, start is not None
@@ -193,27 +197,15 @@ class Stages:
     self, embedder: nn.Module, variables: Variables, split: str
   ) -> dict[str, float]:
     """Loss and metric of a model on a split."""
-    params, buffers = _apart(variables)
-    state = TrainState.create(
-      params, optax.identity(), self._key('none', 'noise'), buffers=buffers
-    )
-    return self._evaluator(self.problem.task(embedder), split)(state)
+    return self._measure(self.problem.task(embedder), variables, split)
 
-  def _evaluator(
-    self, task: Task, split: str
-  ) -> Callable[[TrainState], dict[str, float]]:
-    """Measures states of one model on a split."""
-    if task not in self.eval_steps:
-      step = training.make_eval_step(task.loss_fn)
-      self.eval_steps[task] = self._wrap(step, donate=False)
-    step = self.eval_steps[task]
-
-    def evaluate(state):
-      batches = self.problem.splits[split].for_evaluation()
-      means = training.evaluate(step, step.place(state), batches)
-      return task.summarise({**means, 'weight': 1.0})
-
-    return evaluate
+  def _measure(
+    self, task: Task, variables: Variables, split: str
+  ) -> dict[str, float]:
+    if task not in self.evaluators:
+      self.evaluators[task] = training.make_evaluator(task, self._wrap)
+    batches = self.problem.splits[split].for_evaluation()
+    return self.evaluators[task](variables, batches)
 
   def init(self, task: Task) -> Variables:
     """A model's variables: pretrained ones where there are any, else noise."""
@@ -237,9 +229,10 @@ class Stages:
       key = jax.random.fold_in(key, number)
     return key
 
-  def _optimizer(self, learning_rate: float, num_steps: int):
+  def _learned_parts(self, task: Task, learning_rate: float, num_steps: int):
+    """The loss of a task and its optimizer, but for params that stay."""
     config = self.config.optim
-    return optimizers.adam(
+    optimizer = optimizers.adam(
       learning_rate,
       num_steps,
       warmup=config.warmup,
@@ -248,6 +241,9 @@ class Stages:
       table_rate=config.table_rate,
       accumulate=config.accumulate,
     )
+    if self.problem.is_frozen is None:
+      return task.loss_fn, optimizer
+    return freezing.freeze(task.loss_fn, optimizer, self.problem.is_frozen)
 
   def _wrap(self, step, donate: bool = True) -> parallel.DataParallel:
     wrappers = {'jit': training.jit_step, 'pmap': training.pmap_step}
@@ -357,6 +353,11 @@ def _apart(variables: Variables) -> tuple[Params, Variables]:
   """Params, and all other collections."""
   others = {k: v for k, v in variables.items() if k != 'params'}
   return variables['params'], others
+
+
+def _variables(state: TrainState | Best) -> Variables:
+  """All collections, as a model takes them."""
+  return {'params': state.params, **state.buffers}
 
 
 def _in_words(stage: str, task: Task, metrics: dict[str, float]) -> str:

@@ -9,8 +9,10 @@ from embedcomp.data.batching import (
 from embedcomp.data.corpora import newsgroups_documents
 from embedcomp.data.documents import Documents, TextDataset, split_off
 from embedcomp.data.labelled_batching import ClassificationBatches, TokenBatches
-from embedcomp.data.loading import BUILT_IN, load
+from embedcomp.data.listops import listops_documents
+from embedcomp.data.loading import BUILT_IN, GENERATED, load
 from embedcomp.data.masking import MaskedLMBatches
+from embedcomp.data.needle import needle_documents
 from embedcomp.data.sources import (
   cache_folder,
   fetch_source_archive,
@@ -28,6 +30,7 @@ from embedcomp.data.vocabulary import (
 
 __all__ = [
   'BUILT_IN',
+  'GENERATED',
   'INPUT_FIELDS',
   'PADDING',
   'SPECIAL_WORDS',
@@ -45,8 +48,10 @@ __all__ = [
   'cache_folder',
   'fetch_source_archive',
   'fetch_wheel',
+  'listops_documents',
   'load',
   'minilm_l6',
+  'needle_documents',
   'newsgroups_documents',
   'split_off',
   'token_stream',

@@ -9,6 +9,7 @@ out of a model whose layers all have that attention.
 
 import functools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -37,13 +38,11 @@ def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
     smoke: whether to use a small model and short texts.
     seeds: draws of documents.
   """
-  lengths = (32, 64) if smoke else _LENGTHS
+  lengths = (64,) if smoke else _LENGTHS
   sizes = ((8, 4),) if smoke else _SIZES
 
   def run(length: int, seed: int) -> list[Row]:
-    dataset = data_lib.load('newsgroups')
-    texts = dataset.splits['train'].texts
-    folder = tiny_bert.folder(texts[:500]) if smoke else data_lib.minilm_l6()
+    folder, texts = _made_up() if smoke else _real()
     model, params = embedcomp.from_pretrained(folder, max_length=max(lengths))
     documents = _documents(folder, texts, max(lengths), seed)
     rows = []
@@ -57,6 +56,20 @@ def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
     for length in lengths
     for seed in range(seeds)
   ]
+
+
+def _real() -> tuple[Path, Sequence[str]]:
+  """The directory of a model, and texts."""
+  texts = data_lib.load('newsgroups').splits['train'].texts
+  return data_lib.minilm_l6(), texts
+
+
+def _made_up() -> tuple[Path, Sequence[str]]:
+  dataset = data_lib.load(
+    'needle', length_range=(70, 80), num_documents=(8, 1, 1), progress=False
+  )
+  texts = dataset.splits['train'].texts
+  return tiny_bert.folder(texts, whole_words=True), texts
 
 
 def _documents(folder, texts, length: int, seed: int) -> list[np.ndarray]:

@@ -39,6 +39,8 @@ def make_problem(config: ConfigDict, *, progress: bool = True) -> Problem:
     pair_field=config.data.pair_field,
     label_field=config.data.label_field,
     real_labels=config.task in (tasks.REGRESSION, tasks.SIMILARITY),
+    length_range=config.data.length_range,
+    num_documents=config.data.num_documents,
     progress=progress,
   )
   if config.model.name == 'bert':

@@ -54,6 +54,8 @@ class Problem:
     pretrained: variables of the model around a dense table to start from; None
       starts from noise.
     sensitivity: of the task to its words, once it has been measured.
+    is_frozen: takes the keys of a param and says whether it is not trained;
+      None trains all.
   """
 
   kind: str
@@ -69,6 +71,7 @@ class Problem:
   word_params: tuple[tuple[str, ...], ...] = ()
   pretrained: Variables | None = None
   sensitivity: Sensitivity | None = None
+  is_frozen: Callable[[tuple[str, ...]], bool] | None = None
 
   @property
   def vocab_size(self) -> int:

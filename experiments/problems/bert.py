@@ -5,6 +5,7 @@ that groups need no order map and none is stored.
 """
 
 import dataclasses
+import functools
 import warnings
 from pathlib import Path
 
@@ -18,10 +19,12 @@ import embedcomp
 from embedcomp import data as data_lib
 from embedcomp import frequency
 from embedcomp.compress import CONTEXTUAL_METHODS
+from embedcomp.nn.bert import is_lower
 from embedcomp.nn.bert_config import BertConfig
+from embedcomp.nn.bert_windows import WindowClassifier
 from embedcomp.training import tasks
+from experiments.problems import attentions, reading, tiny_bert
 from experiments.problems import parts as parts_lib
-from experiments.problems import tiny_bert
 from experiments.problems.base import Problem, Variables
 
 # By kind of task: the head that solves it.
@@ -33,6 +36,7 @@ _HEADS = {
 }
 # Models that need no path: fetched with pip, and made of random weights.
 _MINILM_L6, _TINY = 'minilm_l6', 'tiny'
+_TINY_LENGTH = 128  # positions of the latter, if the config does not say
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -78,17 +82,21 @@ class BertProblem(Problem):
   def write(
     self, folder: Path, embedder: nn.Module, variables: Variables
   ) -> None:
-    """Writes model and tokenizer to `folder / 'model'`."""
+    """Writes model and tokenizer to `folder / 'model'`.
+
+    One that reads windows is written as the classifier of a single window.
+    """
     tables = [variables.get(name, {}) for name in ('params', 'buffers')]
     params = {
       **variables['params'],
       'embedder': embedcomp.combine(*(t.get('embedder', {}) for t in tables)),
     }
-    model = folder / 'model'
-    embedcomp.save_pretrained(
-      model, self.make_model(embedder), params, labels=self.labels
-    )
-    self.vocabulary.tokenizer.save(model)
+    model = self.make_model(embedder)
+    if isinstance(model, WindowClassifier):
+      model = model.of_one_window()
+    path = folder / 'model'
+    embedcomp.save_pretrained(path, model, params, labels=self.labels)
+    self.vocabulary.tokenizer.save(path)
 
 
 def word_pieces(
@@ -103,8 +111,10 @@ def word_pieces(
     raise ValueError(
       f'task of a BERT must be one of {sorted(_HEADS)}, got {config.task!r}.'
     )
-  path = _folder(config.bert.path, dataset.splits['train'].texts)
+  reading.check(config)
+  path = _folder(config, dataset)
   tokenizer = data_lib.SubwordTokenizer.load(path)
+  dataset = reading.long_enough(config, dataset, tokenizer)
   if config.task == tasks.MASKED_LM:
     batches, counts = _masked(config, dataset, tokenizer)
   else:
@@ -121,6 +131,7 @@ def word_pieces(
     padding=model.config.pad_token_id,
     word_params=(('bias',),) if config.task == tasks.MASKED_LM else (),
     pretrained={'params': jax.device_get(params)},
+    is_frozen=_is_frozen(config, model.config),
     path=path,
     labels=dataset.label_names if config.task == tasks.CLASSIFICATION else None,
     **batches,
@@ -129,10 +140,17 @@ def word_pieces(
   return problem.reordered(order)
 
 
-def _folder(path: str, texts) -> Path:
+def _folder(config: ConfigDict, dataset: data_lib.TextDataset) -> Path:
   """The directory of a model, the user's own or one that everyone has."""
+  path = config.bert.path
   if path == _TINY:
-    return tiny_bert.folder(texts)
+    return tiny_bert.folder(
+      dataset.splits['train'].texts,
+      hidden_size=config.model.features,
+      num_layers=config.model.num_layers,
+      max_length=config.bert.max_length or _TINY_LENGTH,
+      whole_words=dataset.name in data_lib.GENERATED,
+    )
   if path == _MINILM_L6:
     return data_lib.minilm_l6()
   if not Path(path).is_dir():
@@ -151,13 +169,36 @@ def _read(path: Path, config: ConfigDict, num_labels: int):
   with warnings.catch_warnings():
     # It is going to be trained.
     warnings.filterwarnings('ignore', message='.* start from noise')
-    return embedcomp.from_pretrained(
+    model, params = embedcomp.from_pretrained(
       path,
       head=head,
       dtype=jnp.dtype(config.bert.dtype),
+      attention_fn=attentions.from_config(config.bert),
+      remat=config.bert.remat,
+      max_length=config.bert.max_length,
+      positions=config.bert.positions,
       seed=config.seed,
       **more,
     )
+  if config.data.reading == 'windows':
+    model = WindowClassifier.around(
+      model, config.data.window, config.model.window_pool
+    )
+  return model, params
+
+
+def _is_frozen(config: ConfigDict, sizes: BertConfig):
+  """As `Problem.is_frozen`."""
+  number, most = config.bert.frozen_layers, sizes.num_hidden_layers
+  if type(number) is not int or not -1 <= number <= most:
+    raise ValueError(
+      f'bert.frozen_layers must be at most the {most} layers of '
+      f'{config.bert.path}, or -1 for all of them, got {number}.'
+    )
+  if number == 0:
+    return None
+  num_layers = most if number == -1 else number
+  return functools.partial(is_lower, num_layers=num_layers)
 
 
 def _check_agreement(config, sizes: BertConfig, tokenizer) -> None:
@@ -165,10 +206,13 @@ def _check_agreement(config, sizes: BertConfig, tokenizer) -> None:
   is_masked = config.task == tasks.MASKED_LM
   field = 'data.length' if is_masked else 'data.buckets'
   length = config.data.length if is_masked else config.data.buckets[-1]
+  if config.data.reading == 'windows' and length > config.data.window:
+    field, length = 'data.window', config.data.window
   if length > sizes.longest_input:
     raise ValueError(
       f'{field} must not go beyond the {sizes.longest_input} tokens that '
-      f'{config.bert.path} has positions for, got {length}.'
+      f'{config.bert.path} has positions for, got {length}: set '
+      'bert.max_length.'
     )
   if tokenizer.pad_id != sizes.pad_token_id:
     raise ValueError(
@@ -192,7 +236,7 @@ def _labelled(config, dataset, tokenizer):
       f'similarity needs pairs of texts: set data.pair_field, got '
       f'{config.data.pair_field!r}.'
     )
-  buckets = tuple(config.data.buckets)
+  buckets, seed = tuple(config.data.buckets), config.seed
 
   def make_batches(documents, batch_size, *, one_shape=False, **shards):
     texts, pairs, labels = documents.texts, documents.pairs, documents.labels
@@ -202,16 +246,20 @@ def _labelled(config, dataset, tokenizer):
       pairs = None
     if not is_class:
       labels = labels / config.data.label_scale
-    return data_lib.TokenBatches(
-      tokenizer.encode(texts, pairs, max_length=buckets[-1]),
-      labels,
-      batch_size,
-      config.seed,
-      padding=tokenizer.pad_id,
-      buckets=buckets[-1:] if one_shape else buckets,
-      **more,
-      **shards,
-    )
+
+    def batches(encoded):
+      return data_lib.TokenBatches(
+        encoded,
+        labels,
+        batch_size,
+        seed,
+        padding=tokenizer.pad_id,
+        buckets=buckets[-1:] if one_shape else buckets,
+        **more,
+        **shards,
+      )
+
+    return reading.batches(config, tokenizer, texts, pairs, batches)
 
   texts = [*parts.train.texts, *(parts.train.pairs or ())]
   counts = tokenizer.count(texts, special=True)

@@ -1,5 +1,7 @@
-"""A BERT of random weights, so small that training it takes seconds."""
+"""A small BERT of random weights; as it comes, training it takes seconds."""
 
+import collections
+import dataclasses
 import hashlib
 import os
 import tempfile
@@ -18,23 +20,36 @@ _VOCAB_SIZE = 500
 _SPECIAL_TOKENS = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]']
 
 
-def folder(texts: Sequence[str]) -> Path:
+def folder(
+  texts: Sequence[str],
+  *,
+  hidden_size: int = 16,
+  num_layers: int = 1,
+  max_length: int = 128,
+  whole_words: bool = False,
+) -> Path:
   """A directory with such a model and word pieces of some texts.
 
   Args:
     texts: that the tokenizer learns its pieces from.
+    hidden_size: D.
+    num_layers: L.
+    max_length: positions.
+    whole_words: whether each word between spaces is a piece, as suits texts
+      that are generated from few words.
 
   Returns:
     The directory, in the cache, written the first time.
   """
-  content = '\0'.join([str(_config(_VOCAB_SIZE)), *texts])
+  sizes = _config(_VOCAB_SIZE, hidden_size, num_layers, max_length)
+  content = '\0'.join([str(sizes), str(whole_words), *texts])
   digest = hashlib.sha256(content.encode()).hexdigest()[:16]
   path = data_lib.cache_folder() / f'tiny-bert-{digest}'
   if not path.exists():
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
       whole = Path(temporary, 'whole')
-      _write(whole, texts)
+      _write(whole, texts, sizes, whole_words)
       try:
         os.replace(whole, path)
       except OSError:
@@ -43,21 +58,37 @@ def folder(texts: Sequence[str]) -> Path:
   return path
 
 
-def _config(vocab_size: int) -> BertConfig:
+def _config(
+  vocab_size: int, hidden_size: int, num_layers: int, max_length: int
+) -> BertConfig:
   """Sizes that compile fast, and weights large enough to learn at once."""
   return BertConfig(
     vocab_size=vocab_size,
-    hidden_size=16,
-    num_hidden_layers=1,
-    num_attention_heads=2,
-    intermediate_size=32,
-    max_position_embeddings=128,
+    hidden_size=hidden_size,
+    num_hidden_layers=num_layers,
+    num_attention_heads=max(2, hidden_size // 32),
+    intermediate_size=2 * hidden_size,
+    max_position_embeddings=max_length,
     attention_probs_dropout_prob=0.0,
-    initializer_range=0.25,
+    initializer_range=hidden_size**-0.5,
   )
 
 
-def _write(path: Path, texts: Sequence[str]) -> None:
+def _write(
+  path: Path, texts: Sequence[str], sizes: BertConfig, whole_words: bool
+) -> None:
+  make = _word_tokenizer if whole_words else _piece_tokenizer
+  tokenizer = make(texts)
+  sizes = dataclasses.replace(sizes, vocab_size=tokenizer.get_vocab_size())
+  model = BertMaskedLM(sizes)
+  ids = jnp.ones((1, 4), jnp.int32)
+  params = jax.jit(model.init)(jax.random.key(0), ids)['params']
+  embedcomp.save_pretrained(path, model, params)
+  tokenizer.save(str(path / 'tokenizer.json'))
+
+
+def _piece_tokenizer(texts: Sequence[str]):
+  """BERT's own kind, with pieces that are learned."""
   from tokenizers import BertWordPieceTokenizer
 
   tokenizer = BertWordPieceTokenizer()
@@ -67,10 +98,21 @@ def _write(path: Path, texts: Sequence[str]) -> None:
     special_tokens=_SPECIAL_TOKENS,
     show_progress=False,
   )
-  model = BertMaskedLM(_config(tokenizer.get_vocab_size()))
-  ids = jnp.ones((1, 4), jnp.int32)
-  params = jax.jit(model.init)(jax.random.key(0), ids)['params']
-  embedcomp.save_pretrained(path, model, params)
-  # Written in full, so that special tokens stand around a text.
-  vocabulary = tokenizer.get_vocab()
-  BertWordPieceTokenizer(vocabulary).save(str(path / 'tokenizer.json'))
+  # Made in full, so that special tokens stand around a text.
+  return BertWordPieceTokenizer(tokenizer.get_vocab())
+
+
+def _word_tokenizer(texts: Sequence[str]):
+  """One whose pieces are all words there are, the most frequent ones first."""
+  from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+  words = collections.Counter(word for text in texts for word in text.split())
+  pieces = [*_SPECIAL_TOKENS, *(word for word, _ in words.most_common())]
+  vocabulary = {piece: id for id, piece in enumerate(pieces)}
+  tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token='[UNK]'))
+  tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+  tokenizer.post_processor = processors.BertProcessing(
+    *((token, vocabulary[token]) for token in ('[SEP]', '[CLS]'))
+  )
+  tokenizer.add_special_tokens(_SPECIAL_TOKENS)
+  return tokenizer

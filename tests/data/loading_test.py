@@ -8,7 +8,7 @@ import pytest
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import registered
 
-from embedcomp.data import BUILT_IN, builders, corpora, load
+from embedcomp.data import BUILT_IN, GENERATED, builders, corpora, load
 
 
 @pytest.fixture(autouse=True)
@@ -303,3 +303,39 @@ def test_nothing_imports_tensorflow():
   code += "assert 'tensorflow' not in sys.modules\n"
   run = [sys.executable, '-W', 'error', '-c', code]
   subprocess.run(run, check=True)
+
+
+@pytest.mark.parametrize('name', GENERATED)
+def test_generated_texts(name, tmp_path, capsys):
+  """Drawn by seeds of their own, and alike each time."""
+  options = {'length_range': (15, 40), 'num_documents': (30, 10, 20)}
+  dataset = load(name, **options, cache_dir=tmp_path)
+  again = load(name, **options, progress=False)
+  sizes = {split: len(found) for split, found in dataset.splits.items()}
+  assert sizes == {'train': 30, 'validation': 10, 'test': 20}
+  assert dataset.name == name
+  assert len(dataset.label_names) == 10
+  texts = {split: set(found.texts) for split, found in dataset.splits.items()}
+  assert not texts['train'] & texts['test']
+  assert not texts['train'] & texts['validation']
+  for split, documents in dataset.splits.items():
+    assert documents.texts == again.splits[split].texts
+    assert all(15 <= len(text.split()) <= 40 for text in documents.texts)
+  assert not [*tmp_path.iterdir()], 'nothing is kept'
+  assert capsys.readouterr().out == ''
+
+
+@pytest.mark.parametrize(
+  ('name', 'options', 'reason'),
+  [
+    ('listops', {'text_field': 'text'}, 'choose no fields'),
+    ('needle', {'real_labels': True}, 'choose no fields and no real labels'),
+    ('needle', {'length_range': (20,)}, r'two numbers .*, got \(20,\)'),
+    ('listops', {'num_documents': (1, 1)}, r'three, got .* and \(1, 1\)'),
+    ('r8', {'length_range': (20, 30)}, "not for 'r8'"),
+    ('./listops', {'num_documents': (1, 1, 1)}, 'length_range and num_docum'),
+  ],
+)
+def test_options_of_generated_texts_are_theirs(name, options, reason):
+  with pytest.raises(ValueError, match=reason):
+    load(name, **options, progress=False)

@@ -4,11 +4,17 @@ import builtins
 import json
 import sys
 
+import numpy as np
 import pytest
 from matplotlib import pyplot
 
 from experiments import benchmark, record, tables
-from experiments.benchmarks import bert_speed, bert_table
+from experiments.benchmarks import (
+  attention_error,
+  attention_speed,
+  bert_speed,
+  bert_table,
+)
 
 FIELDS = {
   'benchmark',
@@ -110,6 +116,48 @@ def test_tables_of_a_bert(tmp_path, monkeypatch):
   assert ' ± ' in table[1]['test']
   assert output.with_suffix('.png').stat().st_size > 1000
   assert not set(pyplot.get_fignums()) - open_before
+
+
+def test_the_speed_of_attentions_is_told_beside_dense(tmp_path):
+  rows = run('attention_speed', tmp_path / 'r.json', '--smoke')['rows']
+  assert {row['what'] for row in rows} == {
+    f'{what}, {part}'
+    for what in ('attention', 'BERT')
+    for part in ('forward', 'step')
+  }
+  by_name = {row['contestant']: row for row in rows}
+  dense = by_name['dense']
+  assert dense['speedup'] == 1
+  assert dense['keys'] == dense['tokens'] == 64
+  recursive = by_name['recursive, C = 8']
+  assert recursive['keys'] == 24 + 4 * 3 + 4 * 2 + 1
+  assert by_name['window like C = 8']['keys'] >= recursive['keys']
+  assert all(row['milliseconds'] > 0 and row['flops'] > 0 for row in rows)
+  assert recursive['over_window'] > 0
+  assert len(attention_speed.summary(rows)) == 4 * 3
+
+
+def test_attentions_without_memory_are_compiled_alone(monkeypatch):
+  monkeypatch.setattr(attention_speed, '_MAX_BYTES', 0)
+  alone, _ = attention_speed.jobs(smoke=True, seeds=1)
+  rows = alone.run()
+  assert all('milliseconds' not in row and row['note'] for row in rows)
+
+
+def test_errors_of_attentions(tmp_path, monkeypatch):
+  monkeypatch.setenv('EMBEDCOMP_CACHE', str(tmp_path))
+  rows = run('attention_error', tmp_path / 'r.json', '--smoke')['rows']
+  assert len(rows) == 4 * 3
+  for row in rows:
+    assert len(row['layer_errors']) == 1
+    assert 0 < row['layer_error'] == row['layer_errors'][0] < 2
+    assert 0 < row['hidden_error'] < 2
+    assert -1 <= row['pooled_cosine'] <= 1
+  (line, *others) = attention_error.summary(rows)
+  assert len(others) == 2
+  assert line['layer error'].split(' ± ')[0] == (
+    f'{np.mean([row["layer_error"] for row in rows[::3]]):.3f}'
+  )
 
 
 class Counted:

@@ -167,3 +167,59 @@ def test_padding_of_another_id_is_refused(folder, tmp_path):
   config = small_bert.config_of(folder, **{'bert.path': str(tmp_path)})
   with pytest.raises(ValueError, match='pad_token_id is 0, but 9'):
     make_problem(config, progress=False)
+
+
+def epoch_of(batches):
+  return [batches.at(step) for step in range(batches.num_batches)]
+
+
+def test_pieces_count_as_often_as_the_model_reads_them(tmp_path):
+  """In both texts of a pair, with the special tokens around each."""
+  folder = small_bert.write(tmp_path)
+  config = small_bert.config_of(
+    folder, 'similarity', **{'data.buckets': (128,)}
+  )
+  problem = make_problem(config, progress=False)
+  read = np.zeros(problem.vocab_size, int)
+  for batch in epoch_of(problem.train):
+    for name in ('ids', 'pair_ids'):
+      read += np.bincount(batch[name].ravel(), minlength=problem.vocab_size)
+  read[problem.padding] = 0
+  np.testing.assert_array_equal(problem.counts, read)
+
+
+def test_real_labels_are_divided_by_their_scale(tmp_path):
+  folder = small_bert.write(tmp_path)
+  config = small_bert.config_of(folder, 'regression')
+  problem = make_problem(config, progress=False)
+  found = np.concatenate(
+    [
+      batch['labels'][batch['weights'] > 0]
+      for batch in problem.splits['test'].for_evaluation()
+    ]
+  )
+  lines = (folder / 'test.tsv').read_text().splitlines()[1:]
+  scores = [float(line.split('\t')[-1]) for line in lines]
+  np.testing.assert_allclose(np.sort(found), np.sort(scores) / 5, rtol=1e-6)
+
+
+def test_held_out_text_is_not_among_that_of_the_weights(family):
+  _, problem, _ = family
+
+  def num_tokens(batches):
+    """Those of the stream: each row has a first and a last one besides."""
+    ids = np.concatenate([batch['ids'] for batch in epoch_of(batches)])
+    is_real = ids != problem.padding
+    return is_real.sum() - 2 * is_real.any(axis=1).sum()
+
+  held_out = num_tokens(problem.splits['held_out'])
+  assert held_out > 0
+  weights = num_tokens(problem.weights)
+  assert weights + held_out == num_tokens(problem.train)
+
+
+def test_ends_of_texts_and_starts_of_rows_count(family):
+  _, problem, _ = family
+  tokenizer = problem.vocabulary.tokenizer
+  assert problem.counts[tokenizer.sep_id] == 4 * len(TEXTS)
+  assert problem.counts[tokenizer.cls_id] > 0

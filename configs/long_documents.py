@@ -1,0 +1,103 @@
+r"""Long documents: what a BERT reads of them, and with which attention.
+
+  python -m experiments.main --config=configs/long_documents.py --workdir=DIR \
+      --config.bert.attention=recursive
+
+Variants:
+
+- `newsgroups` (default): MiniLM-L6 on the documents of 20 Newsgroups that have
+  more than 512 word pieces (1,234 for training, 813 for testing), read up to
+  4,096; the embeddings and the 4 lower layers are frozen;
+- `listops` (lists of 500 to 2,000 tokens), `needle` (texts of 1,000 to 8,000
+  words): generated tasks, which a small BERT learns from nothing;
+- `smoke`: a few short lists, small and soon done.
+
+All but the last are meant for a GPU. `python -m experiments.benchmark` has
+`long_newsgroups`, `long_listops` and `long_needle`, which train all ways to
+read with all attentions, and `long_documents`, which fits two CPU cores.
+
+Other ways to read 20 Newsgroups, with no more positions than the model has:
+
+  --config.bert.max_length=512 --config.data.reading=windows
+  --config.bert.max_length=512 --config.data.reading=sentences \
+      --config.data.buckets=512,
+
+The table of words stays as it is (`method.name` is 'dense');
+`--config.method.name=search` compresses it to `--config.budget`.
+"""
+
+from configs import common
+
+VARIANTS = ('newsgroups', 'listops', 'needle', 'smoke')
+
+
+def get_config(variant='newsgroups'):
+  """The config of a variant."""
+  if variant not in VARIANTS:
+    raise ValueError(f'variant must be one of {VARIANTS}, got {variant!r}.')
+  config = common.get_config('classification')
+  config.method.name = 'dense'
+  config.model.name = 'bert'
+  config.budget = '40x'
+  # As in `bert_compress`: the prior decides alone, so no data are held out.
+  config.search.measured_batches = 60
+  config.search.score = 'prior'
+  config.search.held_out = False
+  config.search.carry = 'dense'
+  config.optim.warmup = 0.1
+  config.optim.clip = 1.0
+  config.optim.weight_decay = 0.01
+  config.optim.best_of = 1
+  if variant == 'newsgroups':
+    _newsgroups(config)
+  else:
+    _generated(config, variant)
+  return config
+
+
+def _newsgroups(config):
+  """A pretrained model on the longest of real texts."""
+  config.data.name = 'newsgroups'
+  config.data.min_pieces = 513
+  config.data.buckets = (1024, 2048, 4096)
+  config.bert.path = 'minilm_l6'
+  config.bert.max_length = 4096
+  config.bert.frozen_layers = 4
+  config.bert.remat = True
+  config.optim.batch_size = 16
+  config.optim.learning_rate = 2e-4
+  config.optim.epochs = 8.0
+  config.finetune.epochs = 4.0
+  config.finetune.learning_rate = 1e-4
+
+
+def _generated(config, variant):
+  """A model of random weights on texts that are made for it."""
+  config.data.name = 'needle' if variant == 'needle' else 'listops'
+  config.bert.path = 'tiny'
+  config.model.features = 64
+  config.model.num_layers = 2
+  config.optim.batch_size = 32
+  config.optim.learning_rate = 1e-3
+  config.finetune.learning_rate = 5e-4
+  config.budget = 0.25
+  if variant == 'listops':
+    config.data.buckets = (1024, 2048)
+    config.bert.max_length = 2048
+    config.optim.epochs = 10.0
+    config.finetune.epochs = 2.0
+  if variant == 'needle':
+    config.data.buckets = (2048, 4096, 8192)
+    config.bert.max_length = 8192
+    config.optim.epochs = 20.0
+    config.finetune.epochs = 4.0
+  if variant == 'smoke':
+    common.make_small(config)
+    config.data.length_range = (8, 60)
+    config.data.num_documents = (512, 64, 64)
+    config.bert.chunk_size = 16
+    config.bert.num_summaries = 4
+    config.optim.learning_rate = 0.01
+    config.optim.best_of = 0
+    config.search.measured_batches = 4
+    config.budget = 0.25

@@ -1,0 +1,106 @@
+"""Chunk and pool: a BERT that reads long texts in windows, each by itself.
+
+  logits = classifier(pool_w features(window_w))
+
+Reference: Pappagari et al., Hierarchical Transformers for Long Document
+Classification, ASRU 2019.
+"""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+
+from embedcomp.nn.bert_heads import BertClassifier
+from embedcomp.nn.bert_layers import pool_first
+from embedcomp.nn.classifiers import masked_max, masked_mean
+
+POOLS = {'mean': masked_mean, 'max': masked_max}
+
+
+class WindowClassifier(BertClassifier):
+  """Logits [B, labels] of texts in windows that know nothing of each other.
+
+  `input_ids` [B, T] hold windows one after another, each with special tokens of
+  its own; T is a multiple of the window, or less than one. Windows of nothing
+  but padding do not count. Params are those of `BertClassifier`, which gives
+  the same logits for texts of one window.
+
+  Attributes:
+    window: tokens of each.
+    pool: 'mean' or 'max' of the features of all windows.
+
+  Raises:
+    ValueError: for another pool, or if T holds no whole number of windows.
+
+  Example:
+    >>> from embedcomp.nn.bert_config import BertConfig
+    >>> model = WindowClassifier(BertConfig(9, 8, 1, 2, 16), window=2)
+    >>> ids = jax.numpy.array([[2, 5, 2, 6, 0, 0]])
+    >>> logits, _ = model.init_with_output(jax.random.key(0), ids)
+    >>> logits.shape
+    (1, 2)
+  """
+
+  window: int = 512
+  pool: str = 'mean'
+
+  def __post_init__(self):
+    if self.pool not in POOLS:
+      raise ValueError(f'pool must be one of {[*POOLS]}, got {self.pool!r}.')
+    super().__post_init__()
+
+  @classmethod
+  def around(
+    cls, model: BertClassifier, window: int = 512, pool: str = 'mean'
+  ) -> 'WindowClassifier':
+    """The classifier that reads windows by the params of another one."""
+    return cls(**_attributes(model), window=window, pool=pool, parent=None)
+
+  @nn.nowrap
+  def of_one_window(self) -> BertClassifier:
+    """The classifier of texts that are no longer than a window."""
+    attributes = _attributes(self)
+    del attributes['window'], attributes['pool']
+    return BertClassifier(**attributes, parent=None)
+
+  def _encode(self, input_ids, mask, token_type_ids, deterministic):
+    """Hidden states [B, W, T, D] of W windows."""
+    batch, length = input_ids.shape
+    window = min(self.window, length)
+    if length % window:
+      raise ValueError(
+        f'input_ids must hold whole windows of {window} tokens, got {length} '
+        'tokens.'
+      )
+    if token_type_ids is not None:
+      token_type_ids = token_type_ids.reshape(-1, window)
+    hidden = super()._encode(
+      input_ids.reshape(-1, window),
+      mask.reshape(-1, window),
+      token_type_ids,
+      deterministic,
+    )
+    return hidden.reshape(batch, -1, *hidden.shape[1:])
+
+  def _head(self, hidden, mask, deterministic) -> jax.Array:
+    config = self.config
+    rate = config.classifier_dropout
+    rate = config.hidden_dropout_prob if rate is None else rate
+    drop = nn.Dropout(rate, deterministic=deterministic)
+    first = hidden[:, :, 0]
+    if config.counts_positions:
+      first = drop(first)
+    features = pool_first(config, first, 'pooler', self.dtype)  # [B, W, D]
+    is_read = mask.reshape(hidden.shape[:3]).any(axis=2)
+    pooled = POOLS[self.pool](features, is_read)
+    return self._score(drop(pooled), self.num_labels)
+
+
+def _attributes(model: nn.Module) -> dict:
+  """What a module is made with."""
+  return {
+    field.name: getattr(model, field.name)
+    for field in dataclasses.fields(model)
+    if field.name not in ('parent', 'name')
+  }

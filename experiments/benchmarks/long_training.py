@@ -1,0 +1,111 @@
+"""Ways to read long texts, each with a model that is trained for it."""
+
+import functools
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from configs import long_documents
+from experiments import strategies
+from experiments.problems import make_problem
+from experiments.record import Job, Row
+from experiments.stages import Stages
+
+_ATTENTIONS = ('recursive', 'sliding_window', 'local', 'dense')
+
+
+class LongTraining:
+  """A benchmark (see `experiments.record`) of one variant of the config.
+
+  Attributes:
+    SEEDS: of each way to read, if the command does not say.
+  """
+
+  SEEDS = 3
+
+  def __init__(self, variant: str, lengths: tuple[int, ...]):
+    """Loads nothing yet.
+
+    Args:
+      variant: of `configs/long_documents.py`.
+      lengths: tokens that are read; the first is that of windows, and of
+        sentences that are drawn at random.
+    """
+    self.__doc__ = f'Ways to read, configs/long_documents:{variant}, trained.'
+    self._variant, self._lengths = variant, lengths
+
+  def jobs(self, *, smoke: bool, seeds: int) -> Sequence[Job]:
+    """One job for each way to read and seed."""
+    window, *lengths = (16, 64) if smoke else self._lengths
+    ways = [('first', 'dense', window), ('sentences', 'dense', window)]
+    ways += [('windows', 'dense', length) for length in lengths]
+    ways += itertools.product(('first',), _ATTENTIONS, lengths)
+    return [
+      Job(
+        ' '.join(map(str, (*way, seed))),
+        functools.partial(self._run, smoke, way, window, seed),
+      )
+      for seed, way in itertools.product(range(seeds), ways)
+    ]
+
+  def _run(self, smoke: bool, way, window: int, seed: int) -> list[Row]:
+    """Trains a model."""
+    reading, attention, length = way
+    config = long_documents.get_config('smoke' if smoke else self._variant)
+    # Few shapes to compile, and little padding.
+    buckets = [size for size in self._lengths if window <= size < length]
+    config.update_from_flattened_dict(
+      {
+        'seed': seed,
+        'bert.attention': attention,
+        'bert.max_length': window if reading == 'windows' else length,
+        'data.buckets': (*buckets, length),
+        'data.reading': reading,
+        'data.window': window,
+      }
+    )
+    problem = make_problem(config, progress=False)
+    stages = Stages(problem, config, None, progress=False)
+    outcome = strategies.dense(stages)
+    found = {
+      split: 100 * outcome.evaluate(split)['accuracy']
+      for split in ('validation', 'test')
+    }
+    batches = problem.train.for_evaluation()
+    tokens = sum((batch['ids'] != problem.padding).sum() for batch in batches)
+    return [
+      {
+        'reading': reading,
+        'attention': attention,
+        'length': length,
+        'seed': seed,
+        **found,
+        'tokens': tokens,
+        'seconds': sum(outcome.seconds.values()),
+      }
+    ]
+
+  def summary(self, rows: Sequence[Row]) -> list[Row]:
+    """A row a way, accuracies per cent (mean, deviation over the seeds)."""
+    ways: dict[tuple, list[Row]] = {}
+    for row in rows:
+      way = (row['reading'], row['attention'], row['length'])
+      ways.setdefault(way, []).append(row)
+    return [
+      {
+        'reading': reading,
+        'attention': attention,
+        'length': length,
+        'test': accuracy(same),
+        'tokens': round(np.mean([row['tokens'] for row in same])),
+        'seconds': round(np.mean([row['seconds'] for row in same])),
+      }
+      for (reading, attention, length), same in ways.items()
+    ]
+
+
+def accuracy(rows: Sequence[Row]) -> str:
+  """The mean of test accuracies, and how far they differ."""
+  values = [row['test'] for row in rows]
+  return f'{np.mean(values):.1f} ± {np.std(values):.1f}'
