@@ -1,0 +1,118 @@
+"""Relations between tokens: whom a token resembles among queries, keys, values.
+
+  R(A) = softmax(A A^T / sqrt(d)),  loss = KL(R(A_T) || R(A_S)), A of Q, K, V
+
+They say nothing of how attention is computed, nor of how many heads it has:
+features are split anew into relation heads. So they suit students with other
+heads, other widths or recursive attention. All pairs of a long text cost too
+much, and a sample of its tokens does.
+
+Reference: Wang et al., MiniLMv2: Multi-Head Self-Attention Relation
+Distillation for Compressing Pretrained Transformers, Findings of ACL 2021.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from embedcomp.attention import MASKED_SCORE
+from embedcomp.distillation.means import (
+  EXACT,
+  Mean,
+  divergence,
+  mean_over,
+  prepare,
+)
+from embedcomp.types import Array, PRNGKey
+
+
+def sample_tokens(
+  key: PRNGKey, mask: Array, num_tokens: int
+) -> tuple[jax.Array, jax.Array]:
+  """Draws tokens of each text, none of them twice.
+
+  Args:
+    key: random key.
+    mask: [B, T] bool, True where there is a token.
+    num_tokens: how many to draw, P; all T if those are fewer.
+
+  Returns:
+    positions: [B, P] int32, increasing.
+    mask: [B, P] bool, True for tokens. Only texts of fewer than P tokens have
+      padding among theirs.
+
+  Raises:
+    ValueError: if there is nothing to draw, or the mask is not [B, T].
+
+  Example:
+    >>> mask = jnp.array([[True, False, True, False]])
+    >>> positions, drawn = sample_tokens(jax.random.key(0), mask, 2)
+    >>> positions.tolist(), drawn.tolist()
+    ([[0, 2]], [[True, True]])
+  """
+  mask = jnp.asarray(mask).astype(bool)
+  if mask.ndim != 2:
+    raise ValueError(f'mask must be [B, T], got {list(mask.shape)}.')
+  if num_tokens < 1:
+    raise ValueError(f'num_tokens must be at least 1, got {num_tokens}.')
+  noise = jnp.where(mask, jax.random.uniform(key, mask.shape), -1)
+  _, positions = jax.lax.top_k(noise, min(num_tokens, mask.shape[1]))
+  positions = jnp.sort(positions, axis=1)
+  return positions, jnp.take_along_axis(mask, positions, axis=1)
+
+
+def take_tokens(states: Array, positions: Array) -> jax.Array:
+  """States of some tokens of each text.
+
+  Args:
+    states: [B, T, ...].
+    positions: [B, P] integers, less than T.
+
+  Returns:
+    [B, P, ...].
+  """
+  return jax.vmap(lambda text, places: text[places])(states, positions)
+
+
+def relation_loss(
+  student: Array, teacher: Array, mask: Array, num_heads: int
+) -> Mean:
+  """Divergence of the student's relations from the teacher's.
+
+  Args:
+    student: [B, T, N, H] float, the queries of a layer, or its keys, or its
+      values; of all tokens, or of some (see `take_tokens`).
+    teacher: [B, T, N, H] float, the same of the teacher and of the same tokens;
+      N and H may be others.
+    mask: [B, T] bool, True where there is a token.
+    num_heads: of relations, among which N * H features are divided; must divide
+      them in both models.
+
+  Returns:
+    The mean over tokens and relation heads, in nats.
+
+  Raises:
+    ValueError: if shapes do not agree or heads do not divide the features.
+  """
+  student, teacher, mask = prepare(student, teacher, mask, 2)
+  losses = divergence(
+    _log_relations(student, mask, num_heads),
+    _log_relations(teacher, mask, num_heads),
+  )  # [B, R, T]
+  return mean_over(losses.mean(1), mask)
+
+
+def _log_relations(
+  states: jax.Array, mask: jax.Array, num_heads: int
+) -> jax.Array:
+  """[B, R, T, T] logarithms of R(A), very low where a token is none."""
+  batch, length, *heads = states.shape
+  features = heads[0] * heads[1]
+  if num_heads < 1 or features % num_heads:
+    raise ValueError(
+      f'num_heads must divide all {features} features, got {num_heads}.'
+    )
+  states = states.reshape(batch, length, num_heads, -1).swapaxes(1, 2)
+  scores = jnp.matmul(states, states.swapaxes(2, 3), precision=EXACT)
+  scores *= states.shape[-1] ** -0.5
+  scores += jnp.where(mask, 0, MASKED_SCORE)[:, None, None]
+  return jax.nn.log_softmax(scores)
