@@ -2,6 +2,9 @@
 
   logits = classifier(pool_w features(window_w))
 
+A mean counts each window by its tokens: the last one of a text may hold a few
+words only, and would spoil it else.
+
 Reference: Pappagari et al., Hierarchical Transformers for Long Document
 Classification, ASRU 2019.
 """
@@ -10,12 +13,26 @@ import dataclasses
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from embedcomp.nn.bert_heads import BertClassifier
 from embedcomp.nn.bert_layers import pool_first
-from embedcomp.nn.classifiers import masked_max, masked_mean
+from embedcomp.nn.classifiers import masked_max
 
-POOLS = {'mean': masked_mean, 'max': masked_max}
+
+def _mean(features: jax.Array, num_tokens: jax.Array) -> jax.Array:
+  """[B, D] mean of [B, W, D] by [B, W] tokens; zero if there are none."""
+  total = jnp.maximum(num_tokens.sum(axis=1, keepdims=True), 1)
+  shares = (num_tokens / total).astype(features.dtype)
+  return jnp.einsum('BW,BWD->BD', shares, features)
+
+
+def _max(features: jax.Array, num_tokens: jax.Array) -> jax.Array:
+  """[B, D] largest of [B, W, D] where there are tokens; zero if none."""
+  return masked_max(features, num_tokens > 0)
+
+
+POOLS = {'mean': _mean, 'max': _max}
 
 
 class WindowClassifier(BertClassifier):
@@ -28,7 +45,7 @@ class WindowClassifier(BertClassifier):
 
   Attributes:
     window: tokens of each.
-    pool: 'mean' or 'max' of the features of all windows.
+    pool: 'mean', by tokens, or 'max' of the features of all windows.
 
   Raises:
     ValueError: for another pool, or if T holds no whole number of windows.
@@ -36,7 +53,7 @@ class WindowClassifier(BertClassifier):
   Example:
     >>> from embedcomp.nn.bert_config import BertConfig
     >>> model = WindowClassifier(BertConfig(9, 8, 1, 2, 16), window=2)
-    >>> ids = jax.numpy.array([[2, 5, 2, 6, 0, 0]])
+    >>> ids = jnp.array([[2, 5, 2, 6, 0, 0]])
     >>> logits, _ = model.init_with_output(jax.random.key(0), ids)
     >>> logits.shape
     (1, 2)
@@ -92,8 +109,8 @@ class WindowClassifier(BertClassifier):
     if config.counts_positions:
       first = drop(first)
     features = pool_first(config, first, 'pooler', self.dtype)  # [B, W, D]
-    is_read = mask.reshape(hidden.shape[:3]).any(axis=2)
-    pooled = POOLS[self.pool](features, is_read)
+    num_tokens = mask.reshape(hidden.shape[:3]).sum(axis=2)
+    pooled = POOLS[self.pool](features, num_tokens)
     return self._score(drop(pooled), self.num_labels)
 
 

@@ -43,7 +43,7 @@ def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
 
   def run(length: int, seed: int) -> list[Row]:
     folder, texts = _made_up() if smoke else _real()
-    model, params = embedcomp.from_pretrained(folder, max_length=max(lengths))
+    model, params = embedcomp.from_pretrained(folder, max_length=length)
     documents = _documents(folder, texts, max(lengths), seed)
     rows = []
     for ids in track(documents, f'{length} tokens', unit='document'):

@@ -34,7 +34,7 @@ from experiments.record import Job, Row
 SEEDS = 3
 _SPLITS = ('train', 'test')
 _VECTORS = ('mean', 'first')  # of all tokens' final states, of the first one's
-_POOLS = {'mean': np.mean, 'max': np.max}  # of windows
+_POOLS = ('mean', 'max')  # of windows; a mean counts each by its tokens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +98,14 @@ class _Read:
     self, most: int, pool: str, vector: str
   ) -> tuple[np.ndarray, np.ndarray]:
     """[N, D] one vector for so many windows of each document, and labels."""
-    number, pool_fn = _VECTORS.index(vector), _POOLS[pool]
-    pooled = [pool_fn(v[:most, number], axis=0) for v in self.vectors]
+    number = _VECTORS.index(vector)
+    pooled = []
+    for vectors, tokens in zip(self.vectors, self.tokens):
+      chosen = vectors[:most, number]  # [W, D]
+      if pool == 'mean':
+        pooled.append(np.average(chosen, axis=0, weights=tokens[:most]))
+      else:
+        pooled.append(chosen.max(axis=0))
     return np.stack(pooled), self.labels
 
   def num_tokens(self, most: int | None = None) -> int:
