@@ -57,44 +57,56 @@ def attend_blocks(
   """
   if dropout_rate == 0:
     dropout_key = None
-  blocks = {'key': key, 'value': value, 'bias': bias}
-  rows = (np.arange(len(key))[:, None, None] * key.shape[1] + table).reshape(
-    -1, table.shape[1]
-  )  # of the blocks of all heads, one after the other
-  blocks = {
-    name: array.reshape(-1, *array.shape[2:]) for name, array in blocks.items()
-  }
-  chunks = query.reshape(-1, *query.shape[2:])
+  num_heads, num_chunks = query.shape[:2]
   if chunks_at_once is None:
     on_cpu = jax.default_backend() == 'cpu'
-    chunks_at_once = _CPU_CHUNKS if on_cpu else len(rows)
+    chunks_at_once = _CPU_CHUNKS if on_cpu else num_heads * num_chunks
   elif type(chunks_at_once) is not int or chunks_at_once < 1:
     raise ValueError(
       f'chunks_at_once must be an int of at least 1, got {chunks_at_once!r}.'
     )
-  most = min(chunks_at_once, len(rows))
-  size = max(d for d in range(1, most + 1) if len(rows) % d == 0)
-  attended = _attend(
-    size, dropout_rate, chunks, blocks, jnp.asarray(rows), dropout_key
+  # All chunks of several heads, or some of one.
+  chunks = _divisor(num_chunks, chunks_at_once)
+  heads = _divisor(num_heads, chunks_at_once // num_chunks)
+  table = jnp.asarray(table)
+
+  def attend(group):
+    number, query, blocks = group
+    keys = None
+    if dropout_key is not None:
+      keys = jax.random.fold_in(dropout_key, number)
+    return _attend(chunks, dropout_rate, query, blocks, table, keys)
+
+  blocks = {'key': key, 'value': value, 'bias': bias}
+  groups = jax.tree.map(
+    lambda array: array.reshape(-1, heads, *array.shape[1:]), (query, blocks)
   )
-  return attended.reshape(query.shape)
+  numbers = jnp.arange(num_heads // heads)
+  return jax.lax.map(attend, (numbers, *groups)).reshape(query.shape)
+
+
+def _divisor(number: int, most: int) -> int:
+  """The largest divisor that is at most so much, or 1."""
+  return max(
+    d for d in range(1, max(1, min(number, most)) + 1) if number % d == 0
+  )
 
 
 def _attend_group(query, blocks, drop) -> jax.Array:
-  """[G, C, H] queries to [G, F, P, H] keys and values; `drop` takes weights."""
+  """[R, G, C, H] queries to [R, G, F, P, H] keys; `drop` takes weights."""
   key, value, bias = (
-    blocks[name].reshape(len(query), -1, *blocks[name].shape[3:])
+    blocks[name].reshape(*query.shape[:2], -1, *blocks[name].shape[4:])
     for name in ('key', 'value', 'bias')
   )
   scores = jnp.einsum(
-    'GCH,GKH->GCK', query, key, preferred_element_type=jnp.float32
+    'RGCH,RGKH->RGCK', query, key, preferred_element_type=jnp.float32
   )
-  scores += bias[:, None]
+  scores += bias[:, :, None]
   top = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
   weights = jnp.exp(scores - top)
   total = weights.sum(axis=-1)[..., None]
   attended = jnp.einsum(
-    'GCK,GKH->GCH',
+    'RGCK,RGKH->RGCH',
     drop(weights).astype(value.dtype),
     value,
     preferred_element_type=jnp.float32,
@@ -103,28 +115,29 @@ def _attend_group(query, blocks, drop) -> jax.Array:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _attend(size, rate, chunks, blocks, rows, dropout_key):
-  """`attend_blocks` of chunks [U, C, H] and rows [U, F], `size` at a time."""
+def _attend(size, rate, query, blocks, table, dropout_key):
+  """`attend_blocks`, so many chunks of all heads at a time."""
 
   def step(_, group):
     number, query, rows = group
     drop = _dropper(rate, dropout_key, number)
     return None, _attend_group(query, _take(blocks, rows), drop)
 
-  _, attended = jax.lax.scan(step, None, _groups(size, chunks, rows))
-  return attended.reshape(chunks.shape)
+  groups = _split(size, query), _split(size, table, axis=0)
+  _, attended = jax.lax.scan(step, None, _numbered(*groups))
+  return _joined(attended, query.shape)
 
 
-def _attend_forward(size, rate, chunks, blocks, rows, dropout_key):
-  inputs = chunks, blocks, rows, dropout_key
+def _attend_forward(size, rate, query, blocks, table, dropout_key):
+  inputs = query, blocks, table, dropout_key
   return _attend(size, rate, *inputs), inputs
 
 
 def _attend_backward(size, rate, inputs, cotangent):
-  chunks, blocks, rows, dropout_key = inputs
+  query, blocks, table, dropout_key = inputs
 
   def step(total, group):
-    number, query, rows, cotangent = group
+    number, query, cotangent, rows = group
     drop = _dropper(rate, dropout_key, number)
     _, pull = jax.vjp(
       lambda query, blocks: _attend_group(query, blocks, drop),
@@ -133,29 +146,41 @@ def _attend_backward(size, rate, inputs, cotangent):
     )
     query, parts = pull(cotangent)
     # The same blocks stand in many lists.
-    total = jax.tree.map(lambda t, part: t.at[rows].add(part), total, parts)
+    total = jax.tree.map(lambda t, part: t.at[:, rows].add(part), total, parts)
     return total, query
 
   # Long sums: in half precision, a block that many read would lose a share.
   zeros = jax.tree.map(lambda array: jnp.zeros(array.shape), blocks)
-  groups = _groups(size, chunks, rows, cotangent)
-  totals, queries = jax.lax.scan(step, zeros, groups)
+  groups = _split(size, query), _split(size, cotangent)
+  totals, queries = jax.lax.scan(
+    step, zeros, _numbered(*groups, _split(size, table, axis=0))
+  )
   totals = jax.tree.map(lambda t, array: t.astype(array.dtype), totals, blocks)
-  return queries.reshape(chunks.shape), totals, None, None
+  return _joined(queries, query.shape), totals, None, None
 
 
 _attend.defvjp(_attend_forward, _attend_backward)
 
 
-def _groups(size, *arrays):
-  """Numbers of groups, and arrays [U, ...] as [U / size, size, ...]."""
-  arrays = [array.reshape(-1, size, *array.shape[1:]) for array in arrays]
-  return jnp.arange(len(arrays[0])), *arrays
+def _split(size: int, array: Array, axis: int = 1) -> jax.Array:
+  """Groups of so many along an axis, which is then the second; groups first."""
+  shape = array.shape
+  array = array.reshape(*shape[:axis], -1, size, *shape[axis + 1 :])
+  return jnp.moveaxis(array, axis, 0)
+
+
+def _joined(groups: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+  """What `_split` has split."""
+  return jnp.moveaxis(groups, 0, 1).reshape(shape)
+
+
+def _numbered(*groups: jax.Array) -> tuple[jax.Array, ...]:
+  return jnp.arange(len(groups[0])), *groups
 
 
 def _take(blocks, rows):
   return jax.tree.map(
-    lambda array: jnp.take(array, rows, axis=0, mode='clip'), blocks
+    lambda array: jnp.take(array, rows, axis=1, mode='clip'), blocks
   )
 
 

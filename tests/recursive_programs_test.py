@@ -1,6 +1,7 @@
 """Recursive attention in programs: transformations, dropout, memory, errors."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -177,3 +178,22 @@ def test_shapes_must_agree(rng):
   for name, wrong in {'anchor': (4, 2), 'level_bias': (3, 4)}.items():
     with pytest.raises(AssertionError, match='shape'):
       recursive_attention(query, key, value, **SIZES, **{name: np.zeros(wrong)})
+
+
+def test_texts_on_several_devices_stay_there():
+  mesh = jax.sharding.Mesh(np.array(jax.devices()), ('batch',))
+  spec = jax.sharding.PartitionSpec(None, 'batch')
+  shape = jax.ShapeDtypeStruct(
+    (3, len(jax.devices()), 40, 2, 4),
+    np.float32,
+    sharding=jax.sharding.NamedSharding(mesh, spec),
+  )
+
+  def loss(arrays):
+    attended = recursive_attention(
+      *arrays, chunk_size=8, num_summaries=2, chunks_at_once=10**6
+    )
+    return jnp.square(attended).sum()
+
+  program = jax.jit(jax.grad(loss)).lower(shape).compile().as_text()
+  assert not re.search('all-(gather|reduce|to-all)', program)
