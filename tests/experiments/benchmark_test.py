@@ -14,6 +14,7 @@ from experiments.benchmarks import (
   attention_speed,
   bert_speed,
   bert_table,
+  race,
 )
 
 FIELDS = {
@@ -116,6 +117,18 @@ def test_tables_of_a_bert(tmp_path, monkeypatch):
   assert ' ± ' in table[1]['test']
   assert output.with_suffix('.png').stat().st_size > 1000
   assert not set(pyplot.get_fignums()) - open_before
+
+
+def test_contestants_do_not_follow_the_same_one_each_time():
+  order = []
+  fns = [lambda x, name=name: order.append(name) for name in 'abc']
+  seconds = race.take_turns(fns, [0, 1], 20, progress=False)
+  assert seconds.shape == (3, 40)
+  assert (seconds >= 0).all()
+  rounds = np.reshape(order, (-1, 3))
+  assert all(sorted(names) == ['a', 'b', 'c'] for names in rounds)
+  before_b = {pair[0] for pair in zip(order, order[1:]) if pair[1] == 'b'}
+  assert before_b >= {'a', 'c'}
 
 
 def test_the_speed_of_attentions_is_told_beside_dense(tmp_path):
