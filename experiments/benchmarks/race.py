@@ -145,7 +145,7 @@ def take_turns(
   seconds = np.empty((len(fns), rounds * len(inputs)))
   column, rng = 0, np.random.default_rng(0)
   for x, r in track(turns, 'taking turns', enabled=progress, unit='round'):
-    # In another order each time: who follows one that frees much memory is slow.
+    # In another order each time: one that frees much memory slows the next.
     for index in rng.permutation(len(fns)):
       start = time.perf_counter()
       jax.block_until_ready(fns[index](x))

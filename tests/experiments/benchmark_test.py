@@ -1,6 +1,7 @@
 """Benchmarks run in small size, continue, and say what they are."""
 
 import builtins
+import itertools
 import json
 import sys
 
@@ -127,7 +128,7 @@ def test_contestants_do_not_follow_the_same_one_each_time():
   assert (seconds >= 0).all()
   rounds = np.reshape(order, (-1, 3))
   assert all(sorted(names) == ['a', 'b', 'c'] for names in rounds)
-  before_b = {pair[0] for pair in zip(order, order[1:]) if pair[1] == 'b'}
+  before_b = {a for a, b in itertools.pairwise(order) if b == 'b'}
   assert before_b >= {'a', 'c'}
 
 
