@@ -90,7 +90,8 @@ def get_config(task: str) -> ConfigDict:
   # changes what short texts read, too: take no more than the data need.
   config.bert.max_length = placeholder(int)
   config.bert.positions = 'interpolated'  # how; or 'tiled'
-  # Compute each layer again for the gradient: less memory, a third more time.
+  # Compute each layer again for the gradient: less memory, one more forward
+  # pass of time.
   config.bert.remat = False
   # Embeddings and so many lower layers are not trained, nor is the table as
   # long as it is dense; -1: the whole encoder. 0: all is trained.

@@ -8,11 +8,8 @@ import numpy as np
 import pytest
 
 from embedcomp.blocks import attend_blocks
+from tests.quick_jit import jit
 
-# Compiling is nearly all that these tests wait for.
-jit = functools.partial(
-  jax.jit, compiler_options={'xla_backend_optimization_level': 0}
-)
 R, M, C, S, P, H = 2, 6, 3, 5, 2, 10
 TABLE = np.array(
   [[0, 4, 1], [1, 0, 0], [2, 2, 4], [2, 0, 1], [1, 2, 0], [4, 1, 2]]

@@ -1,7 +1,5 @@
 """The command `embedcomp`: what it compresses is still the same model."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -9,31 +7,23 @@ import embedcomp
 from embedcomp import command_line
 from embedcomp.data.tokenization import SubwordTokenizer
 from embedcomp.nn.bert import Bert
-from embedcomp.nn.bert_config import BertConfig
 from tests.data.tiny_tokenizers import TEXTS, tiny
+from tests.small_berts import write_model
 
 TEXT = '\n'.join([*TEXTS, '', 'the dog, the dog'])
 
 
-def write_model(folder, kind, model_type):
+def write_encoder(folder, kind, model_type):
   """A tiny model whose table has three rows more than there are pieces."""
   tokenizer = tiny(kind)
-  config = BertConfig(
+  params = write_model(
+    folder,
+    Bert,
+    tokenizer,
     vocab_size=len(tokenizer) + 3,
-    hidden_size=16,
-    num_hidden_layers=1,
-    num_attention_heads=2,
-    intermediate_size=8,
-    max_position_embeddings=64,
-    pad_token_id=tokenizer.pad_id,
     model_type=model_type,
   )
-  model = Bert(config)
-  ids = jnp.ones((1, 4), jnp.int32)
-  params = model.init(jax.random.key(0), ids)['params']
-  embedcomp.save_pretrained(folder, model, params)
-  tokenizer.save(folder)
-  return tokenizer, np.asarray(params['embedder']['embedding'])
+  return tokenizer, params['embedder']['embedding']
 
 
 def compress(tmp_path, *flags):
@@ -63,7 +53,7 @@ def compress(tmp_path, *flags):
   ],
 )
 def test_texts_keep_their_vectors(kind, model_type, flags, tmp_path):
-  old, table = write_model(tmp_path / 'model', kind, model_type)
+  old, table = write_encoder(tmp_path / 'model', kind, model_type)
   scheme, words, new = compress(tmp_path, *flags)
   assert scheme.num_bytes <= table.nbytes / 3
   assert scheme.order == ('stored' if flags else 'identity')
@@ -75,7 +65,7 @@ def test_texts_keep_their_vectors(kind, model_type, flags, tmp_path):
 
 
 def test_ids_follow_frequency_but_for_special_tokens_at_the_start(tmp_path):
-  old, _ = write_model(tmp_path / 'model', 'WordPiece', 'bert')
+  old, _ = write_encoder(tmp_path / 'model', 'WordPiece', 'bert')
   _, _, new = compress(tmp_path)
   lines = [line for line in TEXT.splitlines() if line]
   assert new.special_ids == old.special_ids == (0, 1, 2, 3, 4)
@@ -86,7 +76,7 @@ def test_ids_follow_frequency_but_for_special_tokens_at_the_start(tmp_path):
 
 
 def test_ids_stay_where_tokenizers_have_them_built_in(tmp_path):
-  old, _ = write_model(tmp_path / 'model', 'Unigram', 'xlm-roberta')
+  old, _ = write_encoder(tmp_path / 'model', 'Unigram', 'xlm-roberta')
   _, _, new = compress(tmp_path)
   assert new.special_ids == old.special_ids
   for use in ('pad', 'unk', 'cls', 'sep', 'mask'):
@@ -94,7 +84,7 @@ def test_ids_stay_where_tokenizers_have_them_built_in(tmp_path):
 
 
 def test_kept_ids_leave_the_tokenizer_alone(tmp_path):
-  write_model(tmp_path / 'model', 'WordPiece', 'bert')
+  write_encoder(tmp_path / 'model', 'WordPiece', 'bert')
   compress(tmp_path, '--keep-ids')
   files = [
     (tmp_path / folder / 'tokenizer.json').read_bytes()
@@ -104,7 +94,7 @@ def test_kept_ids_leave_the_tokenizer_alone(tmp_path):
 
 
 def test_what_is_compressed_already_is_refused(tmp_path):
-  write_model(tmp_path / 'model', 'WordPiece', 'bert')
+  write_encoder(tmp_path / 'model', 'WordPiece', 'bert')
   compress(tmp_path)
   (tmp_path / 'model').rename(tmp_path / 'dense')
   (tmp_path / 'small').rename(tmp_path / 'model')

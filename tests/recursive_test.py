@@ -10,6 +10,7 @@ from plain_recursive import plain_attention
 
 import embedcomp
 from embedcomp import recursive
+from tests.quick_jit import jit
 
 B, T, N, H = 4, 71, 2, 4
 SIZES = {'chunk_size': 8, 'num_summaries': 4}  # 9 chunks, 3 levels
@@ -45,12 +46,6 @@ CASES = {
 EACH_CASE = pytest.mark.parametrize('sizes', CASES.values(), ids=CASES)
 # Where all tokens are read, one by one or in summaries.
 EACH_TILED = pytest.mark.parametrize('sizes', TILED.values(), ids=TILED)
-
-
-# Compiling is nearly all that these tests wait for.
-jit = functools.partial(
-  jax.jit, compiler_options={'xla_backend_optimization_level': 0}
-)
 
 
 @functools.partial(jit, static_argnames='sizes')

@@ -1,6 +1,5 @@
 """Relaxed splits and options against all of their discrete outcomes."""
 
-import functools
 import itertools
 
 import hypothesis
@@ -11,6 +10,7 @@ import pytest
 
 from embedcomp import Group, Scheme, methods, relaxation
 from embedcomp.search.space import SearchSpace
+from tests.quick_jit import jit
 
 BINS, SPLITS = 5, 3
 OPTIONS = (
@@ -20,10 +20,6 @@ OPTIONS = (
   methods.Drop(),
 )
 SPACE = SearchSpace(4, (0, 4, 11, 24, 43, 70), OPTIONS, SPLITS + 1)
-# Compiling is nearly all that these tests wait for.
-jit = functools.partial(
-  jax.jit, compiler_options={'xla_backend_optimization_level': 0}
-)
 group_odds = jit(relaxation.group_odds)
 visit_odds = jit(relaxation.visit_odds)
 gumbel_softmax = jit(relaxation.gumbel_softmax)

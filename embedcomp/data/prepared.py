@@ -15,7 +15,7 @@ import tensorflow_datasets.text  # glue is not found without it
 from tensorflow_datasets.core.utils import tqdm_utils
 
 from embedcomp import progress as bars
-from embedcomp.data import builders, labels, sources
+from embedcomp.data import builders, labels, loading, sources
 from embedcomp.data.documents import UNSEEN, Documents, TextDataset
 
 _SPLITS = {
@@ -117,8 +117,9 @@ def _make_builder(name: str, folder: Path, cache_dir):
   if base not in known:
     similar = difflib.get_close_matches(base, known)
     hint = f' (similar: {", ".join(similar)})' if similar else ''
+    ours = [*loading.BUILT_IN, *loading.GENERATED]
     raise ValueError(
-      f'no data set {name!r}{hint}. Give one of {[*builders.BUILDERS]}, a '
+      f'no data set {name!r}{hint}. Give one of {ours}, a '
       f'folder or file of texts that exists, or one of the {len(known)} names '
       'of TensorFlow Datasets (tfds.list_builders()).'
     )

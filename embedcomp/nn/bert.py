@@ -54,8 +54,8 @@ class Bert(nn.Module):
     add_pooler: whether to compute `pooler_output`.
     dtype: of the arithmetic, such as `jnp.bfloat16`; params stay in float32.
     remat: whether gradients compute each layer again instead of keeping what is
-      inside of it: less memory, about a third more time. Such gradients have no
-      forward derivative.
+      inside of it: less memory, and the time of one more forward pass. Such
+      gradients have no forward derivative.
 
   Example:
     >>> config = BertConfig(20, 8, 1, 2, 16)

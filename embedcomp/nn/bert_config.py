@@ -23,8 +23,8 @@ def gelu(x: Array) -> jax.Array:
     >>> print(gelu(jnp.array([0.0, 9.0])))
     [0. 9.]
   """
-  # By erf, as in PyTorch: `jax.nn.gelu` takes erfc, with which a training step
-  # on a CPU is 6 % longer.
+  # By erf, as in PyTorch: `jax.nn.gelu` takes erfc, which XLA makes of more
+  # operations on a CPU.
   return 0.5 * x * (1 + jax.lax.erf(x * 0.5**0.5))
 
 

@@ -24,7 +24,9 @@ from embedcomp.types import Array
 
 
 class BertModel(nn.Module):
-  """What all heads share: the attributes of `Bert`, but for its pooler.
+  """What all heads share; by itself, hidden states [B, T, D] and no more.
+
+  A head says in `_head` what it makes of them.
 
   Attributes:
     config: sizes.
@@ -82,7 +84,8 @@ class BertModel(nn.Module):
 
     To be called inside of a compact method.
     """
-    raise NotImplementedError
+    del mask, deterministic
+    return hidden.astype(jnp.float32)
 
   def _score(self, features, num_labels) -> jax.Array:
     """Logits [..., labels] float32 of features [..., D]."""
@@ -100,16 +103,20 @@ class BertClassifier(BertModel):
   num_labels: int = 2
 
   def _head(self, hidden, mask, deterministic):
-    del mask
     config = self.config
     rate = config.classifier_dropout
     rate = config.hidden_dropout_prob if rate is None else rate
     drop = nn.Dropout(rate, deterministic=deterministic)
-    first = hidden[:, 0]
+    first = hidden[..., 0, :]
     if config.counts_positions:
       first = drop(first)
     features = pool_first(config, first, 'pooler', self.dtype)
-    return self._score(drop(features), self.num_labels)
+    return self._score(drop(self._of_text(features, mask)), self.num_labels)
+
+  def _of_text(self, features, mask):
+    """Features [B, D] of texts, of which `mask` tells the tokens."""
+    del mask
+    return features
 
 
 class BertTokenClassifier(BertModel):

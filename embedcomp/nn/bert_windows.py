@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 
 from embedcomp.nn.bert_heads import BertClassifier
-from embedcomp.nn.bert_layers import pool_first
 from embedcomp.nn.classifiers import masked_max
 
 
@@ -100,18 +99,10 @@ class WindowClassifier(BertClassifier):
     )
     return hidden.reshape(batch, -1, *hidden.shape[1:])
 
-  def _head(self, hidden, mask, deterministic) -> jax.Array:
-    config = self.config
-    rate = config.classifier_dropout
-    rate = config.hidden_dropout_prob if rate is None else rate
-    drop = nn.Dropout(rate, deterministic=deterministic)
-    first = hidden[:, :, 0]
-    if config.counts_positions:
-      first = drop(first)
-    features = pool_first(config, first, 'pooler', self.dtype)  # [B, W, D]
-    num_tokens = mask.reshape(hidden.shape[:3]).sum(axis=2)
-    pooled = POOLS[self.pool](features, num_tokens)
-    return self._score(drop(pooled), self.num_labels)
+  def _of_text(self, features, mask):
+    """Features [B, D] of texts, from those of their windows, [B, W, D]."""
+    num_tokens = mask.reshape(*features.shape[:2], -1).sum(axis=2)
+    return POOLS[self.pool](features, num_tokens)
 
 
 def _attributes(model: nn.Module) -> dict:

@@ -27,30 +27,14 @@ from embedcomp.nn.recursive import (
 from embedcomp.progress import track
 from embedcomp.recursive import recursive_attention
 from experiments.benchmarks import race
+from experiments.benchmarks.minilm import minilm_sizes
 from experiments.record import Job, Row, num_cores
 
 SEEDS = 1
 _LENGTHS = (512, 1024, 2048, 4096, 8192, 16384)
 _HEADS, _FEATURES = 4, 64  # of the inputs of attentions alone
 _MAX_BYTES = 9 * 2**30
-# Of MiniLM-L6; random weights take the same time as trained ones.
-_BERT = {
-  'vocab_size': 30_522,
-  'hidden_size': 384,
-  'num_hidden_layers': 6,
-  'num_attention_heads': 12,
-  'intermediate_size': 1536,
-  'hidden_dropout_prob': 0.0,
-  'attention_probs_dropout_prob': 0.0,
-}
 _BLOCK = 16  # keys that sliding windows are made of
-_SMALL = {
-  'vocab_size': 100,
-  'hidden_size': 16,
-  'num_hidden_layers': 1,
-  'num_attention_heads': 2,
-  'intermediate_size': 32,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +60,6 @@ def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
     seeds: draws of inputs.
   """
   lengths = (64,) if smoke else _LENGTHS
-  sizes = {**_BERT, **(_SMALL if smoke else {})}
   chunk_sizes = (8,) if smoke else (256, 128)
 
   def run(what: str, length: int) -> list[Row]:
@@ -84,7 +67,7 @@ def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
     if what == 'attention':
       make, inputs = _alone, [_arrays(length, seed) for seed in range(seeds)]
     else:
-      own = {**sizes, 'max_position_embeddings': length}
+      own = minilm_sizes(smoke) | {'max_position_embeddings': length}
       make = functools.partial(_bert, own)
       inputs = _texts(length, seeds, own)
     rounds = 2 if smoke else max(3, min(15, 32_768 // length))

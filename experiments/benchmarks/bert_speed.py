@@ -10,28 +10,13 @@ import numpy as np
 from embedcomp.nn.bert import Bert
 from embedcomp.nn.bert_config import BertConfig
 from experiments.benchmarks import race
+from experiments.benchmarks.minilm import minilm_sizes
 from experiments.record import Job, Row, num_cores
 
 SEEDS = 2
 _ROUNDS = 10
 # Texts and tokens of a batch.
 _BATCHES = ((32, 32), (32, 64), (8, 256))
-_SIZES = {
-  'vocab_size': 30_522,
-  'hidden_size': 384,
-  'num_hidden_layers': 6,
-  'num_attention_heads': 12,
-  'intermediate_size': 1536,
-  'hidden_dropout_prob': 0.0,
-  'attention_probs_dropout_prob': 0.0,
-}
-_SMALL = {
-  'vocab_size': 100,
-  'hidden_size': 16,
-  'num_hidden_layers': 1,
-  'num_attention_heads': 2,
-  'intermediate_size': 32,
-}
 # A batch: ids and mask, [B, T] each.
 _Batch = tuple[np.ndarray, np.ndarray]
 
@@ -47,7 +32,7 @@ def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
     seeds: draws of texts.
   """
   shapes = ((4, 8),) if smoke else _BATCHES
-  sizes = {**_SIZES, **(_SMALL if smoke else {})}
+  sizes = minilm_sizes(smoke)
 
   def run(num_texts: int, length: int) -> list[Row]:
     inputs = [

@@ -1,6 +1,7 @@
-"""A real table with real counts: MiniLM-L6's word pieces on 20 Newsgroups."""
+"""MiniLM-L6: its sizes, its table, and how often its word pieces occur."""
 
 import io
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +10,32 @@ from embedcomp.io.files import write_atomically
 
 _TABLE_KEY = 'embeddings.word_embeddings.weight'
 _COUNTS_FILE = 'minilm-l6-newsgroups-counts.npy'
+
+
+def minilm_sizes(smoke: bool) -> dict[str, Any]:
+  """Arguments of `BertConfig` for random weights, which take the same time.
+
+  Args:
+    smoke: whether to take those of a much smaller model.
+  """
+  sizes = {
+    'vocab_size': 30_522,
+    'hidden_size': 384,
+    'num_hidden_layers': 6,
+    'num_attention_heads': 12,
+    'intermediate_size': 1536,
+    'hidden_dropout_prob': 0.0,
+    'attention_probs_dropout_prob': 0.0,
+  }
+  if smoke:
+    sizes |= {
+      'vocab_size': 100,
+      'hidden_size': 16,
+      'num_hidden_layers': 1,
+      'num_attention_heads': 2,
+      'intermediate_size': 32,
+    }
+  return sizes
 
 
 def load_minilm_table() -> np.ndarray:

@@ -270,7 +270,8 @@ def test_offline(tmp_path, publish):
 def test_unknown_names():
   with pytest.raises(ValueError, match="no data set 'nothing'") as error:
     load('nothing')
-  for possible in (*BUILT_IN, 'folder or file', 'names of TensorFlow Datasets'):
+  names = 'names of TensorFlow Datasets'
+  for possible in (*BUILT_IN, *GENERATED, 'folder or file', names):
     assert possible in str(error.value)
   with pytest.raises(ValueError, match=r'similar: .*glue'):
     load('glu/sst2')

@@ -10,11 +10,8 @@ import pytest
 
 from embedcomp import distillation
 from embedcomp.distillation import Mean
+from tests.quick_jit import jit
 
-# Compiling is nearly all that these tests wait for.
-jit = functools.partial(
-  jax.jit, compiler_options={'xla_backend_optimization_level': 0}
-)
 VARIANCE = 1.7
 LENGTHS = (5, 0, 2, 4)
 MASK = np.arange(5) < np.array(LENGTHS)[:, None]  # [4, 5]

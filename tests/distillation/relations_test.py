@@ -11,11 +11,8 @@ import scipy.special
 from embedcomp import distillation
 from embedcomp.attention import attention_weights
 from embedcomp.distillation import sample_tokens, take_tokens
+from tests.quick_jit import jit
 
-# Compiling is nearly all that these tests wait for.
-jit = functools.partial(
-  jax.jit, compiler_options={'xla_backend_optimization_level': 0}
-)
 LENGTHS = (5, 0, 2)
 MASK = np.arange(5) < np.array(LENGTHS)[:, None]  # [3, 5]
 draw = jit(sample_tokens, static_argnums=2)

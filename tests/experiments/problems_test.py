@@ -13,6 +13,7 @@ from embedcomp.nn.bert_config import BertConfig
 from embedcomp.nn.bert_heads import BertMaskedLM
 from embedcomp.search.sensitivity import Sensitivity
 from experiments.problems import make_problem
+from tests import small_berts
 from tests.data.tiny_tokenizers import TEXTS, tiny
 
 pytestmark = pytest.mark.usefixtures(quick_compiling.__name__)
@@ -29,28 +30,17 @@ def folder(tmp_path_factory):
   return folder
 
 
-def write_model(path, kind, model_type):
-  """A tiny masked language model of a family."""
+def write_masked_lm(folder, kind, model_type):
+  """A tiny masked language model of a family, and its tokenizer."""
   tokenizer = tiny(kind)
-  config = BertConfig(
-    vocab_size=len(tokenizer),
-    hidden_size=8,
-    num_hidden_layers=1,
-    num_attention_heads=2,
-    intermediate_size=8,
-    max_position_embeddings=64,
-    type_vocab_size=2 if model_type == 'bert' else 1,
-    pad_token_id=tokenizer.pad_id,
+  type_vocab_size = 2 if model_type == 'bert' else 1
+  small_berts.write_model(
+    folder,
+    BertMaskedLM,
+    tokenizer,
     model_type=model_type,
-    initializer_range=0.3,
+    type_vocab_size=type_vocab_size,
   )
-  model = BertMaskedLM(config)
-  ids = np.ones((1, 4), np.int32)
-  params = jax.jit(model.init)(jax.random.key(0), ids)['params']
-  rng = np.random.default_rng(1)  # a bias that tells words apart
-  params['bias'] = rng.normal(size=len(tokenizer)).astype(np.float32)
-  embedcomp.save_pretrained(path, model, params)
-  tokenizer.save(path)
   return tokenizer
 
 
@@ -66,7 +56,7 @@ def family(request, folder, tmp_path_factory):
   """The old tokenizer, the problem and how many ids are to stay."""
   kind, model_type, num_fixed = request.param
   path = tmp_path_factory.mktemp(model_type)
-  tokenizer = write_model(path, kind, model_type)
+  tokenizer = write_masked_lm(path, kind, model_type)
   config = small_bert.config_of(
     folder, 'masked_lm', **{'bert.path': str(path), 'optim.batch_size': 4}
   )
@@ -136,7 +126,7 @@ def test_a_model_in_another_order_scores_the_same(family, rng):
 
 
 def test_rows_without_pieces_are_cut_off(folder, tmp_path):
-  tokenizer = write_model(tmp_path, 'WordPiece', 'bert')
+  tokenizer = write_masked_lm(tmp_path, 'WordPiece', 'bert')
   model, params = embedcomp.from_pretrained(tmp_path, head='masked_lm')
   size = len(tokenizer)
   larger = BertMaskedLM(
@@ -159,7 +149,7 @@ def test_rows_without_pieces_are_cut_off(folder, tmp_path):
 
 
 def test_padding_of_another_id_is_refused(folder, tmp_path):
-  write_model(tmp_path, 'WordPiece', 'bert')
+  write_masked_lm(tmp_path, 'WordPiece', 'bert')
   tokenizer = data_lib.SubwordTokenizer.load(tmp_path)
   order = np.arange(len(tokenizer))
   order[[0, 9]] = 9, 0

@@ -13,26 +13,11 @@ from embedcomp.nn import (
   BertTokenClassifier,
   SentenceEncoder,
 )
+from tests import small_berts
+from tests.small_berts import IDS, random_params
 
-SIZES = {
-  'vocab_size': 20,
-  'hidden_size': 12,
-  'num_hidden_layers': 1,
-  'num_attention_heads': 3,
-  'intermediate_size': 16,
-  'max_position_embeddings': 9,
-}
+SIZES = small_berts.SIZES | {'num_hidden_layers': 1}
 CONFIG = BertConfig(**SIZES)
-IDS = np.array([[2, 5, 6, 3, 0], [2, 9, 8, 7, 3]])
-
-
-def random_params(model, seed: int = 0):
-  """Params of the shapes that `init` would make, none of them zero or one."""
-  rng = np.random.default_rng(seed)
-  shapes = jax.eval_shape(model.init, jax.random.key(0), IDS)['params']
-  return jax.tree.map(
-    lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(leaf.dtype), shapes
-  )
 
 
 def encode(params):

@@ -13,30 +13,13 @@ from embedcomp.nn import BertClassifier
 from embedcomp.nn.bert_layers import BertLayer
 from embedcomp.nn.recursive import LocalAttention, RecursiveAttention
 from embedcomp.nn.remat import recomputed
+from tests import small_berts
+from tests.quick_jit import jit
 
-CONFIG = BertConfig(
-  vocab_size=20,
-  hidden_size=12,
-  num_hidden_layers=2,
-  num_attention_heads=3,
-  intermediate_size=16,
-  max_position_embeddings=12,
-)
+CONFIG = small_berts.CONFIG
 IDS = np.array([[2, 5, 6, 3, 0, 0, 0, 0, 0], [2, 9, 8, 7, 3, 4, 4, 6, 3]])
-# Compiling is nearly all that these tests wait for.
-jit = functools.partial(
-  jax.jit, compiler_options={'xla_backend_optimization_level': 0}
-)
+random_params = functools.partial(small_berts.random_params, ids=IDS)
 LEARNED = RecursiveAttention(chunk_size=2, num_summaries=2, learned=True)
-
-
-def random_params(model, seed: int = 0):
-  """Params of the shapes that `init` would make, none of them zero or one."""
-  rng = np.random.default_rng(seed)
-  shapes = jax.eval_shape(model.init, jax.random.key(0), IDS)['params']
-  return jax.tree.map(
-    lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(leaf.dtype), shapes
-  )
 
 
 def derived(model, params, **kwargs):

@@ -10,30 +10,12 @@ from scipy import special
 import embedcomp
 from embedcomp import Bert, BertConfig, Group, GroupedEmbed, Scheme, methods
 from embedcomp.nn.bert_config import ACTIVATIONS
-
-CONFIG = BertConfig(
-  vocab_size=20,
-  hidden_size=12,
-  num_hidden_layers=2,
-  num_attention_heads=3,
-  intermediate_size=16,
-  max_position_embeddings=9,
-)
-IDS = np.array([[2, 5, 6, 3, 0], [2, 9, 8, 7, 3]])
+from tests.small_berts import CONFIG, IDS, random_params
 
 
 def replaced(**changes) -> BertConfig:
   fields = {f: getattr(CONFIG, f) for f in CONFIG.__dataclass_fields__}
   return BertConfig(**(fields | changes))
-
-
-def random_params(model, seed: int = 0):
-  """Params of the shapes that `init` would make, none of them zero or one."""
-  rng = np.random.default_rng(seed)
-  shapes = jax.eval_shape(model.init, jax.random.key(0), IDS)['params']
-  return jax.tree.map(
-    lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(leaf.dtype), shapes
-  )
 
 
 @pytest.fixture(scope='module')

@@ -16,11 +16,8 @@ from embedcomp.nn import (
   TransformerClassifier,
 )
 from embedcomp.nn.classifiers import masked_max, masked_mean
+from tests.quick_jit import jit
 
-# Compiling is nearly all that these tests wait for.
-jit = functools.partial(
-  jax.jit, compiler_options={'xla_backend_optimization_level': 0}
-)
 VOCAB, FEATURES, CLASSES = 20, 8, 3
 SCHEME = Scheme(
   FEATURES,

@@ -1,7 +1,5 @@
 """Tests of what models of text share."""
 
-import functools
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,11 +7,8 @@ import numpy as np
 import pytest
 
 from embedcomp.nn.encoder import Encoder, EncoderBlock, embed_words, sinusoids
+from tests.quick_jit import jit
 
-# Compiling is nearly all that these tests wait for.
-jit = functools.partial(
-  jax.jit, compiler_options={'xla_backend_optimization_level': 0}
-)
 BATCH, LENGTH, FEATURES, HEADS = 2, 5, 8, 2
 MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]], bool)
 

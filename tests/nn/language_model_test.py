@@ -11,11 +11,8 @@ import pytest
 
 from embedcomp import Group, GroupedEmbed, Scheme, methods
 from embedcomp.nn import RecurrentLanguageModel, TransformerLanguageModel
+from tests.quick_jit import jit
 
-# Compiling is nearly all that these tests wait for.
-jit = functools.partial(
-  jax.jit, compiler_options={'xla_backend_optimization_level': 0}
-)
 VOCAB, FEATURES, HIDDEN = 20, 8, 12
 SCHEME = Scheme(
   FEATURES,

@@ -16,11 +16,9 @@ from embedcomp.nn.recursive import (
   SlidingWindowAttention,
 )
 from embedcomp.recursive import recursive_attention
+from tests import small_berts
+from tests.quick_jit import jit
 
-# Compiling is nearly all that these tests wait for.
-jit = functools.partial(
-  jax.jit, compiler_options={'xla_backend_optimization_level': 0}
-)
 T = 32
 CONFIG = BertConfig(
   vocab_size=20,
@@ -31,6 +29,8 @@ CONFIG = BertConfig(
   max_position_embeddings=T,
 )
 RECURSIVE = RecursiveAttention(chunk_size=8, num_summaries=2)
+# Large enough for attention to differ from an average.
+random_params = functools.partial(small_berts.random_params, scale=0.5)
 LEARNED = dataclasses.replace(RECURSIVE, learned=True)
 
 
@@ -39,15 +39,6 @@ def ids(rng):
   ids = rng.integers(1, 20, (2, T))
   ids[1, 27:] = 0  # padding
   return ids
-
-
-def random_params(model, ids):
-  """Large enough for attention to differ from an average."""
-  shapes = jax.eval_shape(model.init, jax.random.key(0), ids)['params']
-  rng = np.random.default_rng(0)
-  return jax.tree.map(
-    lambda leaf: rng.normal(0, 0.5, leaf.shape).astype(leaf.dtype), shapes
-  )
 
 
 @functools.partial(jit, static_argnums=0)

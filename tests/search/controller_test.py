@@ -18,11 +18,8 @@ from embedcomp.search.controller import (
   update_multiplier,
 )
 from embedcomp.search.space import SearchSpace
+from tests.quick_jit import jit
 
-# Compiling is nearly all that these tests wait for.
-jit = functools.partial(
-  jax.jit, compiler_options={'xla_backend_optimization_level': 0}
-)
 OPTIONS = (
   methods.Dense(),
   methods.LowRank(4),

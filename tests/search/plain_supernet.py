@@ -3,18 +3,14 @@
 import functools
 import itertools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from embedcomp import methods
 from embedcomp.search.space import SearchSpace
 from embedcomp.search.supernet import Supernet
+from tests.quick_jit import jit
 
-# Compiling is nearly all that these tests wait for.
-jit = functools.partial(
-  jax.jit, compiler_options={'xla_backend_optimization_level': 0}
-)
 VOCAB, FEATURES, RANK = 40, 8, 4
 BINS = (0, 5, 16, 40)
 BIN_OF_WORD = np.repeat(range(3), np.diff(BINS))

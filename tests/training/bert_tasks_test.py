@@ -16,6 +16,7 @@ from embedcomp.data import Encoded, TokenBatches
 from embedcomp.nn import bert_heads
 from embedcomp.nn.bert_config import BertConfig
 from embedcomp.training.tasks import Task
+from tests.quick_jit import jit
 
 CONFIG = BertConfig(20, 8, 1, 2, 16, hidden_dropout_prob=0.3)
 HEADS = {
@@ -24,9 +25,6 @@ HEADS = {
   'similarity': bert_heads.SentenceEncoder(CONFIG),
   'masked_lm': bert_heads.BertMaskedLM(CONFIG),
 }
-jit = functools.partial(
-  jax.jit, compiler_options={'xla_backend_optimization_level': 0}
-)
 
 
 def encoded(rng, num_texts):

@@ -1,40 +1,25 @@
 """Params that are not trained."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from embedcomp import BertConfig
 from embedcomp.nn import BertClassifier
 from embedcomp.nn.bert import is_lower
 from embedcomp.training import freezing, make_train_step, optimizers
 from embedcomp.training.search_step import make_optimizer
 from embedcomp.training.state import TrainState
 from embedcomp.training.tasks import Task
+from tests.quick_jit import jit
+from tests.small_berts import CONFIG, IDS
 
-CONFIG = BertConfig(
-  vocab_size=20,
-  hidden_size=12,
-  num_hidden_layers=2,
-  num_attention_heads=3,
-  intermediate_size=16,
-  max_position_embeddings=9,
-)
 BATCH = {
-  'ids': np.array([[2, 5, 6, 3, 0], [2, 9, 8, 7, 3]]),
+  'ids': IDS,
   'labels': np.array([0, 1]),
   'weights': np.ones(2, np.float32),
 }
-
-
-# Compiling is nearly all that these tests wait for.
-jit = functools.partial(
-  jax.jit, compiler_options={'xla_backend_optimization_level': 0}
-)
 
 
 def in_lower(num_layers):

@@ -13,11 +13,8 @@ from embedcomp.search.space import SearchSpace
 from embedcomp.search.supernet import Supernet, SupernetEmbed
 from embedcomp.training import search_step
 from embedcomp.training.tasks import Task
+from tests.quick_jit import jit
 
-# Compiling is nearly all that these tests wait for.
-jit = functools.partial(
-  jax.jit, compiler_options={'xla_backend_optimization_level': 0}
-)
 VOCAB, FEATURES, CLASSES = 12, 4, 3
 SCHEME = Scheme(
   FEATURES,
