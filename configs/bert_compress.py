@@ -45,7 +45,7 @@ def get_config(variant='classification'):
   config.optim.weight_decay = 0.01
   config.optim.best_of = 2
   config.search.measured_batches = 60
-  config.search.by_counts = 0.5
+  config.search.by_counts = 0.8
   config.search.options = 'contextual'
   # The prior decides alone, so that no data have to be held out.
   config.search.score = 'prior'

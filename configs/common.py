@@ -13,7 +13,8 @@ def get_config(task: str) -> ConfigDict:
   # How the table is made smaller: see `experiments/strategies.py`.
   config.method = ConfigDict()
   # 'search', or a baseline: 'dense', 'uniform', 'hand_split', 'mgqe',
-  # 'compress', 'bins', 'random', 'tpe'.
+  # 'compress', 'bins', 'random', 'tpe'; or 'kept', a BERT that is compressed
+  # already and trained on as it is.
   config.method.name = 'search'
   # 'uniform': a method for all words, its size by the budget ('low_rank', 'pq',
   # 'dpq_vq', 'tensor_train', ...), or one config ("low_rank(rank=16)").
@@ -52,7 +53,8 @@ def get_config(task: str) -> ConfigDict:
   config.data.min_pieces = 0
   # What a BERT reads of documents beyond the last bucket: 'first', the start;
   # 'sentences', some at random, others in each epoch; 'fixed_sentences', always
-  # the same; 'windows', each by itself, their features pooled.
+  # the same; 'windows', each by itself, their features pooled; 'apart', each
+  # sentence as a text of its own (distillation only).
   config.data.reading = 'first'
   config.data.window = 512  # tokens; buckets are multiples of it, or smaller
   config.data.buckets = (64, 256)  # lengths; longer documents are cut
@@ -78,7 +80,8 @@ def get_config(task: str) -> ConfigDict:
   config.bert.path = 'minilm_l6'
   config.bert.dtype = 'float32'  # of the arithmetic; or 'bfloat16'
   # 'dense', 'recursive', 'sliding_window', 'local' (layers take turns with two
-  # shifts), whatever the directory says; see `embedcomp.nn.recursive`.
+  # shifts), 'windows' (all in one place), whatever the directory says; see
+  # `embedcomp.nn.recursive`.
   config.bert.attention = 'dense'
   config.bert.chunk_size = 256  # tokens; shorter than two of them is dense
   # 'recursive': keys that stand for a far block, levels of blocks (as many as a
@@ -96,6 +99,35 @@ def get_config(task: str) -> ConfigDict:
   # Embeddings and so many lower layers are not trained, nor is the table as
   # long as it is dense; -1: the whole encoder. 0: all is trained.
   config.bert.frozen_layers = 0
+
+  # What a BERT learns from a teacher; see `embedcomp.distillation.Objective`.
+  config.distil = ConfigDict()
+  # A directory with a dense or a packed model, whose pieces are the same; or
+  # 'itself', the model of `bert.path` as it comes. None: from labels alone.
+  config.distil.teacher = placeholder(str)
+  # What the teacher attends with, as `bert.attention`; its chunks and its way
+  # to positions, those of `bert` if not given.
+  config.distil.attention = 'dense'
+  config.distil.chunk_size = placeholder(int)
+  config.distil.positions = placeholder(str)
+  # Layers of the student, which start from those of the teacher that
+  # `layer_map` ('identity', 'uniform', 'pkd_skip', 'pkd_last') pairs them with;
+  # as many as `bert.path` has if not given.
+  config.distil.layers = placeholder(int)
+  config.distil.layer_map = 'identity'
+  # Weights of losses; 0 leaves one out.
+  config.distil.embeddings = 0.0
+  config.distil.hidden = 1.0
+  config.distil.relations = 0.0
+  config.distil.relation_heads = 12
+  config.distil.sentence = 0.0
+  config.distil.similarities = 0.0
+  config.distil.logits = 0.0
+  config.distil.temperature = 1.0
+  config.distil.share = 1.0  # of the loss; the rest is that of labels
+  # A folder that keeps what the teacher says, instead of asking it in each
+  # epoch; batches are then those of the first epoch, in other orders.
+  config.distil.cache = placeholder(str)
 
   config.optim = ConfigDict()
   config.optim.learning_rate = 0.04  # Adam; warm-up, then linearly to zero
@@ -121,8 +153,8 @@ def get_config(task: str) -> ConfigDict:
   # Share of labels drawn alike from all, not from the model: classifiers end up
   # sure of their training data, language models do not.
   config.search.measured_chance = 0.3 if task == 'classification' else 0.0
-  # Share of what words cost that is not as measured but as their counts say:
-  # for models that were trained on other texts, which know words of these.
+  # How much of what words cost is not as measured but as their counts say, on a
+  # scale of logarithms: for models that were trained on other texts.
   config.search.by_counts = 0.0
   config.search.epochs = 4.0  # over the data that weights learn from
   config.search.weights_learning_rate = 0.01  # the highest, of the supernet

@@ -31,6 +31,9 @@ LogLikelihoodFn = Callable[
   [Mapping[str, Any], Mapping[str, jax.Array], PRNGKey], jax.Array
 ]
 
+# Of the mean: what nothing was measured of costs as much, before it is blended.
+_LEAST_COST = 1e-6
+
 
 class GatedEmbed(nn.Module):
   """A dense table whose words move along directions by gates.
@@ -101,27 +104,31 @@ class Sensitivity:
     return Sensitivity(self.weights[order], self.drops[order])
 
   def blended(self, importance: Array, share: float) -> 'Sensitivity':
-    """Takes a share of all costs from the words, and deals it out anew.
+    """Draws what words cost towards what is known without measuring.
 
     What is measured on few data is noise for the many words that are rare
-    there, and says nothing of those that only other texts have.
+    there, and says nothing of those that only other texts have. Costs spread
+    over many powers of ten, so the mean of both is that of their logarithms.
 
     Args:
-      importance: [V] what the words get of it, in proportion.
-      share: in [0, 1].
+      importance: [V] positive, what words cost in proportion.
+      share: in [0, 1], how much that counts.
 
     Returns:
       The sensitivity; all words together cost the same.
 
     Example:
-      >>> measured = Sensitivity(np.array([4.0, 0.0]), np.array([2.0, 0.0]))
-      >>> measured.blended([1, 1], 0.5).weights
-      array([3., 1.])
+      >>> measured = Sensitivity(np.array([8.0, 2.0]), np.array([4.0, 1.0]))
+      >>> measured.blended([1, 1], 0.5).drops.round(2)
+      array([3.33, 1.67])
     """
     spread = np.asarray(importance, np.float64) / np.sum(importance)
 
     def blend(values):
-      return (1 - share) * values + share * values.sum() * spread
+      total = values.sum()
+      known = values + _LEAST_COST * values.mean()
+      mixed = known ** (1 - share) * (total * spread) ** share
+      return mixed * (total / max(mixed.sum(), np.finfo(float).tiny))
 
     return Sensitivity(blend(self.weights), blend(self.drops))
 
@@ -218,7 +225,7 @@ def measure_sensitivity(
   for number, batch in enumerate(
     track(batches, 'measuring words', enabled=progress)
   ):
-    arrays = {name: jnp.asarray(array) for name, array in batch.items()}
+    arrays = jax.tree.map(jnp.asarray, batch)
     found = probe(
       variables, to_average, arrays, jax.random.fold_in(key, number)
     )

@@ -142,9 +142,9 @@ def test_rows_without_pieces_are_cut_off(folder, tmp_path):
   problem = make_problem(config, progress=False)
   assert problem.vocab_size == size
   found = problem.pretrained['params']
-  assert found['embedder']['embedding'].shape == (size, 8)
+  assert found['embedder']['embedding'].shape == (size, 12)
   assert found['bias'].shape == (size,)
-  model = problem.make_model(nn.Embed(size, 8))
+  model = problem.make_model(nn.Embed(size, 12))
   assert model.config.vocab_size == size
 
 

@@ -180,4 +180,15 @@ def test_blending_keeps_what_all_words_cost_together(rng):
   np.testing.assert_allclose(
     all_of_it / importance, all_of_it[0] / importance[0]
   )
-  np.testing.assert_array_equal(measured.blended(importance, 0).drops, drops)
+  nothing = measured.blended(importance, 0)
+  np.testing.assert_allclose(nothing.drops, drops, rtol=1e-5)
+
+
+def test_blending_is_a_mean_of_logarithms():
+  measured = sensitivity.Sensitivity(
+    np.array([8.0, 2, 0]), np.array([1.0, 1, 1])
+  )
+  found = measured.blended([9.0, 1, 1], 0.5).weights
+  # sqrt(8 * 9) over sqrt(2 * 1)
+  np.testing.assert_allclose(found[0] / found[1], 6, rtol=1e-5)
+  assert 0 < found[2] < 0.01 * found[1]
