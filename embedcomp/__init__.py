@@ -19,6 +19,7 @@ from embedcomp.io.packed import load, save
 from embedcomp.nn.bert import Bert
 from embedcomp.nn.bert_config import BertConfig
 from embedcomp.nn.embedding import GroupedEmbed
+from embedcomp.nn.int8 import dequantize_encoder, quantize_encoder
 from embedcomp.recursive import recursive_attention
 from embedcomp.scheme import Group, Scheme
 from embedcomp.search import SizeErrorCurve, relative_error
@@ -33,6 +34,7 @@ __all__ = [
   'combine',
   'compress',
   'dense_attention',
+  'dequantize_encoder',
   'embed_from_table',
   'fit',
   'freeze',
@@ -45,6 +47,7 @@ __all__ = [
   'lookup',
   'methods',
   'partition',
+  'quantize_encoder',
   'reconstruct',
   'recursive_attention',
   'relative_error',

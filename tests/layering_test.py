@@ -20,7 +20,7 @@ LAYERS = {
   1: 'nn',
   2: 'compress embed search',
   3: 'data io plots training',
-  4: 'command_line evaluation',
+  4: 'command_line command_parser evaluation',
 }
 FLOORS = {room: n for n, rooms in LAYERS.items() for room in rooms.split()}
 HEAVY = {

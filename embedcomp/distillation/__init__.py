@@ -17,6 +17,7 @@ from embedcomp.distillation.losses import (
   teacher_variance,
 )
 from embedcomp.distillation.means import Mean
+from embedcomp.distillation.objective import COLLECTION, Objective, Said
 from embedcomp.distillation.relations import (
   relation_loss,
   sample_tokens,
@@ -24,9 +25,12 @@ from embedcomp.distillation.relations import (
 )
 
 __all__ = [
+  'COLLECTION',
   'LAYER_MAPS',
   'LayerMap',
   'Mean',
+  'Objective',
+  'Said',
   'cosine_loss',
   'hidden_state_loss',
   'identity_map',

@@ -173,6 +173,33 @@ def _numpy_of(values: Array):
   return jnp if isinstance(values, jax.core.Tracer) else np
 
 
+def largest_scale(values: Array, axes: tuple[int, ...], bits: int):
+  """The scale at which the largest number is the last one of the grid.
+
+  It is a bfloat16, so that what has been rounded with it gives it again.
+
+  Args:
+    values: [...] float.
+    axes: those that share a scale.
+    bits: of the integers.
+
+  Returns:
+    Float32, NumPy's for known values; `axes` have length 1. It is 1 where all
+    numbers are 0.
+  """
+  largest = _numpy_of(values).abs(values).max(axis=axes, keepdims=True)
+  return _scale_of(largest, bits, 1.0)
+
+
+def _scale_of(largest: Array, bits: int, shrink: float):
+  """The scale for numbers up to a share of the largest ones."""
+  numpy = _numpy_of(largest)
+  limit = 2 ** (bits - 1) - 1
+  scale = (largest * np.float32(shrink / limit)).astype(SCALE_DTYPE)
+  scale = numpy.where(scale > 0, scale, SCALE_DTYPE.type(1))
+  return scale.astype(np.float32)
+
+
 def _best_scale(values: Array, axes: tuple[int, ...], bits: int):
   """The scale of least squared rounding error among clipped ranges."""
   numpy = _numpy_of(values)
@@ -180,10 +207,7 @@ def _best_scale(values: Array, axes: tuple[int, ...], bits: int):
   largest = numpy.abs(values).max(axis=axes, keepdims=True)
   best, best_error = None, None
   for shrink in np.linspace(1.0, 0.6 if bits == 4 else 0.9, 7):
-    scale = (largest * np.float32(shrink / limit)).astype(SCALE_DTYPE)
-    scale = numpy.where(scale > 0, scale, SCALE_DTYPE.type(1)).astype(
-      np.float32
-    )
+    scale = _scale_of(largest, bits, shrink)
     rounded = numpy.clip(numpy.round(values / scale), -limit, limit) * scale
     error = numpy.square(values - rounded).sum(axis=axes, keepdims=True)
     if best is None:

@@ -15,6 +15,7 @@ from embedcomp.nn.classifiers import (
 )
 from embedcomp.nn.embedding import GroupedEmbed, to_params, to_variables
 from embedcomp.nn.encoder import Encoder, EncoderBlock
+from embedcomp.nn.int8 import dequantize_encoder, quantize_encoder
 from embedcomp.nn.language_model import (
   RecurrentLanguageModel,
   TransformerLanguageModel,
@@ -37,7 +38,9 @@ __all__ = [
   'SentenceEncoder',
   'TransformerClassifier',
   'TransformerLanguageModel',
+  'dequantize_encoder',
   'extend_positions',
+  'quantize_encoder',
   'to_params',
   'to_variables',
 ]

@@ -15,9 +15,10 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from embedcomp import attention
+from embedcomp import attention, distillation
 from embedcomp.nn.bert_config import BertConfig
 from embedcomp.nn.bert_layers import BertEmbeddings, BertLayer, pool_first
+from embedcomp.nn.int8 import check_weights
 from embedcomp.nn.remat import recomputed_layer
 from embedcomp.types import Array
 
@@ -56,6 +57,10 @@ class Bert(nn.Module):
     remat: whether gradients compute each layer again instead of keeping what is
       inside of it: less memory, and the time of one more forward pass. Such
       gradients have no forward derivative.
+    weights: how kernels and the tables of positions and token types are stored,
+      'float32' or 'int8' (see `quantize_encoder`). With 'int8' params may be
+      floats, which are rounded as they are read, gradients passed straight
+      through, or the stored integers, which have no gradient.
 
   Example:
     >>> config = BertConfig(20, 8, 1, 2, 16)
@@ -71,8 +76,10 @@ class Bert(nn.Module):
   add_pooler: bool = True
   dtype: Any = None
   remat: bool = False
+  weights: str = 'float32'
 
   def __post_init__(self):
+    check_weights(self.weights)
     if self.embedder is None:
       self.embedder = dense_embedder(self.config)
     super().__post_init__()
@@ -112,16 +119,21 @@ class Bert(nn.Module):
     if attention_mask is None:
       attention_mask = input_ids != config.pad_token_id
     mask = jnp.asarray(attention_mask).astype(bool)
-    hidden = BertEmbeddings(config, self.dtype, name='embeddings')(
+    hidden = BertEmbeddings(
+      config, self.dtype, self.weights, name='embeddings'
+    )(
       self.embedder(input_ids),
       input_ids,
       token_type_ids,
       deterministic=deterministic,
     )
+    self._say(hidden)
     states, attentions = [hidden], []
     for index in range(config.num_hidden_layers):
       attention_fn = attention_fns[index % len(attention_fns)]
-      layer = BertLayer(config, attention_fn, self.dtype, name=f'layer_{index}')
+      layer = BertLayer(
+        config, attention_fn, self.dtype, self.weights, name=f'layer_{index}'
+      )
       if self.remat and not self.is_initializing():
         layer = recomputed_layer(layer)
       hidden, weights = layer(
@@ -130,17 +142,25 @@ class Bert(nn.Module):
         deterministic=deterministic,
         output_attentions=output_attentions,
       )
+      self._say(hidden)
       states.append(hidden)
       attentions.append(weights)
     pooled = None
     if self.add_pooler:
-      pooled = pool_first(config, hidden[:, 0], 'pooler', self.dtype)
+      pooled = pool_first(
+        config, hidden[:, 0], 'pooler', self.dtype, self.weights
+      )
     return BertOutput(
       hidden,
       pooled,
       tuple(states) if output_hidden_states else None,
       tuple(attentions) if output_attentions else None,
     )
+
+  def _say(self, hidden: jax.Array) -> None:
+    """Sows a state where a student or its teacher is listened to."""
+    if not self.is_initializing():
+      self.sow(distillation.COLLECTION, 'states', hidden)
 
 
 def in_turn(attention_fn: AttentionFns) -> tuple[attention.AttentionFn, ...]:

@@ -20,6 +20,7 @@ from embedcomp.nn.bert import AttentionFns, Bert, dense_embedder
 from embedcomp.nn.bert_config import ACTIVATIONS, BertConfig
 from embedcomp.nn.bert_layers import layer_norm, linear, pool_first
 from embedcomp.nn.classifiers import masked_mean
+from embedcomp.nn.int8 import check_weights
 from embedcomp.types import Array
 
 
@@ -34,6 +35,7 @@ class BertModel(nn.Module):
     attention_fn: see `Bert`.
     dtype: see `Bert`.
     remat: see `Bert`.
+    weights: see `Bert`; what scores labels is float32 in any case.
   """
 
   config: BertConfig
@@ -41,8 +43,10 @@ class BertModel(nn.Module):
   attention_fn: AttentionFns = attention.dense_attention
   dtype: Any = None
   remat: bool = False
+  weights: str = 'float32'
 
   def __post_init__(self):
+    check_weights(self.weights)
     if self.embedder is None:
       self.embedder = dense_embedder(self.config)
     super().__post_init__()
@@ -73,6 +77,7 @@ class BertModel(nn.Module):
       add_pooler=False,
       dtype=self.dtype,
       remat=self.remat,
+      weights=self.weights,
       name='bert',
     )
     return bert(
@@ -110,7 +115,7 @@ class BertClassifier(BertModel):
     first = hidden[..., 0, :]
     if config.counts_positions:
       first = drop(first)
-    features = pool_first(config, first, 'pooler', self.dtype)
+    features = pool_first(config, first, 'pooler', self.dtype, self.weights)
     return self._score(drop(self._of_text(features, mask)), self.num_labels)
 
   def _of_text(self, features, mask):
@@ -173,7 +178,13 @@ class BertMaskedLM(BertModel):
   def _head(self, hidden, mask, deterministic):
     del mask, deterministic
     config = self.config
-    dense = linear(config, config.hidden_size, 'transform', dtype=self.dtype)
+    dense = linear(
+      config,
+      config.hidden_size,
+      'transform',
+      dtype=self.dtype,
+      weights=self.weights,
+    )
     # RoBERTa's head does not follow the config.
     act = 'gelu' if config.counts_positions else config.hidden_act
     hidden = ACTIVATIONS[act](dense(hidden))

@@ -3,14 +3,16 @@
 H <- LN(H + Attention(H)),  H <- LN(H + MLP(H))
 """
 
+import functools
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from embedcomp import attention
+from embedcomp import attention, distillation
 from embedcomp.nn.bert_config import ACTIVATIONS, FAMILIES, BertConfig
+from embedcomp.nn.int8 import Int8Dense, Int8Embed
 from embedcomp.types import Array
 
 
@@ -21,12 +23,12 @@ def linear(
   *,
   axis: int | tuple[int, ...] = -1,
   dtype: Any = None,
+  weights: str = 'float32',
 ) -> nn.DenseGeneral:
-  """A linear layer with BERT's initial weights."""
+  """A linear layer with BERT's initial weights, stored as `weights` says."""
   init = nn.initializers.normal(config.initializer_range)
-  return nn.DenseGeneral(
-    features, axis, dtype=dtype, kernel_init=init, name=name
-  )
+  kind = Int8Dense if weights == 'int8' else nn.DenseGeneral
+  return kind(features, axis, dtype=dtype, kernel_init=init, name=name)
 
 
 def layer_norm(config: BertConfig, name: str, dtype: Any) -> nn.LayerNorm:
@@ -38,7 +40,11 @@ def layer_norm(config: BertConfig, name: str, dtype: Any) -> nn.LayerNorm:
 
 
 def pool_first(
-  config: BertConfig, first: Array, name: str, dtype: Any = None
+  config: BertConfig,
+  first: Array,
+  name: str,
+  dtype: Any = None,
+  weights: str = 'float32',
 ) -> jax.Array:
   """Features of a text: a layer on its first token.
 
@@ -49,11 +55,13 @@ def pool_first(
     first: [B, D] float, hidden states of the first tokens.
     name: of the layer.
     dtype: of the arithmetic.
+    weights: see `Bert`.
 
   Returns:
     [B, D].
   """
-  dense = linear(config, config.hidden_size, name, dtype=dtype)
+  size = config.hidden_size
+  dense = linear(config, size, name, dtype=dtype, weights=weights)
   return ACTIVATIONS[FAMILIES[config.model_type]](dense(first))
 
 
@@ -63,10 +71,12 @@ class BertEmbeddings(nn.Module):
   Attributes:
     config: sizes.
     dtype: of the arithmetic; that of the params if not given.
+    weights: see `Bert`.
   """
 
   config: BertConfig
   dtype: Any = None
+  weights: str = 'float32'
 
   @nn.compact
   def __call__(
@@ -90,11 +100,12 @@ class BertEmbeddings(nn.Module):
     """
     config = self.config
     init = nn.initializers.normal(config.initializer_range)
+    kind = Int8Embed if self.weights == 'int8' else nn.Embed
 
     def rows(num_rows, ids, name):
-      return nn.Embed(
-        num_rows, config.hidden_size, embedding_init=init, name=name
-      )(ids)
+      return kind(num_rows, config.hidden_size, embedding_init=init, name=name)(
+        ids
+      )
 
     positions = config.position_ids(input_ids)
     hidden = words + rows(config.max_position_embeddings, positions, 'position')
@@ -114,11 +125,13 @@ class BertLayer(nn.Module):
     config: sizes.
     attention_fn: see `embedcomp.attention`.
     dtype: of the arithmetic; that of the params if not given.
+    weights: see `Bert`.
   """
 
   config: BertConfig
   attention_fn: attention.AttentionFn = attention.dense_attention
   dtype: Any = None
+  weights: str = 'float32'
 
   @nn.compact
   def __call__(
@@ -141,30 +154,32 @@ class BertLayer(nn.Module):
       [B, T, D], and [B, N, T, T] float32 if asked for, else None.
     """
     config, dtype = self.config, self.dtype
+    dense = functools.partial(linear, config, dtype=dtype, weights=self.weights)
     drop = nn.Dropout(config.hidden_dropout_prob, deterministic=deterministic)
     num_heads = config.num_attention_heads
     shape = (3, num_heads, config.hidden_size // num_heads)
     # Tokens in one axis: XLA's gradients of kernels are faster on CPUs.
     batch, length, features = hidden.shape
     hidden = hidden.reshape(-1, features)
-    projected = linear(config, shape, 'query_key_value', dtype=dtype)(hidden)
-    query, key, value = jnp.unstack(
-      projected.reshape(batch, length, *shape), axis=2
-    )  # [B, T, N, H] each
+    projected = dense(shape, 'query_key_value')(hidden)
+    projected = projected.reshape(batch, length, *shape)
+    if not self.is_initializing():
+      self.sow(distillation.COLLECTION, 'projected', projected)
+    query, key, value = jnp.unstack(projected, axis=2)  # [B, T, N, H] each
     rate = 0.0 if deterministic else config.attention_probs_dropout_prob
     dropout_key = self.make_rng('dropout') if rate else None
     attended = self.attention_fn(
       query, key, value, mask, dropout_rate=rate, dropout_key=dropout_key
     )
-    attended = linear(
-      config, config.hidden_size, 'attention_out', axis=(-2, -1), dtype=dtype
-    )(attended.reshape(-1, *shape[1:]))
+    attended = dense(config.hidden_size, 'attention_out', axis=(-2, -1))(
+      attended.reshape(-1, *shape[1:])
+    )
     if config.model_type != 'distilbert':
       attended = drop(attended)
     hidden = layer_norm(config, 'attention_norm', dtype)(hidden + attended)
-    inner = linear(config, config.intermediate_size, 'mlp_in', dtype=dtype)
+    inner = dense(config.intermediate_size, 'mlp_in')
     inner = ACTIVATIONS[config.hidden_act](inner(hidden))
-    outer = linear(config, config.hidden_size, 'mlp_out', dtype=dtype)(inner)
+    outer = dense(config.hidden_size, 'mlp_out')(inner)
     hidden = layer_norm(config, 'mlp_norm', dtype)(hidden + drop(outer))
     hidden = hidden.reshape(batch, length, features)
     weights = None

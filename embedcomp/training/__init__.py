@@ -14,6 +14,7 @@ from embedcomp.training.steps import (
   replica_key,
   total,
 )
+from embedcomp.training.teaching import TaughtBatches, Teacher
 from embedcomp.training.workdir import claim
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
   'Checkpoints',
   'MetricsLog',
   'NonFiniteLossError',
+  'TaughtBatches',
+  'Teacher',
   'TrainState',
   'claim',
   'data_mesh',

@@ -8,9 +8,11 @@ The fields of a batch are those of `embedcomp.data.batching`. Kinds of tasks:
   masked_lm       logits [B, P, V]         cross-entropy   perplexity
   regression      logits [B, 1]            squared error   Spearman's r
   similarity      vectors [B, D] of texts  squared error   Spearman's r
+  distillation    vectors [B, D] of texts  1 - cosine      cosine
 
 A similarity is the cosine of the vectors of two texts; its labels lie in
-[-1, 1].
+[-1, 1]. Distillation needs no labels: the vectors are compared with those of a
+teacher. Any other kind may have a teacher besides.
 """
 
 import dataclasses
@@ -22,19 +24,24 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from embedcomp.distillation import COLLECTION, Objective, Said
 from embedcomp.training import correlation
 from embedcomp.training.steps import ROWS, Batch, Metrics
 
 CLASSIFICATION, LANGUAGE_MODEL = 'classification', 'language_model'
 MASKED_LM, REGRESSION, SIMILARITY = 'masked_lm', 'regression', 'similarity'
+DISTILLATION = 'distillation'
 # By kind of task: the metric and whether more of it is better.
 METRICS = {
   CLASSIFICATION: ('accuracy', True),
+  DISTILLATION: ('cosine', True),
   LANGUAGE_MODEL: ('perplexity', False),
   MASKED_LM: ('perplexity', False),
   REGRESSION: ('spearman', True),
   SIMILARITY: ('spearman', True),
 }
+# Those that may have a teacher: what it says is in the batch.
+TAUGHT = (CLASSIFICATION, DISTILLATION, REGRESSION)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,19 +54,29 @@ class Task:
       `token_type_ids` where a batch has token types, and `places` of a
       'masked_lm'.
     commitment: weight of the commitment terms that embedders sow.
+    objective: what is learned from a teacher, whose words batches then have
+      under 'teacher', see `teaching`; None learns from labels alone. Without
+      labels (`share` 1) there is no dropout.
 
   Raises:
-    ValueError: for another kind.
+    ValueError: for another kind, or one that cannot have a teacher.
   """
 
   kind: str
   model: nn.Module
   commitment: float = 0.25
+  objective: Objective | None = None
 
   def __post_init__(self):
     if self.kind not in METRICS:
       raise ValueError(
         f'a task must be one of {sorted(METRICS)}, got {self.kind!r}.'
+      )
+    if self.kind == DISTILLATION and self.objective is None:
+      raise ValueError('distillation needs a teacher: give an objective.')
+    if self.kind not in TAUGHT and self.objective is not None:
+      raise ValueError(
+        f'a task with a teacher must be one of {TAUGHT}, got {self.kind!r}.'
       )
 
   @property
@@ -92,16 +109,22 @@ class Task:
       Sum of losses, sum of weights and what is reported; see `steps.LossFn`.
 
     Raises:
-      ValueError: if the model's output does not suit the kind.
+      ValueError: if the model's output does not suit the kind, or a teacher is
+        missing.
     """
+    if self.objective and 'teacher' not in batch:
+      raise ValueError(
+        'a task with an objective needs batches with a teacher: see '
+        'embedcomp.training.TaughtBatches.'
+      )
     ids, inputs = self._inputs(batch)
     output, sown = self.model.apply(
       {'params': params, **collections},
       ids,
       **inputs,
-      deterministic=dropout_key is None,
+      deterministic=dropout_key is None or self._only_copies,
       rngs=None if dropout_key is None else {'dropout': dropout_key},
-      mutable=['losses'],
+      mutable=['losses', COLLECTION] if self.objective else ['losses'],
     )
     losses = self._losses(output, batch)
     loss, metrics = (losses * batch['weights']).sum(), {}
@@ -109,16 +132,35 @@ class Task:
       metrics['squared_error'] = loss
       metrics[ROWS] = {'predictions': self._predictions(output)}
       metrics[ROWS] |= {name: batch[name] for name in ('labels', 'weights')}
+    elif self.kind == DISTILLATION:
+      metrics['distance'] = loss
     else:
       metrics['cross_entropy'] = loss
     if self.kind == CLASSIFICATION:
       is_right = output.argmax(-1) == batch['labels']
       metrics['accuracy'] = (is_right * batch['weights']).sum()
     weight = batch['weights'].sum()
+    if self.objective:
+      taught, parts = self._taught(Said.of(output, sown), batch, dropout_key)
+      share = self.objective.share
+      loss = (1 - share) * loss + share * weight * taught
+      metrics |= {name: weight * part for name, part in parts.items()}
     if dropout_key is not None:
       terms = jax.tree.leaves(sown.get('losses', {}))
       loss += self.commitment * weight * sum(terms, jnp.float32(0))
     return loss, weight, metrics
+
+  @property
+  def _only_copies(self) -> bool:
+    """Whether the teacher is all there is to learn from."""
+    return self.objective is not None and self.objective.share == 1
+
+  def _taught(self, student: Said, batch: Batch, key: Any):
+    """The loss of copying a teacher, and its parts by name."""
+    is_token = batch['ids'] != self.model.config.pad_token_id
+    counts = batch['weights'] > 0
+    mask = is_token & counts[:, None]
+    return self.objective.value(student, batch['teacher'], mask, key)
 
   def losses(self, variables: Any, batch: Batch) -> jax.Array:
     """The loss of each label, in the shape of the labels, without dropout."""
@@ -151,7 +193,11 @@ class Task:
       raise ValueError(f'chance must be between 0 and 1, got {chance}.')
     ids, inputs = self._inputs(batch)
     output = self.model.apply(variables, ids, **inputs)
-    if self.kind in (REGRESSION, SIMILARITY):
+    if self.kind == DISTILLATION:
+      # Half the squared length of a change of them is one minus the cosine.
+      units = _units(output.astype(jnp.float32))
+      drawn = (units * jax.random.normal(key, units.shape)).sum(-1)
+    elif self.kind in (REGRESSION, SIMILARITY):
       predictions = self._predictions(output)
       # The slope at a draw is its distance from the prediction.
       drawn = predictions * jax.random.normal(key, predictions.shape)
@@ -180,6 +226,10 @@ class Task:
     """The loss of each label, before weights."""
     if self.kind in (REGRESSION, SIMILARITY):
       return jnp.square(self._predictions(output) - batch['labels'])
+    if self.kind == DISTILLATION:
+      vectors = output, batch['teacher'].output
+      own, teachers = (_units(v.astype(jnp.float32)) for v in vectors)
+      return 1 - (own * teachers).sum(-1)
     return optax.softmax_cross_entropy_with_integer_labels(
       output, batch['labels']
     )
@@ -188,10 +238,7 @@ class Task:
     """[B] float32 numbers that labels are compared with."""
     output = output.astype(jnp.float32)
     if self.kind == SIMILARITY:
-      pairs = output.reshape(-1, 2, output.shape[-1])  # [B, 2, D]
-      # A filler has no length; the gradient by it stays finite.
-      squares = jnp.square(pairs).sum(-1, keepdims=True)
-      pairs *= jax.lax.rsqrt(jnp.maximum(squares, 1e-12))
+      pairs = _units(output.reshape(-1, 2, output.shape[-1]))  # [B, 2, D]
       return (pairs[:, 0] * pairs[:, 1]).sum(-1)
     if output.ndim != 2 or output.shape[1] != 1:
       raise ValueError(
@@ -225,7 +272,16 @@ class Task:
         'spearman': correlation.spearman(*series),
         'pearson': correlation.pearson(*series),
       }
+    if self.kind == DISTILLATION:
+      distance = float(sums['distance']) / weight
+      return {'loss': distance, 'cosine': 1 - distance}
     loss = float(sums['cross_entropy']) / weight
     if self.kind == CLASSIFICATION:
       return {'loss': loss, 'accuracy': float(sums['accuracy']) / weight}
     return {'loss': loss, 'perplexity': float(np.exp(min(loss, 80.0)))}
+
+
+def _units(vectors: jax.Array) -> jax.Array:
+  """[..., D] of length one; fillers have none, and finite gradients."""
+  squares = jnp.square(vectors).sum(-1, keepdims=True)
+  return vectors * jax.lax.rsqrt(jnp.maximum(squares, 1e-12))

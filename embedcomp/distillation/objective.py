@@ -1,0 +1,257 @@
+"""All that a student learns from its teacher, as one loss.
+
+References:
+  Wang et al., MiniLMv2, Findings of ACL 2021 (relations).
+  Jiao et al., TinyBERT, Findings of EMNLP 2020 (embeddings, hidden states).
+  Reimers and Gurevych, Making Monolingual Sentence Embeddings Multilingual
+    using Knowledge Distillation, EMNLP 2020 (sentence vectors).
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from embedcomp.distillation import layer_maps, losses, relations
+from embedcomp.distillation.means import Mean
+from embedcomp.types import Array, PRNGKey
+
+# The collection into which models sow what students learn from.
+COLLECTION = 'distillation'
+_WEIGHTS = (
+  'embeddings',
+  'hidden',
+  'relations',
+  'sentence',
+  'similarities',
+  'logits',
+)
+
+
+@flax.struct.dataclass
+class Said:
+  """What a model says of a batch.
+
+  Attributes:
+    output: [B, ...] float, of its head.
+    states: L + 1 of [B, T, D], the output of the embeddings first.
+    relations: [B, T, 3, N, H], queries, keys and values of the last layer.
+  """
+
+  output: jax.Array
+  states: tuple[jax.Array, ...] = ()
+  relations: jax.Array | None = None
+
+  @classmethod
+  def of(cls, output: Array, sown: Mapping[str, Any]) -> 'Said':
+    """Puts together what a model of the BERT family has returned and sown.
+
+    Args:
+      output: of its head.
+      sown: its collections of variables, `COLLECTION` among them.
+    """
+    found = sown.get(COLLECTION, {})
+    found = found.get('bert', found)
+    states = tuple(found.get('states', ()))
+    last = found.get(f'layer_{len(states) - 2}', {})
+    (projected,) = last.get('projected', (None,))
+    return cls(output, states, projected)
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+  """A weighted sum of losses, 0 for those that are left out.
+
+  Attributes:
+    embeddings: of the output of the embeddings, after their normalisation.
+    hidden: of the states of layers, the mean over the pairs of `layer_map`.
+    relations: of queries, keys and values of the last layer, their mean.
+    sentence: one minus the cosine of sentence vectors.
+    similarities: of the cosines between the sentence vectors of a batch.
+    logits: of the odds of classes, or of a number if there is one logit.
+    share: of the loss of a task that is this one; the rest is that of labels.
+    temperature: of odds.
+    layer_map: one of `LAYER_MAPS`.
+    relation_heads: see `relation_loss`.
+    relation_tokens: of each text, drawn at random.
+    variances: of the teacher's states, L + 1; see `teacher_variance`.
+
+  Raises:
+    ValueError: for values out of range.
+
+  Example:
+    >>> said = Said(jnp.ones((2, 3)))
+    >>> mask = jnp.ones((2, 4), bool)
+    >>> objective = Objective(hidden=0, sentence=1)
+    >>> parts = objective.parts(said, said, mask, None)
+    >>> abs(parts['sentence'].value) < 1e-6
+    Array(True, dtype=bool)
+  """
+
+  embeddings: float = 0.0
+  hidden: float = 1.0
+  relations: float = 0.0
+  sentence: float = 0.0
+  similarities: float = 0.0
+  logits: float = 0.0
+  share: float = 1.0
+  temperature: float = 1.0
+  layer_map: str = 'identity'
+  relation_heads: int = 12
+  relation_tokens: int = 64
+  variances: tuple[float, ...] = ()
+
+  def __post_init__(self):
+    weights = {name: getattr(self, name) for name in _WEIGHTS}
+    if min(weights.values()) < 0 or not any(weights.values()):
+      raise ValueError(
+        'weights of losses must not be negative, nor all be zero, got '
+        f'{weights}.'
+      )
+    if not 0 < self.share <= 1:
+      raise ValueError(f'share must be in (0, 1], got {self.share}.')
+    if not self.temperature > 0:
+      raise ValueError(f'temperature must be positive, got {self.temperature}.')
+    if self.layer_map not in layer_maps.LAYER_MAPS:
+      raise ValueError(
+        f'layer_map must be one of {[*layer_maps.LAYER_MAPS]}, got '
+        f'{self.layer_map!r}.'
+      )
+
+  @property
+  def needs_states(self) -> bool:
+    """Whether hidden states are compared."""
+    return self.embeddings > 0 or self.hidden > 0
+
+  def measured(self, teacher: Said, mask: Array) -> 'Objective':
+    """The same, knowing how much the teacher's states vary.
+
+    Args:
+      teacher: what it says of many texts.
+      mask: [B, T] bool, True where there is a token.
+    """
+    variances = (losses.teacher_variance(s, mask) for s in teacher.states)
+    return dataclasses.replace(self, variances=tuple(map(float, variances)))
+
+  def needed(self, said: Said) -> Said:
+    """What of a teacher's words is compared; the rest is None or empty."""
+    return Said(
+      said.output,
+      said.states if self.needs_states else (),
+      said.relations if self.relations else None,
+    )
+
+  def value(
+    self,
+    student: Said,
+    teacher: Said,
+    mask: Array,
+    key: PRNGKey | None,
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The weighted sum.
+
+    Args:
+      student: what it says of a batch.
+      teacher: what its teacher says of the same batch.
+      mask: [B, T] bool, True where there is a token; texts without any are not
+        counted.
+      key: of the tokens whose relations are compared; the first ones if None.
+
+    Returns:
+      [] float32, and the losses by name.
+
+    Raises:
+      ValueError: if shapes do not agree, if depths do not suit the map of
+        layers, or if a model has said nothing of what is compared.
+    """
+    found = {
+      name: part.value
+      for name, part in self.parts(student, teacher, mask, key).items()
+    }
+    total = sum(getattr(self, name) * value for name, value in found.items())
+    return total, found
+
+  def parts(
+    self,
+    student: Said,
+    teacher: Said,
+    mask: Array,
+    key: PRNGKey | None,
+  ) -> dict[str, Mean]:
+    """The losses by name, those of weight 0 left out; see `value`."""
+    mask = jnp.asarray(mask).astype(bool)
+    rows = mask.any(axis=1)
+    found = {}
+    if self.needs_states:
+      found |= self._of_states(student.states, teacher.states, mask)
+    if self.relations:
+      found['relations'] = self._of_relations(
+        student.relations, teacher.relations, mask, key
+      )
+    if self.sentence:
+      found['sentence'] = losses.cosine_loss(
+        student.output, teacher.output, rows
+      )
+    if self.similarities:
+      found['similarities'] = losses.similarity_loss(
+        student.output, teacher.output, rows
+      )
+    if self.logits:
+      found['logits'] = self._of_logits(student.output, teacher.output, rows)
+    return found
+
+  def _of_states(self, student, teacher, mask) -> dict[str, Mean]:
+    if not student or not teacher:
+      raise ValueError(
+        f'a model must sow its hidden states into {COLLECTION!r}, as those of '
+        'the BERT family do.'
+      )
+    if len(self.variances) != len(teacher):
+      raise ValueError(
+        f'variances must be those of the {len(teacher)} states of the teacher, '
+        f'got {len(self.variances)}: see Objective.measured.'
+      )
+
+    def loss(own, of_teacher):
+      return losses.hidden_state_loss(
+        student[own], teacher[of_teacher], mask, self.variances[of_teacher]
+      )
+
+    found = {}
+    if self.embeddings:
+      found['embeddings'] = loss(0, 0)
+    if self.hidden:
+      layer_map = layer_maps.LAYER_MAPS[self.layer_map]
+      pairs = layer_map(len(student) - 1, len(teacher) - 1)
+      found['hidden'] = sum(
+        (loss(*pair) for pair in pairs[1:]), loss(*pairs[0])
+      )
+    return found
+
+  def _of_relations(self, student, teacher, mask, key) -> Mean:
+    if student is None or teacher is None:
+      raise ValueError(
+        'relations need queries, keys and values of both models; a student '
+        'whose layers are computed again (remat) does not tell them.'
+      )
+    if key is None:
+      key = jax.random.key(0)
+    places, mask = relations.sample_tokens(key, mask, self.relation_tokens)
+    student, teacher = (
+      relations.take_tokens(arrays, places) for arrays in (student, teacher)
+    )  # [B, P, 3, N, H]
+    parts = [
+      relations.relation_loss(
+        student[:, :, kind], teacher[:, :, kind], mask, self.relation_heads
+      )
+      for kind in range(3)
+    ]
+    return parts[0] + parts[1] + parts[2]
+
+  def _of_logits(self, student, teacher, rows) -> Mean:
+    if student.shape[-1] == 1:
+      return losses.regression_loss(student[:, 0], teacher[:, 0], rows)
+    return losses.logits_loss(student, teacher, rows, self.temperature)
