@@ -9,12 +9,11 @@ MODEL is a directory that `embedcomp.from_pretrained` reads.
 """
 
 import argparse
-import contextlib
 import dataclasses
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +21,8 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from embedcomp import command_parser, evaluation, frequency
 from embedcomp import data as data_lib
-from embedcomp import evaluation, frequency
 from embedcomp.compress import CONTEXTUAL_METHODS
 from embedcomp.compress import compress as compress_table
 from embedcomp.io import bert_attention, bert_config
@@ -33,20 +32,20 @@ from embedcomp.io.huggingface import (
   save_pretrained,
 )
 from embedcomp.nn.embedding import GroupedEmbed
+from embedcomp.nn.int8 import dequantize_encoder, quantize_encoder
 from embedcomp.types import Params
 
-# By task: the head that is measured.
-_HEADS = {
-  'classification': 'classification',
-  'regression': 'classification',
-  'similarity': 'sentence',
+_CONVERSIONS = {
+  None: lambda model, params: (model, params),
+  'int8': quantize_encoder,
+  'float32': dequantize_encoder,
 }
-_ENCODER = 'encoder'
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
   """Runs the command; what goes wrong is one line, and exit status 1."""
-  options = _parser().parse_args(arguments)
+  commands = [_info, _compress, _evaluate, _export]
+  options = command_parser.parser(*commands).parse_args(arguments)
   with warnings.catch_warnings():
     warnings.showwarning = _show_warning
     try:
@@ -74,133 +73,6 @@ def _check_folders(options: argparse.Namespace) -> None:
     )
 
 
-def _parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(
-    prog='embedcomp',
-    description='Makes the word embeddings of models like BERT smaller.',
-    epilog='"embedcomp COMMAND --help" says more. In Python: '
-    'embedcomp.from_pretrained, compress, save_pretrained.',
-    allow_abbrev=False,
-  )
-  commands = parser.add_subparsers(metavar='COMMAND', required=True)
-  _add(commands, _info, 'Says how large a model and its parts are.')
-
-  made = _add(
-    commands,
-    _compress,
-    'Makes the table of word embeddings smaller, without training.',
-  )
-  _add_output(made)
-  made.add_argument(
-    '--budget',
-    required=True,
-    type=_budget,
-    help='largest size of the table: a factor (40x), a share (0.025) or bytes',
-  )
-  made.add_argument(
-    '--text',
-    nargs='+',
-    type=Path,
-    required=True,
-    metavar='FILE',
-    help='plain text, a line each, whose words say which are frequent',
-  )
-  made.add_argument(
-    '--keep-ids',
-    action='store_true',
-    help='leave the tokenizer as it is and store an order of the words',
-  )
-  made.add_argument(
-    '--seed', type=int, default=0, help='of what is random (default: 0)'
-  )
-
-  made = _add(commands, _evaluate, 'Measures a model on labelled texts.')
-  made.add_argument(
-    'data',
-    metavar='DATA',
-    help='a file (.csv, .tsv, .jsonl), a folder with train and test, or a name '
-    'of TensorFlow Datasets',
-  )
-  made.add_argument(
-    '--task',
-    choices=sorted(_HEADS),
-    required=True,
-    help='accuracy of labels; or how well numbers, or cosines of two texts, '
-    'agree with given ones',
-  )
-  made.add_argument(
-    '--split', help='test if not given; of a single file all there is'
-  )
-  made.add_argument(
-    '--text-field',
-    metavar='FIELD',
-    help='name of the texts, or number of a column from 0 on (default: text)',
-  )
-  for flag, text in (
-    ('--pair-field', 'of second texts, where there are any'),
-    ('--label-field', '(default: label)'),
-  ):
-    made.add_argument(flag, metavar='FIELD', help=f'likewise {text}')
-  made.add_argument(
-    '--label-scale',
-    type=float,
-    default=1.0,
-    metavar='NUMBER',
-    help='what numbers were divided by in training (default: 1)',
-  )
-  made.add_argument(
-    '--max-length',
-    type=int,
-    default=128,
-    metavar='TOKENS',
-    help='longer texts are cut (default: 128)',
-  )
-
-  made = _add(
-    commands,
-    _export,
-    'Writes a model with a dense table, as transformers reads it.',
-  )
-  _add_output(made)
-  return parser
-
-
-def _add(commands, run: Callable, text: str) -> argparse.ArgumentParser:
-  """Adds a command that is called like its function."""
-  added = commands.add_parser(
-    run.__name__.strip('_'), help=text, description=text, allow_abbrev=False
-  )
-  added.add_argument(
-    'model',
-    type=Path,
-    metavar='MODEL',
-    help='a directory with config.json and model.safetensors',
-  )
-  added.set_defaults(run=run)
-  return added
-
-
-def _add_output(command: argparse.ArgumentParser) -> None:
-  """Adds what commands that write a model have in common."""
-  command.add_argument(
-    'output', type=Path, metavar='OUTPUT', help='a directory to be made'
-  )
-  command.add_argument(
-    '--head',
-    metavar='HEAD',
-    choices=(_ENCODER, *bert_config.HEADS),
-    help='to keep: %(choices)s; what config.json names if not given',
-  )
-
-
-def _budget(text: str) -> float | int | str:
-  """A budget as `embedcomp.compress` takes it."""
-  for kind in (int, float):
-    with contextlib.suppress(ValueError):
-      return kind(text)
-  return text
-
-
 class _Source(NamedTuple):
   """What a directory holds.
 
@@ -225,7 +97,7 @@ def _read(folder: Path, head: str | None = None) -> _Source:
     fields = bert_config.parse_fields(file.read())
   if head is None:
     head = bert_config.find_head(fields)
-  elif head == _ENCODER:
+  elif head == command_parser.ENCODER:
     head = None
   with warnings.catch_warnings():
     warnings.filterwarnings('error', message='.* start from noise')
@@ -247,13 +119,14 @@ def _info(options: argparse.Namespace) -> None:
     f'{config.hidden_size} features, {config.vocab_size:,} word pieces'
   )
   print('attention:', bert_attention.describe(model.attention_fn))
+  print('weights:', model.weights)
   if labels is not None:
     print(f'labels: {", ".join(labels)}')
   scheme = getattr(model.embedder, 'scheme', None)
   dense = 4 * config.vocab_size * config.hidden_size
   table = dense if scheme is None else scheme.num_bytes
   others = sum(
-    4 * leaf.size
+    leaf.nbytes
     for name, part in params.items()
     if name != 'embedder'
     for leaf in jax.tree.leaves(part)
@@ -302,6 +175,7 @@ def _compress(options: argparse.Namespace) -> None:
     methods=CONTEXTUAL_METHODS,
     seed=options.seed,
   )
+  model, params = _CONVERSIONS[options.weights](model, params)
   packed = model.clone(embedder=GroupedEmbed(scheme), parent=None)
   with tempfile.TemporaryDirectory() as folder:
     if not options.keep_ids:
@@ -336,7 +210,9 @@ def _reordered(
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-  model, params, labels = _read(options.model, _HEADS[options.task])
+  model, params, labels = _read(
+    options.model, command_parser.HEADS[options.task]
+  )
   tokenizer = data_lib.SubwordTokenizer.load(options.model)
   found = evaluation.evaluate(
     options.task,

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 import scipy.stats
 
 import embedcomp
@@ -126,6 +127,35 @@ def test_info_says_what_the_files_take(folder, capsys):
     assert 'attention: dense\n' in said
     assert 'good, bad, fair' in said
     assert ('times smaller' in said) == is_packed
+
+
+def test_weights_may_be_int8(folder, tmp_path, capsys):
+  small, dense = tmp_path / 'small', tmp_path / 'dense'
+  compress(folder, 'classifier', small, '--budget=4x', '--weights=int8')
+  model, params = embedcomp.from_pretrained(small, head='classification')
+  assert model.weights == 'int8'
+  expected = embedcomp.quantize_encoder(
+    *embedcomp.from_pretrained(folder / 'classifier', head='classification')
+  )[1]
+  for one, other in zip(
+    jax.tree.leaves(params['bert']), jax.tree.leaves(expected['bert'])
+  ):
+    np.testing.assert_array_equal(one, other)
+  capsys.readouterr()
+  command_line.main(['info', str(small)])
+  said = capsys.readouterr().out
+  assert 'weights: int8\n' in said
+  tensors = safetensors.numpy.load_file(small / 'model.safetensors')
+  others = sum(tensor.nbytes for tensor in tensors.values())
+  assert f' {others:,} bytes' in said
+  command_line.main(['export', str(small), str(dense)])
+  model, _ = embedcomp.from_pretrained(dense, head='classification')
+  assert model.weights == 'float32'
+  compress(folder, dense, tmp_path / 'again', '--budget=4x', '--weights=int8')
+  again = embedcomp.from_pretrained(tmp_path / 'again', head='classification')
+  np.testing.assert_array_equal(
+    again[1]['pooler']['kernel']['values'], params['pooler']['kernel']['values']
+  )
 
 
 def test_info_says_which_attention_layers_have(folder, tmp_path, capsys):

@@ -257,7 +257,7 @@ def to_text(
   *,
   labels: Sequence[str] | None = None,
   packed: bool = False,
-  attention: Mapping[str, Any] | None = None,
+  own: Mapping[str, Any] | None = None,
 ) -> str:
   """A `config.json` that transformers reads.
 
@@ -266,7 +266,7 @@ def to_text(
     head: what the model is used for, see `from_pretrained`.
     labels: names of the labels of a classifier.
     packed: whether the words are in a packed file.
-    attention: fields that say so if it is not dense, see `bert_attention`.
+    own: further fields, see `bert_attention` and `bert_int8`.
 
   Returns:
     JSON text.
@@ -293,7 +293,7 @@ def to_text(
       'format_version': FORMAT_VERSION,
       'embedding': EMBEDDING_FILE,
     }
-  fields |= attention or {}
+  fields |= own or {}
   return json.dumps(fields, indent=2, sort_keys=True, allow_nan=False) + '\n'
 
 

@@ -1,7 +1,7 @@
 """Params of a BERT from the tensors of a checkpoint, and back."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,12 +10,13 @@ import numpy as np
 from flax import traverse_util
 
 from embedcomp.attention import dense_attention
-from embedcomp.io import bert_names
+from embedcomp.io import bert_int8, bert_names
 from embedcomp.io.bert_names import Leaf
 from embedcomp.io.checkpoints import Tensor
 from embedcomp.nn.bert import AttentionFns, in_turn
 from embedcomp.nn.bert_config import BertConfig
 from embedcomp.nn.bert_layers import BertLayer
+from embedcomp.nn.int8 import is_frozen
 from embedcomp.types import Params
 
 _MAX_NAMED = 20
@@ -32,6 +33,7 @@ def from_tensors(
   seed: int,
   attention_fn: AttentionFns = dense_attention,
   is_new_attention: bool = False,
+  weights: str = 'float32',
 ) -> tuple[Params, list[str], list[str]]:
   """Params of a model, but for the words of a packed one.
 
@@ -46,6 +48,7 @@ def from_tensors(
     seed: of the noise in place of what a head lacks.
     attention_fn: of the model, which may have params.
     is_new_attention: whether these start from zero where they are missing.
+    weights: how kernels and small tables are stored, see `Bert`.
 
   Returns:
     The params, names of tensors that the head lacks, and names in the file of
@@ -73,17 +76,14 @@ def from_tensors(
     leaf for leaf in learned if is_new_attention and _is_absent(leaf, tensors)
   ]
   wanted += [leaf for leaf in learned if leaf not in new]
-  _check(wanted, tensors, is_packed)
-  arrays = {
-    leaf.path: leaf.from_tensors([tensors[name].read() for name in leaf.names])
-    for leaf in wanted
-  }
+  _check(wanted, tensors, is_packed, weights)
+  arrays = {leaf.path: _read(leaf, tensors, weights) for leaf in wanted}
   if head == 'masked_lm':
     _check_tied(config, tensors, is_packed)
   arrays |= _make_noise(config, lacking, seed)
   arrays |= {leaf.path: np.zeros(leaf.shape, np.float32) for leaf in new}
-  params = {path: jnp.asarray(array) for path, array in arrays.items()}
-  used = {name for leaf in wanted + lacking for name in leaf.names}
+  params = jax.tree.map(jnp.asarray, arrays)
+  used = {name for leaf in wanted + lacking for name in _names(leaf, weights)}
   used.add(bert_names.WORDS)
   unknown = [
     tensor.name
@@ -102,20 +102,23 @@ def to_tensors(
   *,
   is_packed: bool,
   attention_fn: AttentionFns = dense_attention,
+  weights: str = 'float32',
 ) -> dict[str, np.ndarray]:
   """The tensors of a checkpoint, under their names in a file.
 
   Args:
     config: sizes.
-    params: of the model; of the words only a dense table, if not packed.
+    params: of the model, frozen if its weights are int8; of the words only a
+      dense table, if not packed.
     head: see `from_pretrained`; 'pooler' for `Bert` with one.
     num_labels: of a classifier.
     is_packed: whether the words are elsewhere.
     attention_fn: of the model, which may have params.
+    weights: how kernels and small tables are stored, see `Bert`.
 
   Returns:
-    Float32 tensors. The words of a packed one are empty, so that a reader that
-    does not know better stops.
+    The tensors, float32 but for int8 weights. The words of a packed one are
+    empty, so that a reader that does not know better stops.
 
   Raises:
     ValueError: for params that contradict the config, or are not finite.
@@ -128,7 +131,9 @@ def to_tensors(
     *_attention_leaves(config, base, attention_fn),
     *head_leaves,
   ]
-  found = traverse_util.flatten_dict(dict(params))
+  found = traverse_util.flatten_dict(
+    dict(params), is_leaf=lambda _, value: is_frozen(value)
+  )
   paths = {leaf.path for leaf in leaves}
   if set(found) != paths:
     missing, unknown = paths - set(found), set(found) - paths
@@ -139,10 +144,9 @@ def to_tensors(
   prefix = bert_names.PREFIXES[config.model_type] if has_prefix else ''
   tensors = {}
   for leaf in leaves:
-    array = _check_leaf(leaf, found[leaf.path])
     start = prefix if leaf.in_encoder else ''
-    for name, tensor in zip(leaf.names, leaf.to_tensors(array)):
-      tensors[start + name] = tensor
+    made = _write(leaf, found[leaf.path], weights)
+    tensors |= {start + name: tensor for name, tensor in made.items()}
   if is_packed:
     empty = np.empty((0, config.hidden_size), np.float32)
     tensors[prefix + bert_names.WORDS] = empty
@@ -218,12 +222,37 @@ def _is_lacking(leaf: Leaf, tensors, is_relabelled: bool) -> bool:
   return is_last and is_relabelled and shapes != {leaf.tensor_shape}
 
 
-def _check(leaves: list[Leaf], tensors, is_packed: bool) -> None:
+def _is_int8(leaf: Leaf, weights: str) -> bool:
+  return weights == 'int8' and bert_int8.is_int8(leaf)
+
+
+def _names(leaf: Leaf, weights: str) -> Sequence[str]:
+  if _is_int8(leaf, weights):
+    return bert_int8.tensor_names(leaf)
+  return leaf.names
+
+
+def _read(leaf: Leaf, tensors, weights: str) -> Any:
+  if _is_int8(leaf, weights):
+    return bert_int8.read(leaf, tensors)
+  return leaf.from_tensors([tensors[name].read() for name in leaf.names])
+
+
+def _write(leaf: Leaf, value: Any, weights: str) -> dict[str, np.ndarray]:
+  if _is_int8(leaf, weights):
+    return bert_int8.write(leaf, value)
+  return dict(zip(leaf.names, leaf.to_tensors(_check_leaf(leaf, value))))
+
+
+def _check(leaves: list[Leaf], tensors, is_packed: bool, weights: str) -> None:
   """Raises ValueError for tensors that are missing or of a wrong shape."""
-  names = [name for leaf in leaves for name in leaf.names]
+  names = [name for leaf in leaves for name in _names(leaf, weights)]
   if missing := [name for name in names if name not in tensors]:
     raise ValueError(f'the checkpoint lacks {_shorten(missing)}.')
   for leaf in leaves:
+    if _is_int8(leaf, weights):
+      bert_int8.check(leaf, tensors)
+      continue
     for name in leaf.names:
       tensors[name].check(leaf.tensor_shape)
   words = tensors.get(bert_names.WORDS)

@@ -22,7 +22,7 @@ _OTHER_FILES = (
   'tf_model.h5',
   'flax_model.msgpack',
 )
-_FLOATS = ('F16', 'BF16', 'F32', 'F64')
+FLOATS = ('F16', 'BF16', 'F32', 'F64')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,13 +41,20 @@ class Tensor:
   dtype: str
   file: Any
 
-  def check(self, shape: tuple[int, ...]) -> None:
-    """Raises ValueError unless it has this shape and holds floats."""
-    if self.shape != shape or self.dtype not in _FLOATS:
+  def check(
+    self, shape: tuple[int, ...], dtypes: tuple[str, ...] = FLOATS
+  ) -> None:
+    """Raises ValueError unless it has this shape and one of these dtypes."""
+    if self.shape != shape or self.dtype not in dtypes:
+      wanted = 'floats ' if dtypes == FLOATS else '/'.join(dtypes)
       raise ValueError(
-        f'{self.name} must be floats {list(shape)} by config.json, '
+        f'{self.name} must be {wanted}{list(shape)} by config.json, '
         f'got {self.dtype}{list(self.shape)}.'
       )
+
+  def stored(self) -> np.ndarray:
+    """The numbers as they are in the file, whatever they are."""
+    return self.file.get_tensor(self.name)
 
   def read(self) -> np.ndarray:
     """The numbers as float32.

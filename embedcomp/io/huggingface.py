@@ -19,12 +19,14 @@ from embedcomp import grouped
 from embedcomp.io import (
   bert_attention,
   bert_config,
+  bert_int8,
   bert_params,
   checkpoints,
   files,
   hub,
   packed,
 )
+from embedcomp.nn import int8
 from embedcomp.nn.bert import AttentionFns, Bert, in_turn
 from embedcomp.nn.bert_config import BertConfig
 from embedcomp.nn.bert_heads import (
@@ -96,7 +98,8 @@ def from_pretrained(
     The model, and params for `model.apply({'params': params}, input_ids,
     attention_mask, token_type_ids)`. Words of a packed directory are in
     `params['embedder']`, frozen, together with their integers;
-    `embedcomp.partition` sets those apart for training.
+    `embedcomp.partition` sets those apart for training. So are weights that
+    are stored as int8; `embedcomp.dequantize_encoder` makes floats of them.
 
   Raises:
     FileNotFoundError: if there is no such directory, or a file is missing.
@@ -108,7 +111,7 @@ def from_pretrained(
   _check_positions(max_length, positions)
   wanted = [CONFIG_FILE, '*.safetensors', checkpoints.INDEX_FILE]
   folder = hub.find_folder(path, [*wanted, *TOKENIZER_FILES])
-  fields, config, is_packed, saved_fn = _read_config(folder, head)
+  fields, config, is_packed, saved_fn, weights = _read_config(folder, head)
   is_new_attention = attention_fn is not None
   if attention_fn is None:
     attention_fn = saved_fn
@@ -131,6 +134,7 @@ def from_pretrained(
         seed=seed,
         attention_fn=attention_fn,
         is_new_attention=is_new_attention,
+        weights=weights,
       )
     except ValueError as error:
       raise ValueError(f'{folder} is not valid: {error}') from None
@@ -144,7 +148,13 @@ def from_pretrained(
   if head is None:
     own['add_pooler'] = 'pooler' in params
   return _MODELS[head](
-    config, embedder, attention_fn, dtype=dtype, remat=remat, **own
+    config,
+    embedder,
+    attention_fn,
+    dtype=dtype,
+    remat=remat,
+    weights=weights,
+    **own,
   ), params
 
 
@@ -162,14 +172,16 @@ def save_pretrained(
   Words in a dense table are written as transformers reads them, compressed ones
   in a packed file beside the rest. An attention that is not dense is named in
   `config.json`, and with it goes what it has learned; transformers knows of
-  neither. Files are replaced when all are written.
+  neither, nor of the weights of an int8 model. Files are replaced when all are
+  written.
 
   Args:
     path: of the directory; made if there is none.
     model: `Bert` or one of `nn.bert_heads`.
-    params: of the model; compressed words trainable or frozen, together with
-      their integers.
-    dense: whether to write compressed words as a dense table, too.
+    params: of the model; what is compressed trainable or frozen, together with
+      its integers.
+    dense: whether to write compressed words as a dense table, too, and int8
+      weights as floats.
     labels: names of a classifier's labels, in their order.
     tokenizer_from: a directory whose tokenizer is copied.
 
@@ -186,6 +198,10 @@ def save_pretrained(
   labels = _check_labels(labels, num_labels)
   is_packed = scheme is not None and not dense
   others = {name: tree for name, tree in params.items() if name != 'embedder'}
+  weights = 'float32' if dense else model.weights
+  if model.weights == 'int8':
+    convert = int8.dequantize_encoder if dense else int8.quantize_encoder
+    others = convert(model, others)[1]
   words = params['embedder']
   if scheme is None:
     others['embedder'] = words
@@ -196,7 +212,7 @@ def save_pretrained(
     head,
     labels=labels,
     packed=is_packed,
-    attention=_attention_fields(model.attention_fn),
+    own=_attention_fields(model.attention_fn) | bert_int8.to_fields(weights),
   )
   kind = 'pooler' if head is None and model.add_pooler else head
   tensors = bert_params.to_tensors(
@@ -206,6 +222,7 @@ def save_pretrained(
     num_labels,
     is_packed=is_packed,
     attention_fn=model.attention_fn,
+    weights=weights,
   )
   copies = _find_tokenizer(tokenizer_from)
   with files.write_together(path, last=CONFIG_FILE) as new:
@@ -246,16 +263,22 @@ def _lengthen(
   """Makes the table of positions longer, in place; returns its config."""
   first = config.first_position
   table = encoder['embeddings']['position']
-  table['embedding'] = extend_positions(
-    table['embedding'], first + max_length, positions, num_fixed=first + 1
+  rows = extend_positions(
+    int8.thaw(table['embedding']),
+    first + max_length,
+    positions,
+    num_fixed=first + 1,
   )
+  if int8.is_frozen(table['embedding']):
+    rows = int8.freeze(rows, (0,), 'position')
+  table['embedding'] = rows
   return dataclasses.replace(config, max_position_embeddings=first + max_length)
 
 
 def _read_config(
   folder: Path, head: str | None
-) -> tuple[bert_config.Fields, BertConfig, bool, AttentionFns]:
-  """Fields of a config, sizes, whether words are packed, the attention."""
+) -> tuple[bert_config.Fields, BertConfig, bool, AttentionFns, str]:
+  """Fields, sizes, whether words are packed, the attention, the weights."""
   path = folder / CONFIG_FILE
   with files.open_regular(path) as file:
     text = file.read()
@@ -265,7 +288,9 @@ def _read_config(
     if head == 'masked_lm' and fields.get('tie_word_embeddings', True) is False:
       raise ValueError('tie_word_embeddings must be true, got False.')
     is_packed = bert_config.is_packed(fields)
-    return fields, config, is_packed, bert_attention.from_fields(fields)
+    attention_fn = bert_attention.from_fields(fields)
+    weights = bert_int8.from_fields(fields)
+    return fields, config, is_packed, attention_fn, weights
   except ValueError as error:
     raise ValueError(f'{path} is not valid: {error}') from None
 
