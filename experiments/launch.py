@@ -19,7 +19,7 @@ from embedcomp.search.space import SearchSpace
 from experiments import deciles, learned, model_sizes, report, strategies
 from experiments.outcomes import Outcome
 from experiments.problems import make_problem
-from experiments.stages import Stages
+from experiments.stages import Stages, steps_of
 
 # Shares of the dense table that a tolerance is looked for among.
 _TOLERANCE_SIZES = np.geomspace(0.002, 0.5, 9)
@@ -213,7 +213,7 @@ def _num_steps(outcome: Outcome) -> int:
   }
   ran = {name.partition('_')[0] for name in outcome.seconds} & set(stages)
   return sum(
-    max(1, round(epochs * batches.num_batches))
+    steps_of(epochs, batches)
     for epochs, batches in (stages[name] for name in ran)
   )
 

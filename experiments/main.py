@@ -13,7 +13,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from experiments import launch
+from experiments import launch, pipeline
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'Which experiment.')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where its files go.')
@@ -40,7 +40,8 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f'no arguments are expected, got {argv[1:]}.')
   absl_logging.set_verbosity(absl_logging.WARNING)
   try:
-    result = launch.run(CONFIG.value, WORKDIR.value)
+    run = pipeline.run if 'stages' in CONFIG.value else launch.run
+    result = run(CONFIG.value, WORKDIR.value)
   except (ValueError, FileNotFoundError, FloatingPointError, OSError) as error:
     logging.debug('stopped', exc_info=True)
     sys.exit(f'{type(error).__name__}: {error}')

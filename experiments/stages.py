@@ -52,6 +52,8 @@ class Stages:
 
   def train(self, work: 'Work') -> Variables:
     """Does what `plan_training` has planned; returns the model's variables."""
+    if not work.num_steps:
+      return _variables(work.state)
     state = self._run(work)
     return _variables(state if state.best is None else state.best)
 
@@ -78,9 +80,9 @@ class Stages:
     task = self.problem.task(embedder)
     batches = self.problem.train if batches is None else batches
     epochs = self.config.optim.epochs if epochs is None else epochs
-    num_steps = max(1, round(epochs * batches.num_batches))
+    num_steps = steps_of(epochs, batches)
     loss_fn, optimizer = self._learned_parts(
-      task, learning_rate or self.config.optim.learning_rate, num_steps
+      task, learning_rate or self.config.optim.learning_rate, max(1, num_steps)
     )
     if variables is None:
       variables = self.init(task)
@@ -144,7 +146,7 @@ class Stages:
     """
     config, batches = self.config.search, self.problem.weights
     task = self.problem.task(SupernetEmbed(supernet))
-    num_steps = max(1, round(config.epochs * batches.num_batches))
+    num_steps = max(1, steps_of(config.epochs, batches))
     schedule = Schedule(
       num_steps=num_steps,
       warmup=config.warmup,
@@ -343,6 +345,11 @@ class _Refreshed:
     fresh = self._supernet.refresh(weights, held if has_codes else None)
     buffers = dict(state.buffers, buffers={'embedder': fresh})
     return self.place(state.replace(buffers=buffers))
+
+
+def steps_of(epochs: float, batches: Any) -> int:
+  """Steps of so many epochs: none of none, else one at least."""
+  return max(1, round(epochs * batches.num_batches)) if epochs else 0
 
 
 def _without_losses(variables: Variables) -> Variables:

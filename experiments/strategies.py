@@ -145,11 +145,24 @@ def guided(stages: Stages, budget: int, propose_name: str) -> Outcome:
   return final(stages, scheme, clock, fitted(stages, start, scheme)[1])
 
 
+def kept(stages: Stages, budget: int) -> Outcome:
+  """A model that is compressed already, trained on as it is."""
+  del budget
+  problem = stages.problem
+  if problem.scheme is None:
+    raise ValueError(
+      "method.name='kept' needs a bert.path with a compressed table; this one "
+      'is dense.'
+    )
+  return final(stages, problem.scheme, Clock(), problem.pretrained)
+
+
 STRATEGIES: dict[str, Callable[[Stages, int], Outcome]] = {
   'dense': lambda stages, budget: dense(stages),
   'uniform': uniform,
   'hand_split': hand_split,
   'mgqe': mgqe,
+  'kept': kept,
   'compress': lambda stages, budget: compress_sizes(stages)(budget),
   'search': lambda stages, budget: (
     learned.prepare(stages).learn(budget).finish()

@@ -230,6 +230,29 @@ class SubwordTokenizer:
       tokenizer_files.renumbered_settings(self._settings, order.tolist()),
     )
 
+  def ids_in(self, other: 'SubwordTokenizer') -> np.ndarray:
+    """Which ids the same pieces have in another tokenizer.
+
+    Args:
+      other: with the same pieces.
+
+    Returns:
+      [V] int64, the id in `other` of each one here.
+
+    Raises:
+      ValueError: if it has other pieces.
+    """
+    if self._vocabulary.keys() != other._vocabulary.keys():
+      odd = self._vocabulary.keys() ^ other._vocabulary.keys()
+      raise ValueError(
+        f'the tokenizers must have the same pieces, but {len(odd)} are of one '
+        f'alone, such as {min(odd)!r}.'
+      )
+    ids = np.arange(self.vocab_size)  # of ids that no piece has
+    for piece, own in self._vocabulary.items():
+      ids[own] = other._vocabulary[piece]
+    return ids
+
   def save(self, path: str | os.PathLike) -> None:
     """Writes the tokenizer for `load` and for other readers.
 

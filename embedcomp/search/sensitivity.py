@@ -122,6 +122,8 @@ class Sensitivity:
       >>> measured.blended([1, 1], 0.5).drops.round(2)
       array([3.33, 1.67])
     """
+    if share == 0:
+      return self
     spread = np.asarray(importance, np.float64) / np.sum(importance)
 
     def blend(values):

@@ -7,7 +7,7 @@ from embedcomp.training import tasks
 from experiments.problems import bert, words
 from experiments.problems.base import Problem
 
-__all__ = ['Problem', 'make_problem']
+__all__ = ['Problem', 'load_texts', 'make_problem']
 
 _MAKERS = {
   tasks.CLASSIFICATION: words.classification,
@@ -33,7 +33,17 @@ def make_problem(config: ConfigDict, *, progress: bool = True) -> Problem:
       f'task must be one of {sorted(_MAKERS)}, or model.name bert, '
       f'got {config.task!r}.'
     )
-  dataset = data_lib.load(
+  dataset = load_texts(config, progress=progress)
+  if config.model.name == 'bert':
+    return bert.word_pieces(config, dataset)
+  return _MAKERS[config.task](config, dataset)
+
+
+def load_texts(
+  config: ConfigDict, *, progress: bool = True
+) -> data_lib.TextDataset:
+  """Loads the data of a config; arguments and errors of `make_problem`."""
+  return data_lib.load(
     config.data.name,
     text_field=config.data.text_field,
     pair_field=config.data.pair_field,
@@ -43,6 +53,3 @@ def make_problem(config: ConfigDict, *, progress: bool = True) -> Problem:
     num_documents=config.data.num_documents,
     progress=progress,
   )
-  if config.model.name == 'bert':
-    return bert.word_pieces(config, dataset)
-  return _MAKERS[config.task](config, dataset)

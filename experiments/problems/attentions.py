@@ -37,6 +37,7 @@ def from_config(config: ConfigDict) -> AttentionFns:
       LocalAttention(size),
       LocalAttention(size, shift=size // 2),
     ),
+    'windows': lambda: LocalAttention(size),
   }
   if config.attention not in makers:
     raise ValueError(

@@ -10,6 +10,8 @@ import numpy as np
 
 from embedcomp import data as data_lib
 from embedcomp.compress import DEFAULT_METHODS
+from embedcomp.distillation import Objective
+from embedcomp.scheme import Scheme
 from embedcomp.search.sensitivity import Sensitivity
 from embedcomp.training import tasks
 
@@ -54,6 +56,8 @@ class Problem:
     pretrained: variables of the model around a dense table to start from; None
       starts from noise.
     sensitivity: of the task to its words, once it has been measured.
+    scheme: of the table of `pretrained`; None if it is dense.
+    objective: what is learned from a teacher; None without one.
     is_frozen: takes the keys of a param and says whether it is not trained;
       None trains all.
   """
@@ -70,6 +74,8 @@ class Problem:
   padding: int = data_lib.PADDING
   word_params: tuple[tuple[str, ...], ...] = ()
   pretrained: Variables | None = None
+  scheme: Scheme | None = None
+  objective: Objective | None = None
   sensitivity: Sensitivity | None = None
   is_frozen: Callable[[tuple[str, ...]], bool] | None = None
 
@@ -114,7 +120,8 @@ class Problem:
 
   def task(self, embedder: nn.Module) -> tasks.Task:
     """The model around an embedder, with its loss."""
-    return tasks.Task(self.kind, self.make_model(embedder))
+    model = self.make_model(embedder)
+    return tasks.Task(self.kind, model, objective=self.objective)
 
   def write(
     self, folder: Path, embedder: nn.Module, variables: Variables

@@ -19,17 +19,20 @@ import embedcomp
 from embedcomp import data as data_lib
 from embedcomp import frequency
 from embedcomp.compress import CONTEXTUAL_METHODS
+from embedcomp.nn import to_variables
 from embedcomp.nn.bert import is_lower
 from embedcomp.nn.bert_config import BertConfig
 from embedcomp.nn.bert_windows import WindowClassifier
+from embedcomp.scheme import Scheme
 from embedcomp.training import tasks
-from experiments.problems import attentions, reading, tiny_bert
+from experiments.problems import attentions, reading, teaching, tiny_bert
 from experiments.problems import parts as parts_lib
 from experiments.problems.base import Problem, Variables
 
 # By kind of task: the head that solves it.
 _HEADS = {
   tasks.CLASSIFICATION: 'classification',
+  tasks.DISTILLATION: 'sentence',
   tasks.REGRESSION: 'classification',
   tasks.SIMILARITY: 'sentence',
   tasks.MASKED_LM: 'masked_lm',
@@ -112,6 +115,7 @@ def word_pieces(
       f'task of a BERT must be one of {sorted(_HEADS)}, got {config.task!r}.'
     )
   reading.check(config)
+  objective = teaching.objective(config)
   path = _folder(config, dataset)
   tokenizer = data_lib.SubwordTokenizer.load(path)
   dataset = reading.long_enough(config, dataset, tokenizer)
@@ -119,9 +123,20 @@ def word_pieces(
     batches, counts = _masked(config, dataset, tokenizer)
   else:
     batches, counts = _labelled(config, dataset, tokenizer)
-  model, params = _read(path, config, len(dataset.label_names) or 1)
+  read = functools.partial(_read, config, len(dataset.label_names) or 1)
+  model, params = read(path, config.bert)
   _check_agreement(config, model.config, tokenizer)
-  model, params = _cut_to(len(tokenizer), model, params)
+  if objective is not None:
+    teacher = teaching.make_teacher(config, path, read, tokenizer, objective)
+    batches, objective = teaching.with_teacher(config, batches, teacher)
+  model, params = teaching.shallower(model, params, config)
+  scheme = getattr(model.embedder, 'scheme', None)
+  if scheme is None:
+    model, params = _cut_to(len(tokenizer), model, params)
+    pretrained = {'params': params}
+  else:
+    _check_kept(config, scheme, tokenizer)
+    pretrained = _thawed(scheme, params)
   problem = BertProblem(
     kind=config.task,
     vocabulary=WordPieces(tokenizer, counts),
@@ -130,12 +145,16 @@ def word_pieces(
     num_fixed=tokenizer.num_fixed,
     padding=model.config.pad_token_id,
     word_params=(('bias',),) if config.task == tasks.MASKED_LM else (),
-    pretrained={'params': jax.device_get(params)},
+    pretrained=jax.device_get(pretrained),
+    scheme=scheme,
+    objective=objective,
     is_frozen=_is_frozen(config, model.config),
     path=path,
     labels=dataset.label_names if config.task == tasks.CLASSIFICATION else None,
     **batches,
   )
+  if scheme is not None:
+    return problem  # its words are in order
   order = frequency.rank_order_around(counts, tokenizer.fixed_ids)
   return problem.reordered(order)
 
@@ -161,7 +180,7 @@ def _folder(config: ConfigDict, dataset: data_lib.TextDataset) -> Path:
   return Path(path)
 
 
-def _read(path: Path, config: ConfigDict, num_labels: int):
+def _read(config: ConfigDict, num_labels: int, path: Path, bert: ConfigDict):
   """The model with the head of the task, which may be new, and its params."""
   head, more = _HEADS[config.task], {}
   if head == 'classification':
@@ -172,11 +191,11 @@ def _read(path: Path, config: ConfigDict, num_labels: int):
     model, params = embedcomp.from_pretrained(
       path,
       head=head,
-      dtype=jnp.dtype(config.bert.dtype),
-      attention_fn=attentions.from_config(config.bert),
-      remat=config.bert.remat,
-      max_length=config.bert.max_length,
-      positions=config.bert.positions,
+      dtype=jnp.dtype(bert.dtype),
+      attention_fn=attentions.from_config(bert),
+      remat=bert.remat,
+      max_length=bert.max_length,
+      positions=bert.positions,
       seed=config.seed,
       **more,
     )
@@ -224,7 +243,9 @@ def _check_agreement(config, sizes: BertConfig, tokenizer) -> None:
 def _labelled(config, dataset, tokenizer):
   """Batches of texts, or pairs of texts, and how often pieces occur."""
   is_class = config.task == tasks.CLASSIFICATION
-  if is_class != bool(dataset.label_names):
+  if config.task == tasks.DISTILLATION:
+    dataset = reading.unlabelled(config, dataset)
+  elif is_class != bool(dataset.label_names):
     raise ValueError(
       f'{config.task} needs {"names of classes" if is_class else "numbers"} as '
       f'labels; see data.label_field. {dataset.name} has others, or none.'
@@ -240,11 +261,13 @@ def _labelled(config, dataset, tokenizer):
 
   def make_batches(documents, batch_size, *, one_shape=False, **shards):
     texts, pairs, labels = documents.texts, documents.pairs, documents.labels
+    if labels is None:
+      labels = np.zeros(len(texts), np.int32)
     more = {}
     if apart:
       more['pairs'] = tokenizer.encode(pairs, max_length=buckets[-1])
       pairs = None
-    if not is_class:
+    if config.task in (tasks.REGRESSION, tasks.SIMILARITY):
       labels = labels / config.data.label_scale
 
     def batches(encoded):
@@ -295,6 +318,30 @@ def _masked(config, dataset, tokenizer):
   counts = np.bincount(tokens, minlength=len(tokenizer))
   counts[tokenizer.cls_id] += len(tokens) // config.data.length
   return parts.batched(config, make_batches), counts
+
+
+def _check_kept(config: ConfigDict, scheme: Scheme, tokenizer) -> None:
+  """Refuses to compress a table anew that is compressed already."""
+  if config.method.name != 'kept' or config.compare_dense:
+    raise ValueError(
+      f'{config.bert.path} has a compressed table: set method.name=kept and '
+      f'compare_dense=False, got {config.method.name!r}, '
+      f'{config.compare_dense}.'
+    )
+  if scheme.vocab_size != len(tokenizer):
+    raise ValueError(
+      f'{config.bert.path} is not valid: a table of {scheme.vocab_size} words '
+      f'and a tokenizer of {len(tokenizer)}.'
+    )
+
+
+def _thawed(scheme: Scheme, params) -> Variables:
+  """Variables of a model around a compressed table, to be trained."""
+  table = to_variables(embedcomp.thaw(scheme, params['embedder']))
+  return {
+    'params': {**params, 'embedder': table['params']},
+    'buffers': {'embedder': table['buffers']},
+  }
 
 
 def _cut_to(vocab_size: int, model: nn.Module, params):

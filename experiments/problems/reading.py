@@ -10,7 +10,7 @@ from embedcomp import data as data_lib
 from embedcomp.data import reading
 from embedcomp.training import tasks
 
-_READINGS = ('first', 'sentences', 'fixed_sentences', 'windows')
+_READINGS = ('first', 'sentences', 'fixed_sentences', 'windows', 'apart')
 
 
 def check(config: ConfigDict) -> None:
@@ -21,6 +21,13 @@ def check(config: ConfigDict) -> None:
       f'data.reading must be one of {_READINGS}, got {data.reading!r}.'
     )
   if data.reading == 'first':
+    return
+  if data.reading == 'apart':
+    if config.task != tasks.DISTILLATION:
+      raise ValueError(
+        f"data.reading='apart' is for distillation, not for {config.task}: its "
+        'labels are those of whole texts.'
+      )
     return
   is_alone = config.task in (tasks.CLASSIFICATION, tasks.REGRESSION)
   if not is_alone or data.pair_field is not None:
@@ -36,6 +43,23 @@ def check(config: ConfigDict) -> None:
       f'data.buckets must be multiples of data.window {window}, or smaller, '
       f'got {odd}.'
     )
+
+
+def unlabelled(
+  config: ConfigDict, dataset: data_lib.TextDataset
+) -> data_lib.TextDataset:
+  """The texts of a data set, or their sentences, without labels."""
+
+  def without(documents: data_lib.Documents) -> data_lib.Documents:
+    texts = [*documents.texts, *(documents.pairs or ())]
+    if config.data.reading == 'apart':
+      texts = [one for text in texts for one in reading.sentences(text)]
+    return data_lib.Documents(tuple(texts))
+
+  splits = {
+    name: without(documents) for name, documents in dataset.splits.items()
+  }
+  return dataclasses.replace(dataset, splits=splits, label_names=())
 
 
 def long_enough(
@@ -71,7 +95,7 @@ def batches(
     make_batches: takes N encoded texts to batches.
   """
   data, most = config.data, config.data.buckets[-1]
-  if data.reading == 'first':
+  if data.reading in ('first', 'apart'):
     return make_batches(tokenizer.encode(texts, pairs, max_length=most))
   if data.reading == 'windows':
     return make_batches(

@@ -79,6 +79,25 @@ def render(run: Run, pictures: Sequence[Picture]) -> str:
     if picture.name in below:
       extra = below[picture.name](data[picture.name], run.result)
     sections.append(_section(picture, extra))
+  return document(
+    title,
+    f"""<p class="headline">{headline(run.result)}</p>
+{_facts(run.result)}
+{_parts(run.result)}
+{''.join(sections)}
+<h2>Command</h2>
+<pre>{html.escape(run.result['command'])}</pre>
+{_config(run.config)}""",
+  )
+
+
+def document(title: str, body: str) -> str:
+  """A whole HTML document.
+
+  Args:
+    title: plain text.
+    body: HTML, its text escaped.
+  """
   return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -92,13 +111,7 @@ def render(run: Run, pictures: Sequence[Picture]) -> str:
 </head>
 <body>
 <h1>{html.escape(title)}</h1>
-<p class="headline">{headline(run.result)}</p>
-{_facts(run.result)}
-{_parts(run.result)}
-{''.join(sections)}
-<h2>Command</h2>
-<pre>{html.escape(run.result['command'])}</pre>
-{_config(run.config)}
+{body}
 </body>
 </html>
 """
@@ -170,7 +183,7 @@ def _section(picture: Picture, extra: str) -> str:
 """
 
 
-def _table(rows: Sequence[Mapping[str, Any]], own: Sequence[int] = ()) -> str:
+def table(rows: Sequence[Mapping[str, Any]], own: Sequence[int] = ()) -> str:
   """Rows as a table, numbers to the right.
 
   Args:
@@ -220,7 +233,7 @@ def _parts(result: Mapping[str, Any]) -> str:
     {**row, 'times smaller': _factor(row['before'] / max(row['after'], 1))}
     for row in rows
   ]
-  return f'<h2>The whole model</h2>\n{_table(shown, own=[len(rows) - 1])}'
+  return f'<h2>The whole model</h2>\n{table(shown, own=[len(rows) - 1])}'
 
 
 def _comparison(comparison: Comparison, result: Mapping[str, Any]) -> str:
@@ -251,9 +264,9 @@ def _comparison(comparison: Comparison, result: Mapping[str, Any]) -> str:
   return (
     f'<p class="note">{better} is better. Mean \N{PLUS-MINUS SIGN} standard '
     'deviation over runs with other seeds.</p>\n'
-    f'{_table(rows, own)}\n'
+    f'{table(rows, own)}\n'
     f'<details><summary>All {len(comparison.rows):,} runs</summary>\n'
-    f'{_table(comparison.rows)}\n</details>'
+    f'{table(comparison.rows)}\n</details>'
   )
 
 
@@ -270,7 +283,7 @@ def _scheme(scheme: Scheme, result: Mapping[str, Any]) -> str:
   roles = dict.fromkeys(h for row in rows for h in row if h != 'bytes')
   ordered = [{h: row.get(h) for h in (*roles, 'bytes')} for row in rows]
   total = {'ranks': 'all', 'method': 'total', 'bytes': scheme.num_bytes}
-  return _table([*ordered, total], own=[len(ordered)])
+  return table([*ordered, total], own=[len(ordered)])
 
 
 def _config(config: Mapping[str, Any] | None) -> str:
