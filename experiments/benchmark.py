@@ -17,7 +17,6 @@ from pathlib import Path
 from experiments import record, tables
 from experiments.benchmarks import (
   attention_error,
-  attention_speed,
   bert_speed,
   bert_table,
   fit,
@@ -27,12 +26,14 @@ from experiments.benchmarks import (
   search_cost,
   table_error,
 )
+from experiments.benchmarks.attention_speed import AttentionSpeed
 from experiments.benchmarks.comparison import Comparison
 from experiments.benchmarks.long_training import LongTraining
 
 BENCHMARKS: dict[str, record.Benchmark] = {
   'attention_error': attention_error,
-  'attention_speed': attention_speed,
+  'attention_speed': AttentionSpeed(in_bert=False),
+  'attention_speed_bert': AttentionSpeed(in_bert=True),
   'bert_speed': bert_speed,
   'bert_sst2': Comparison(
     'bert_compress',

@@ -1,4 +1,4 @@
-"""Attention over long inputs: time, work and memory, alone and in a BERT.
+"""Attention over long inputs: time, work and memory.
 
 Contestants of a length take turns in one process. Windows read as many keys as
 the recursive attention that they are named after. On a GPU all is in bfloat16,
@@ -30,7 +30,6 @@ from experiments.benchmarks import race
 from experiments.benchmarks.minilm import minilm_sizes
 from experiments.record import Job, Row, num_cores
 
-SEEDS = 1
 _LENGTHS = (512, 1024, 2048, 4096, 8192, 16384)
 _HEADS, _FEATURES = 4, 64  # of the inputs of attentions alone
 _MAX_BYTES = 9 * 2**30
@@ -52,29 +51,48 @@ class _Entry:
   keys: int
 
 
-def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
-  """A race for each length, of the attentions alone and in a BERT.
+class AttentionSpeed:
+  """A race of attentions (see `experiments.record`), a job for each length.
 
-  Args:
-    smoke: whether to use small sizes.
-    seeds: draws of inputs.
+  Attributes:
+    SEEDS: draws of inputs, if the command does not say.
   """
-  lengths = (64,) if smoke else _LENGTHS
-  chunk_sizes = (8,) if smoke else (256, 128)
 
-  def run(what: str, length: int) -> list[Row]:
-    entries = _entries(length, chunk_sizes)
-    if what == 'attention':
-      make, inputs = _alone, [_arrays(length, seed) for seed in range(seeds)]
+  SEEDS = 1
+
+  def __init__(self, in_bert: bool):
+    """Computes nothing yet.
+
+    Args:
+      in_bert: whether attentions are those of a BERT, or alone.
+    """
+    where = "in a BERT of MiniLM-L6's sizes" if in_bert else 'alone'
+    self.__doc__ = (
+      f'Attention over long inputs: time, work and memory, {where}.'
+    )
+    self._in_bert = in_bert
+
+  def jobs(self, *, smoke: bool, seeds: int) -> Sequence[Job]:
+    """A race for each length."""
+    lengths = (64,) if smoke else _LENGTHS
+    return [
+      Job(f'{length}', functools.partial(self._run, smoke, length, seeds))
+      for length in lengths
+    ]
+
+  def _run(self, smoke: bool, length: int, seeds: int) -> list[Row]:
+    entries = _entries(length, (8,) if smoke else (256, 128))
+    if self._in_bert:
+      sizes = minilm_sizes(smoke) | {'max_position_embeddings': length}
+      make = functools.partial(_bert, sizes)
+      inputs = _texts(length, seeds, sizes)
     else:
-      own = minilm_sizes(smoke) | {'max_position_embeddings': length}
-      make = functools.partial(_bert, own)
-      inputs = _texts(length, seeds, own)
+      make, inputs = _alone, [_arrays(length, seed) for seed in range(seeds)]
     rounds = 2 if smoke else max(3, min(15, 32_768 // length))
     rows = []
     for step in (False, True):
       named = {
-        'what': f'{what}, {"step" if step else "forward"}',
+        'what': 'step' if step else 'forward',
         'tokens': length,
         'rounds': rounds * seeds,
         'cores': num_cores(),
@@ -83,11 +101,17 @@ def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
       rows += [{**named, **row} for row in found]
     return rows
 
-  return [
-    Job(f'{what}, {length}', functools.partial(run, what, length))
-    for what in ('attention', 'BERT')
-    for length in lengths
-  ]
+  def summary(self, rows: Sequence[Row]) -> list[Row]:
+    """How much faster than dense attention each is, by length."""
+    found = {}
+    for row in rows:
+      line = found.setdefault(
+        (row['what'], row['contestant']),
+        {'what': row['what'], 'attention': row['contestant']},
+      )
+      speedup = row.get('speedup')
+      line[f'{row["tokens"]:,}'] = '-' if speedup is None else f'{speedup:.2f}'
+    return [line for (_, name), line in found.items() if name != 'dense']
 
 
 def window_like(attention: RecursiveAttention, length: int):
@@ -238,16 +262,3 @@ def _texts(length: int, seeds: int, sizes: Row) -> list[tuple[Any, jax.Array]]:
     (params, jax.random.randint(key, shape, 1, sizes['vocab_size'], jnp.int32))
     for key in keys[1:]
   ]
-
-
-def summary(rows: Sequence[Row]) -> list[Row]:
-  """How much faster than dense attention each is, by length."""
-  found = {}
-  for row in rows:
-    line = found.setdefault(
-      (row['what'], row['contestant']),
-      {'what': row['what'], 'attention': row['contestant']},
-    )
-    speedup = row.get('speedup')
-    line[f'{row["tokens"]:,}'] = '-' if speedup is None else f'{speedup:.2f}'
-  return [line for (_, name), line in found.items() if name != 'dense']

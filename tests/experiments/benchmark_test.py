@@ -132,13 +132,10 @@ def test_contestants_do_not_follow_the_same_one_each_time():
   assert before_b >= {'a', 'c'}
 
 
-def test_the_speed_of_attentions_is_told_beside_dense(tmp_path):
-  rows = run('attention_speed', tmp_path / 'r.json', '--smoke')['rows']
-  assert {row['what'] for row in rows} == {
-    f'{what}, {part}'
-    for what in ('attention', 'BERT')
-    for part in ('forward', 'step')
-  }
+@pytest.mark.parametrize('name', ['attention_speed', 'attention_speed_bert'])
+def test_the_speed_of_attentions_is_told_beside_dense(tmp_path, name):
+  rows = run(name, tmp_path / 'r.json', '--smoke')['rows']
+  assert {row['what'] for row in rows} == {'forward', 'step'}
   by_name = {row['contestant']: row for row in rows}
   dense = by_name['dense']
   assert dense['speedup'] == 1
@@ -148,12 +145,13 @@ def test_the_speed_of_attentions_is_told_beside_dense(tmp_path):
   assert by_name['window like C = 8']['keys'] >= recursive['keys']
   assert all(row['milliseconds'] > 0 and row['flops'] > 0 for row in rows)
   assert recursive['over_window'] > 0
-  assert len(attention_speed.summary(rows)) == 4 * 3
+  assert len(benchmark.BENCHMARKS[name].summary(rows)) == 2 * 3
 
 
 def test_attentions_without_memory_are_compiled_alone(monkeypatch):
   monkeypatch.setattr(attention_speed, '_MAX_BYTES', 0)
-  alone, _ = attention_speed.jobs(smoke=True, seeds=1)
+  race = attention_speed.AttentionSpeed(in_bert=False)
+  (alone,) = race.jobs(smoke=True, seeds=1)
   rows = alone.run()
   assert all('milliseconds' not in row and row['note'] for row in rows)
 
