@@ -49,6 +49,17 @@ def finished(folder, tmp_path_factory):
   return workdir, launch.run(config_of(folder), workdir, progress=False)
 
 
+def test_every_variant_is_a_config():
+  known = common.get_config('classification')
+  for variant in bert_distil.VARIANTS:
+    config = bert_distil.get_config(variant)
+    assert set(config) == set(known)
+    for section in ('data', 'bert', 'distil', 'optim', 'search'):
+      assert set(config[section]) == set(known[section])
+  with pytest.raises(ValueError, match='variant must be one of'):
+    bert_distil.get_config('magic')
+
+
 def stages_of(workdir):
   lines = (workdir / 'metrics.jsonl').read_text().splitlines()
   return {json.loads(line)['stage'] for line in lines}

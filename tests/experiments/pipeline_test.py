@@ -54,6 +54,20 @@ def finished(folder, tmp_path_factory):
   return workdir, pipeline.run(config_of(folder), workdir, progress=False)
 
 
+def test_every_variant_is_a_config():
+  known = set(common.get_config('classification'))
+  for variant in bert_pipeline.VARIANTS:
+    config = bert_pipeline.get_config(variant)
+    assert tuple(config.stages) == pipeline.STAGES
+    config.budget, config.path, config.seed = 0.3, 'somewhere', 4
+    for stage in pipeline.STAGES:
+      assert set(config[stage]) == known
+      own = config[stage]
+      assert (own.budget, own.bert.path, own.seed) == (0.3, 'somewhere', 4)
+  with pytest.raises(ValueError, match='variant must be one of'):
+    bert_pipeline.get_config('magic')
+
+
 def test_each_stage_starts_from_the_one_before(finished):
   workdir, result = finished
   assert [one['stage'] for one in result['stages']] == [*pipeline.STAGES]
