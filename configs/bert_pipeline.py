@@ -3,8 +3,8 @@ r"""A whole BERT made small: trained, compressed, taught, adapted, written.
   python -m experiments.main --config=configs/bert_pipeline.py --workdir=DIR \
       --config.path=MODEL --config.data=glue/sst2 --config.budget=40x
 
-goes through `config.stages`, each a run of its own in `DIR/STAGE`, with a
-config of its own in `config.STAGE` (`--config.task.finetune.epochs=3`):
+goes through stages, each a run of its own in `DIR/STAGE`, with a config of its
+own in `config.STAGE` (`--config.task.finetune.epochs=3`):
 
   teacher  MODEL is fine-tuned for the labels of `config.data`
   general  MODEL's words are compressed by a search that knows plain text alone
@@ -15,8 +15,9 @@ config of its own in `config.STAGE` (`--config.task.finetune.epochs=3`):
            taught by the teacher that reads these in windows
 
 and writes `DIR/model`, with int8 weights, a model card, and `DIR/result.json`
-with what that directory does on the test split. Leave stages out by
-`--config.stages=teacher,task,`; `teacher` and `task` are enough for most.
+with what that directory does on the test split. `long` is left out unless
+`--config.stages` names it, for texts that are worth it; `teacher` and `task`
+have to be there.
 
 Variants: `classification` (default) and `smoke`, small and soon done.
 """
@@ -35,7 +36,7 @@ def get_config(variant='classification'):
     raise ValueError(f'variant must be one of {VARIANTS}, got {variant!r}.')
   small = variant == 'smoke'
   config = ConfigDict()
-  config.stages = ('teacher', 'general', 'task', 'long')
+  config.stages = 'teacher,general,task' + (',long' if small else '')
   config.path = 'tiny' if small else 'minilm_l6'
   config.data = 'r8' if small else 'glue/sst2'
   config.text = 'r8' if small else 'newsgroups'

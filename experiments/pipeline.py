@@ -45,10 +45,10 @@ def run(
     ValueError: for stages that cannot be; and see `launch.run`.
     OSError: if files cannot be written.
   """
-  _check(config)
+  stages = _stages(config)
   workdir = training.claim(workdir, json.loads(config.to_json_best_effort()))
   start, done = time.monotonic(), {}
-  for stage in track(config.stages, 'stages', enabled=progress, unit='stage'):
+  for stage in track(stages, 'stages', enabled=progress, unit='stage'):
     own = _prepared(config, stage, workdir, done)
     done[stage] = _run_once(own, workdir / stage, progress)
   result = _finish(config, workdir, done, progress)
@@ -58,15 +58,17 @@ def run(
   return result
 
 
-def _check(config: ConfigDict) -> None:
-  stages = tuple(config.stages)
+def _stages(config: ConfigDict) -> list[str]:
+  """Names of the stages; ValueError for what cannot be run."""
+  stages = [name.strip() for name in config.stages.split(',')]
   in_order = [stage for stage in STAGES if stage in stages]
-  if list(stages) != in_order or not {'teacher', 'task'} <= set(stages):
+  if stages != in_order or not {'teacher', 'task'} <= set(stages):
     raise ValueError(
       f"stages must hold 'teacher' and 'task', and be some of {STAGES} in this "
-      f'order, got {stages}.'
+      f'order, with commas between them, got {config.stages!r}.'
     )
   int8.check_weights(config.weights)
+  return stages
 
 
 def _prepared(
@@ -98,7 +100,7 @@ def _run_once(config: ConfigDict, folder: Path, progress: bool):
 
 def _finish(config, workdir: Path, done, progress: bool) -> dict[str, Any]:
   """Writes the model of the last stage, and measures what has been written."""
-  last = config.stages[-1]
+  last = list(done)[-1]
   source, target = workdir / last / 'model', workdir / 'model'
   model, params = embedcomp.from_pretrained(source, head='classification')
   if config.weights == 'int8':
