@@ -8,10 +8,8 @@ split is then the test split, and there is no other to validate on.
 
 import dataclasses
 import functools
-import os
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +22,7 @@ from embedcomp.compress import CONTEXTUAL_METHODS, DEFAULT_METHODS
 from embedcomp.methods.base import Method
 from embedcomp.training import make_evaluator, tasks
 from embedcomp.types import Params, Shape
-from experiments.benchmarks import minilm
+from experiments.benchmarks import minilm, sts
 from experiments.problems import tiny_bert
 from experiments.record import Job, Row
 
@@ -155,7 +153,7 @@ class _Problem:
 
 @functools.cache
 def _problem(smoke: bool) -> _Problem:
-  dataset = _made_up() if smoke else _stsb()
+  dataset = sts.made_up() if smoke else sts.benchmark()
   train = dataset.splits['train']
   sentences = list(dict.fromkeys([*train.texts, *train.pairs]))
   path = tiny_bert.folder(sentences) if smoke else data_lib.minilm_l6()
@@ -169,41 +167,6 @@ def _problem(smoke: bool) -> _Problem:
     frequency.contextual_importance(counts),
     _make_score(model, params, tokenizer, dataset, _buckets(smoke)),
   )
-
-
-def _stsb() -> data_lib.TextDataset:
-  folder = os.environ.get('EMBEDCOMP_BENCHMARK_DATA')
-  if folder:
-    return data_lib.load(
-      Path(folder, 'stsb'),
-      text_field='0',
-      pair_field='1',
-      label_field='2',
-      real_labels=True,
-    )
-  return data_lib.load(
-    'glue/stsb',
-    text_field='sentence1',
-    pair_field='sentence2',
-    label_field='label',
-    real_labels=True,
-  )
-
-
-def _made_up() -> data_lib.TextDataset:
-  """Sentences that are the more alike the higher their score."""
-  rng = np.random.default_rng(0)
-  words = [f'{a}{b}{c}' for a in 'bdgklm' for b in 'aeiou' for c in 'nrst']
-  splits = {}
-  for split in ('train', *_SPLITS):
-    shared = rng.integers(0, 7, 32)
-    texts, pairs = [], []
-    for number in shared:
-      first, second = rng.choice(words, (2, 6))
-      texts.append(' '.join(first))
-      pairs.append(' '.join([*first[:number], *second[number:]]))
-    splits[split] = data_lib.Documents(texts, shared.astype(float), pairs)
-  return data_lib.TextDataset('made up', (), splits)
 
 
 def _buckets(smoke: bool) -> tuple[int, ...]:

@@ -156,6 +156,19 @@ def test_attentions_without_memory_are_compiled_alone(monkeypatch):
   assert all('milliseconds' not in row and row['note'] for row in rows)
 
 
+def test_compressed_words_are_measured_before_and_after_teaching(tmp_path):
+  rows = run('distilled_table', tmp_path / 'r.json', '--smoke')['rows']
+  cases = [(row['contestant'], row['taught']) for row in rows]
+  assert cases == [
+    (label, taught) for label in ('search', 'pq') for taught in (False, True)
+  ]
+  for before, after in zip(rows[::2], rows[1::2]):
+    assert before['bytes'] == after['bytes']
+    assert before['seconds'] < after['seconds']
+    assert before['test'] != after['test']
+  assert len(benchmark.BENCHMARKS['distilled_table'].summary(rows)) == 4
+
+
 def test_errors_of_attentions(tmp_path, monkeypatch):
   monkeypatch.setenv('EMBEDCOMP_CACHE', str(tmp_path))
   rows = run('attention_error', tmp_path / 'r.json', '--smoke')['rows']
