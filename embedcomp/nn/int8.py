@@ -113,7 +113,11 @@ def dequantize_encoder(
   """
   if model.weights == 'int8':
     params = quantize_encoder(model, params)[1]
-  flat = {path: thaw(leaf) for path, leaf in _flatten(params).items()}
+  flat = _flatten(params)
+  for path, leaf in flat.items():
+    # Words have frozen forms of their own, which stay as they are.
+    if is_frozen(leaf) and scale_axes(path, leaf['values'].ndim) is not None:
+      flat[path] = thaw(leaf)
   return _with_weights(model, 'float32'), traverse_util.unflatten_dict(flat)
 
 

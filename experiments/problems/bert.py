@@ -199,6 +199,8 @@ def _read(config: ConfigDict, num_labels: int, path: Path, bert: ConfigDict):
       seed=config.seed,
       **more,
     )
+  if model.weights == 'int8':  # floats are trained, rounded as they are read
+    _, params = embedcomp.dequantize_encoder(model, params)
   if config.data.reading == 'windows':
     model = WindowClassifier.around(
       model, config.data.window, config.model.window_pool

@@ -143,6 +143,25 @@ def test_stages_that_have_ended_are_not_run_again(
   }
 
 
+def test_int8_models_are_trained_on(finished, folder, tmp_path):
+  workdir, result = finished
+  config = config_of(folder).long.copy_and_resolve_references()
+  config.method.name = 'kept'
+  config.bert.path = str(workdir / 'model')
+  config.distil.teacher = str(workdir / 'model')
+  config.finetune.epochs = 0.0
+  same = launch.run(config, tmp_path / 'same', progress=False)
+  assert same['value'] == result['value']
+  config.finetune.epochs = 1.0
+  launch.run(config, tmp_path / 'more', progress=False)
+  kernels = []
+  for path in (workdir, tmp_path / 'more'):
+    model, params = embedcomp.from_pretrained(path / 'model')
+    assert model.weights == 'int8'
+    kernels.append(params['layer_0']['mlp_in']['kernel']['values'])
+  assert (kernels[0] != kernels[1]).any()
+
+
 def test_stages_may_be_left_out(folder, tmp_path):
   config = config_of(folder, stages='teacher,task', weights='float32')
   result = pipeline.run(config, tmp_path, progress=False)

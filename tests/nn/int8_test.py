@@ -10,7 +10,15 @@ import optax
 import pytest
 
 import embedcomp
-from embedcomp import Bert, dequantize_encoder, quantize_encoder
+from embedcomp import (
+  Bert,
+  Group,
+  GroupedEmbed,
+  Scheme,
+  dequantize_encoder,
+  methods,
+  quantize_encoder,
+)
 from embedcomp.nn import BertClassifier, BertMaskedLM, SentenceEncoder, int8
 from embedcomp.nn.bert import is_lower
 from embedcomp.nn.recursive import RecursiveAttention
@@ -312,3 +320,23 @@ def test_what_does_not_fit_is_refused(classifier):
   cut = stored['pooler'] | {'kernel': kernel | {'values': kernel['values'][1:]}}
   with pytest.raises(ValueError, match=r'pooler/kernel must .*\[\[11, 12\]'):
     small.apply({'params': stored | {'pooler': cut}}, IDS)
+
+
+def test_compressed_words_stay_as_they_are(classifier, rng):
+  """Their factors are values and scales as well, of forms of their own."""
+  model, params = classifier
+  table = rng.normal(size=(20, 12)).astype(np.float32)
+  scheme = Scheme(12, (Group(20, methods.LowRank(3, 'int8', 'int8')),))
+  words = embedcomp.fit(table, scheme, progress=False)
+  embedder = GroupedEmbed(scheme)
+  packed = model.clone(embedder=embedder, parent=None)
+  packed_params = params | {'embedder': words}
+  small, stored = quantize_encoder(packed, packed_params)
+  again, floats = dequantize_encoder(small, stored)
+  for found in (stored, floats):
+    assert jax.tree.structure(found['embedder']) == jax.tree.structure(words)
+    jax.tree.map(np.testing.assert_array_equal, found['embedder'], words)
+  logits = again.apply(variables(floats), IDS)
+  np.testing.assert_allclose(
+    logits, small.apply(variables(stored), IDS), atol=1e-5
+  )
