@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope='module')
 def config(folder):
   more = {'compare_dense': True, 'optim.best_of': 2, 'run.log_every': 5}
-  more |= {'optim.epochs': 10.0, 'finetune.epochs': 2.0}
+  more |= {'optim.epochs': 10.0, 'finetune.epochs': 6.0}
   more |= {'run.checkpoint_every': 10}
   return small_bert.config_of(folder, **more)
 
