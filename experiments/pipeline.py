@@ -26,6 +26,16 @@ from experiments.report import stages as stages_page
 
 STAGES = ('teacher', 'general', 'task', 'long')
 _RESULT = 'result.json'
+_STAGE = 'stage.json'  # of a stage, written when all else of it is there
+# What the whole tells of each stage.
+_SHOWN = (
+  'metric',
+  'value',
+  'embedding_bytes',
+  'steps',
+  'seconds',
+  'peak_memory_bytes',
+)
 
 
 def run(
@@ -86,7 +96,7 @@ def _prepared(
 
 def _run_once(config: ConfigDict, folder: Path, progress: bool):
   """What a stage has found, which is read where it has ended before."""
-  path = folder / _RESULT
+  path = folder / _STAGE
   if path.exists():
     training.claim(folder, json.loads(config.to_json_best_effort()))
     return json.loads(path.read_text())
@@ -98,71 +108,67 @@ def _run_once(config: ConfigDict, folder: Path, progress: bool):
   return result
 
 
-def _finish(config, workdir: Path, done, progress: bool) -> dict[str, Any]:
-  """Writes the model of the last stage, and measures what has been written."""
-  last = list(done)[-1]
-  source, target = workdir / last / 'model', workdir / 'model'
+def _write_model(config: ConfigDict, source: Path, target: Path, labels):
+  """Writes a model as it is to be used."""
   model, params = embedcomp.from_pretrained(source, head='classification')
   if config.weights == 'int8':
     model, params = embedcomp.quantize_encoder(model, params)
-  dataset = load_texts(config[last], progress=progress)
-  labels = dataset.label_names
   embedcomp.save_pretrained(
     target, model, params, labels=labels, tokenizer_from=source
   )
-  documents = parts.limited(dataset.splits['test'], config[last])
-  model, params = embedcomp.from_pretrained(target, head='classification')
-  found = evaluation.evaluate(
-    config[last].task,
+
+
+def _measure(path: Path, config: ConfigDict, documents, progress: bool):
+  """What a directory does on documents."""
+  model, params = embedcomp.from_pretrained(path, head='classification')
+  return evaluation.evaluate(
+    config.task,
     model,
     jax.device_put(params),
-    data_lib.SubwordTokenizer.load(target),
+    data_lib.SubwordTokenizer.load(path),
     documents,
-    max_length=config[last].data.buckets[-1],
+    max_length=config.data.buckets[-1],
     progress=progress,
   )
-  final, teacher = done[last], done['teacher']
+
+
+def _finish(config, workdir: Path, done, progress: bool) -> dict[str, Any]:
+  """Writes the model of the last stage, and measures what has been written."""
+  last = list(done)[-1]
+  target = workdir / 'model'
+  dataset = load_texts(config[last], progress=progress)
+  _write_model(config, workdir / last / 'model', target, dataset.label_names)
+  documents = parts.limited(dataset.splits['test'], config[last])
+  found = _measure(target, config[last], documents, progress)
+  final = done[last]
   result = {
     'task': config.data,
     'split': 'test',
     'metric': final['metric'],
     'value': found[final['metric']],
-    'dense_value': teacher['value'],
+    'dense_value': done['teacher']['value'],
     'seed': config.seed,
     'embedding_bytes': final['embedding_bytes'],
     'dense_embedding_bytes': final['dense_embedding_bytes'],
     'ratio': final['ratio'],
-    'model_bytes': sum(
-      path.stat().st_size for path in target.glob('*.safetensors')
-    ),
-    'dense_model_bytes': sum(
-      path.stat().st_size
-      for path in (workdir / 'teacher' / 'model').glob('*.safetensors')
-    ),
+    'model_bytes': _weight_bytes(target),
+    'dense_model_bytes': _weight_bytes(workdir / 'teacher' / 'model'),
     'weights': config.weights,
     'command': ' '.join(['python -m experiments.main', *sys.argv[1:]]),
     'device': jax.devices()[0].device_kind,
     'stages': [
-      {
-        'stage': stage,
-        **{
-          name: one.get(name)
-          for name in (
-            'metric',
-            'value',
-            'embedding_bytes',
-            'steps',
-            'seconds',
-            'peak_memory_bytes',
-          )
-        },
-      }
+      {'stage': stage, **{name: one.get(name) for name in _SHOWN}}
       for stage, one in done.items()
     ],
   }
   card = model_card.render(result, parent=config.path, licence=config.licence)
   write_atomically(target / 'README.md', card.encode())
   return result
+
+
+def _weight_bytes(folder: Path) -> int:
+  """Bytes of all files with weights."""
+  return sum(path.stat().st_size for path in folder.glob('*.safetensors'))
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -96,10 +96,16 @@ def make_teacher(
     wanted: what is to be copied.
 
   Raises:
-    ValueError: if its pieces are not those of the student.
+    ValueError: if there is no such directory, or if its pieces are not those of
+      the student.
   """
   own = config.distil.teacher == ITSELF
   path = path if own else Path(config.distil.teacher)
+  if not path.is_dir():
+    raise ValueError(
+      f'distil.teacher must be {ITSELF!r} or a directory with config.json, got '
+      f'{config.distil.teacher!r}.'
+    )
   bert = config.bert.copy_and_resolve_references()
   bert.attention = config.distil.attention
   bert.remat = False  # there are no gradients

@@ -179,6 +179,7 @@ def test_long_students_learn_from_a_teacher_in_windows(folder, tmp_path):
   ('fields', 'match'),
   [
     ({'distil.teacher': None}, 'distillation needs a teacher'),
+    ({'distil.teacher': '/none'}, "a directory with config.json, got '/none'"),
     ({'distil.logits': 1.0}, 'distil.logits must be 0'),
     ({'distil.hidden': -1.0}, 'must not be negative'),
     ({'distil.layers': 3}, 'no more than its teacher, got 3 and 1'),
