@@ -61,7 +61,8 @@ def get_config(variant='classification'):
   config.long.distil.positions = 'tiled'
   config.long.data.buckets = (128, 256) if small else (512, 1024, 2048)
   config.long.optim.batch_size = 16
-  config.long.finetune.learning_rate = 3e-5
+  config.long.finetune.epochs = 1.0
+  config.long.finetune.learning_rate = 0.005 if small else 3e-5
   for stage in ('teacher', 'general', 'task', 'long'):
     source = 'text' if stage == 'general' else 'data'
     config[stage].bert.path = config.get_ref('path')
@@ -80,6 +81,8 @@ def _task(small):
     config.data = bert_compress.get_config('smoke').data
     config.optim.batch_size = 32
     config.optim.best_of = 0
+    config.finetune.epochs = 2.0
+    config.finetune.learning_rate = 0.01
     config.run.log_every = 10
     config.search.num_bins = 4
   return config
