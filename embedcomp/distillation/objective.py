@@ -158,7 +158,8 @@ class Objective:
       teacher: what its teacher says of the same batch.
       mask: [B, T] bool, True where there is a token; texts without any are not
         counted.
-      key: of the tokens whose relations are compared; the first ones if None.
+      key: of the tokens whose relations are compared; None draws always the
+        same places.
 
     Returns:
       [] float32, and the losses by name.

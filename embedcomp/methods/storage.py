@@ -27,6 +27,13 @@ import numpy as np
 from jax.experimental.xla_metadata import set_xla_metadata
 
 from embedcomp.methods.packing import code_bits, pack_bits, unpack_bits
+from embedcomp.methods.rounding import (
+  SCALE_DTYPE,
+  best_scale,
+  numpy_of,
+  quantize,
+  round_to,
+)
 from embedcomp.types import Array
 
 INTEGER_BITS = {'int8': 8, 'int4': 4}
@@ -36,7 +43,6 @@ FLOAT_DTYPES = {
   'float16': np.dtype(np.float16),
 }
 STORAGES = (*FLOAT_DTYPES, *INTEGER_BITS)
-SCALE_DTYPE = np.dtype(ml_dtypes.bfloat16)
 
 
 def check_storage(storage: str) -> None:
@@ -106,40 +112,6 @@ def take_scores(vectors: Array, rows: Array, hidden: Array) -> jax.Array:
   return scores.T.reshape(*hidden.shape[:-1], rows.shape[0])
 
 
-def quantize(values: Array, scale: Array, bits: int) -> jax.Array:
-  """Rounds to the symmetric integer grid, gradients passed straight through.
-
-  Args:
-    values: [...] float.
-    scale: float, broadcastable to `values`: the distance of two grid points.
-    bits: 8 or 4; the grid is -(2**(bits-1) - 1) ... 2**(bits-1) - 1.
-
-  Returns:
-    [...] float32, integral.
-  """
-  limit = 2.0 ** (bits - 1) - 1
-  ratio = jnp.clip(values / scale, -limit, limit)
-  return ratio + jax.lax.stop_gradient(jnp.round(ratio) - ratio)
-
-
-def round_to(values: Array, dtype: np.dtype) -> jax.Array:
-  """Rounds to a dtype, gradients passed straight through and not rounded.
-
-  Args:
-    values: [...] float; stored numbers, already of `dtype`, stay as they are.
-    dtype: of `FLOAT_DTYPES`.
-
-  Returns:
-    [...] float32.
-  """
-  rounded = values.astype(dtype).astype(jnp.float32)
-  if values.dtype == dtype:
-    return rounded
-  # The bracket is exactly 0.
-  through = values - jax.lax.stop_gradient(values)
-  return jax.lax.stop_gradient(rounded) + through
-
-
 def read(leaf, storage: str, rows: Array | None = None) -> jax.Array:
   """Reads a factor, in either form, as float32.
 
@@ -166,56 +138,6 @@ def read(leaf, storage: str, rows: Array | None = None) -> jax.Array:
   if jnp.issubdtype(values.dtype, jnp.integer):
     return values.astype(jnp.float32) * scale
   return quantize(values, scale, INTEGER_BITS[storage]) * scale
-
-
-def _numpy_of(values: Array):
-  """NumPy for known values, without compilation; JAX's for traced ones."""
-  return jnp if isinstance(values, jax.core.Tracer) else np
-
-
-def largest_scale(values: Array, axes: tuple[int, ...], bits: int):
-  """The scale at which the largest number is the last one of the grid.
-
-  It is a bfloat16, so that what has been rounded with it gives it again.
-
-  Args:
-    values: [...] float.
-    axes: those that share a scale.
-    bits: of the integers.
-
-  Returns:
-    Float32, NumPy's for known values; `axes` have length 1. It is 1 where all
-    numbers are 0.
-  """
-  largest = _numpy_of(values).abs(values).max(axis=axes, keepdims=True)
-  return _scale_of(largest, bits, 1.0)
-
-
-def _scale_of(largest: Array, bits: int, shrink: float):
-  """The scale for numbers up to a share of the largest ones."""
-  numpy = _numpy_of(largest)
-  limit = 2 ** (bits - 1) - 1
-  scale = (largest * np.float32(shrink / limit)).astype(SCALE_DTYPE)
-  scale = numpy.where(scale > 0, scale, SCALE_DTYPE.type(1))
-  return scale.astype(np.float32)
-
-
-def _best_scale(values: Array, axes: tuple[int, ...], bits: int):
-  """The scale of least squared rounding error among clipped ranges."""
-  numpy = _numpy_of(values)
-  limit = 2 ** (bits - 1) - 1
-  largest = numpy.abs(values).max(axis=axes, keepdims=True)
-  best, best_error = None, None
-  for shrink in np.linspace(1.0, 0.6 if bits == 4 else 0.9, 7):
-    scale = _scale_of(largest, bits, shrink)
-    rounded = numpy.clip(numpy.round(values / scale), -limit, limit) * scale
-    error = numpy.square(values - rounded).sum(axis=axes, keepdims=True)
-    if best is None:
-      best, best_error = scale, error
-    else:
-      best = numpy.where(error < best_error, scale, best)
-      best_error = numpy.minimum(error, best_error)
-  return best
 
 
 @dataclasses.dataclass(frozen=True)
@@ -279,11 +201,11 @@ class Factor:
 
   def trainable(self, values: Array):
     """The trainable form of given float values, with scales that fit them."""
-    values = _numpy_of(values).asarray(values, np.float32).reshape(self.shape)
+    values = numpy_of(values).asarray(values, np.float32).reshape(self.shape)
     if not self.is_integer:
       return jnp.asarray(values)
     axes = tuple(a for a in range(values.ndim) if a not in self.scale_axes)
-    scale = _best_scale(values, axes, INTEGER_BITS[self.storage])
+    scale = best_scale(values, axes, INTEGER_BITS[self.storage])
     return {'values': jnp.asarray(values), 'scale': jnp.asarray(scale)}
 
   def round_trip(self, values: np.ndarray) -> np.ndarray:
@@ -292,7 +214,7 @@ class Factor:
       return values.astype(FLOAT_DTYPES[self.storage]).astype(np.float32)
     bits = INTEGER_BITS[self.storage]
     axes = tuple(a for a in range(values.ndim) if a not in self.scale_axes)
-    scale = _best_scale(values, axes, bits)
+    scale = best_scale(values, axes, bits)
     limit = 2 ** (bits - 1) - 1
     return np.clip(np.round(values / scale), -limit, limit) * scale
 
@@ -386,7 +308,7 @@ class Codes:
 
   def trainable(self, values: Array) -> jax.Array:
     """Codes are the same in both forms."""
-    codes = _numpy_of(values).asarray(values, self.dtype)
+    codes = numpy_of(values).asarray(values, self.dtype)
     return jnp.asarray(codes.reshape(self.shape))
 
   freeze = trainable

@@ -12,7 +12,7 @@ The fields of a batch are those of `embedcomp.data.batching`. Kinds of tasks:
 
 A similarity is the cosine of the vectors of two texts; its labels lie in
 [-1, 1]. Distillation needs no labels: the vectors are compared with those of a
-teacher. Any other kind may have a teacher besides.
+teacher. The kinds in `TAUGHT` may have a teacher beside their labels.
 """
 
 import dataclasses

@@ -23,13 +23,9 @@ def folder(tmp_path_factory):
 
 def config_of(folder, variant='smoke', **fields):
   config = bert_distil.get_config(variant)
-  common.make_small(config)
+  small_bert.shrink(config)
   config.bert.path = 'tiny'
   config.data.name = str(folder)
-  config.data.buckets = (32,)
-  config.data.held_out = config.data.validation = 0.2
-  config.data.max_documents = None
-  config.optim.batch_size = 16
   config.optim.best_of = 0
   config.optim.epochs = 0.0
   config.optim.learning_rate = 0.01

@@ -25,11 +25,7 @@ def config_of(folder, **fields):
   config.data = config.text = str(folder)
   for stage in pipeline.STAGES:
     own = config[stage]
-    common.make_small(own)
-    own.data.buckets = (32,)
-    own.data.held_out = own.data.validation = 0.2
-    own.data.max_documents = None
-    own.optim.batch_size = 16
+    small_bert.shrink(own)
     own.finetune.learning_rate = 1e-3
     own.search.measured_batches = 4
   config.budget = '4x'

@@ -50,6 +50,15 @@ def write(folder: Path) -> Path:
   return folder
 
 
+def shrink(config: ConfigDict) -> None:
+  """Sizes that suit the text of `write`."""
+  common.make_small(config)
+  config.data.buckets = (32,)
+  config.data.held_out = config.data.validation = 0.2
+  config.data.max_documents = None
+  config.optim.batch_size = 16
+
+
 def config_of(folder: Path, variant: str = 'smoke', **fields) -> ConfigDict:
   """The config of a variant, as small as it gets."""
   config = bert_compress.get_config(variant)

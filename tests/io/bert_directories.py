@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import safetensors.numpy
 
+import embedcomp
 from embedcomp import BertConfig, Group, Scheme, methods
 
 V, D, N, H, F, P = 11, 6, 2, 3, 8, 7
@@ -106,6 +107,16 @@ def assert_same(left, right):
     one, other = np.asarray(one), np.asarray(other)
     assert (one.dtype, one.shape) == (other.dtype, other.shape)
     assert one.tobytes() == other.tobytes()
+
+
+def assert_comes_back(folder, model, params, head):
+  """What is written is read to the bit, and written again to the same files."""
+  embedcomp.save_pretrained(folder / 'one', model, params)
+  again, found = embedcomp.from_pretrained(folder / 'one', head=head)
+  assert again == model
+  assert_same(found, params)
+  embedcomp.save_pretrained(folder / 'two', again, found)
+  assert contents(folder / 'one') == contents(folder / 'two')
 
 
 def contents(folder) -> dict[str, bytes]:

@@ -17,6 +17,7 @@ from bert_directories import (
   WORDS,
   D,
   V,
+  assert_comes_back,
   assert_same,
   contents,
   make_tensors,
@@ -116,12 +117,7 @@ def test_packed_models_come_back_to_the_bit(tmp_path, words, head):
   kind = HEADS[head]
   params = random_params(kind(CONFIG)) | {'embedder': words}
   model = kind(CONFIG, GroupedEmbed(SCHEME))
-  embedcomp.save_pretrained(tmp_path / 'one', model, params)
-  again, found = embedcomp.from_pretrained(tmp_path / 'one', head=head)
-  assert again == model
-  assert_same(found, params)
-  embedcomp.save_pretrained(tmp_path / 'two', again, found)
-  assert contents(tmp_path / 'one') == contents(tmp_path / 'two')
+  assert_comes_back(tmp_path, model, params, head)
 
 
 def test_packed_words_take_the_bytes_of_the_scheme(folder, words):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from embedcomp.methods import packing, storage
+from embedcomp.methods import packing, rounding, storage
 
 
 @st.composite
@@ -54,7 +54,7 @@ def test_unknown_storage_is_refused():
 
 def test_quantize_by_hand():
   values = jnp.array([0.24, 0.26, -0.74, 9.0, -9.0])
-  found = storage.quantize(values, jnp.float32(0.5), bits=4)
+  found = rounding.quantize(values, jnp.float32(0.5), bits=4)
   np.testing.assert_array_equal(found, [0, 1, -1, 7, -7])
 
 

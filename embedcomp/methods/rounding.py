@@ -1,0 +1,106 @@
+"""Rounding of numbers to grids of integers and to short floats.
+
+Gradients are passed straight through (Bengio et al., 2013).
+"""
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+
+from embedcomp.types import Array
+
+SCALE_DTYPE = np.dtype(ml_dtypes.bfloat16)
+
+
+def quantize(values: Array, scale: Array, bits: int) -> jax.Array:
+  """Rounds to the symmetric integer grid, gradients passed straight through.
+
+  Args:
+    values: [...] float.
+    scale: float, broadcastable to `values`: the distance of two grid points.
+    bits: 8 or 4; the grid is -(2**(bits-1) - 1) ... 2**(bits-1) - 1.
+
+  Returns:
+    [...] float32, integral.
+  """
+  limit = 2.0 ** (bits - 1) - 1
+  ratio = jnp.clip(values / scale, -limit, limit)
+  return ratio + jax.lax.stop_gradient(jnp.round(ratio) - ratio)
+
+
+def round_to(values: Array, dtype: np.dtype) -> jax.Array:
+  """Rounds to a dtype, gradients passed straight through and not rounded.
+
+  Args:
+    values: [...] float; stored numbers, already of `dtype`, stay as they are.
+    dtype: of floats.
+
+  Returns:
+    [...] float32.
+  """
+  rounded = values.astype(dtype).astype(jnp.float32)
+  if values.dtype == dtype:
+    return rounded
+  # The bracket is exactly 0.
+  through = values - jax.lax.stop_gradient(values)
+  return jax.lax.stop_gradient(rounded) + through
+
+
+def numpy_of(values: Array):
+  """NumPy for known values, which needs no compilation; else JAX's."""
+  return jnp if isinstance(values, jax.core.Tracer) else np
+
+
+def largest_scale(values: Array, axes: tuple[int, ...], bits: int):
+  """The scale at which the largest number is the last one of the grid.
+
+  It is a bfloat16, so that what has been rounded with it gives it again.
+
+  Args:
+    values: [...] float.
+    axes: those that share a scale.
+    bits: of the integers.
+
+  Returns:
+    Float32, NumPy's for known values; `axes` have length 1. It is 1 where all
+    numbers are 0.
+  """
+  largest = numpy_of(values).abs(values).max(axis=axes, keepdims=True)
+  return _scale_of(largest, bits, 1.0)
+
+
+def _scale_of(largest: Array, bits: int, shrink: float):
+  """The scale for numbers up to a share of the largest ones."""
+  numpy = numpy_of(largest)
+  limit = 2 ** (bits - 1) - 1
+  scale = (largest * np.float32(shrink / limit)).astype(SCALE_DTYPE)
+  scale = numpy.where(scale > 0, scale, SCALE_DTYPE.type(1))
+  return scale.astype(np.float32)
+
+
+def best_scale(values: Array, axes: tuple[int, ...], bits: int):
+  """The scale of least squared rounding error among clipped ranges.
+
+  Args:
+    values: [...] float.
+    axes: those that share a scale.
+    bits: of the integers.
+
+  Returns:
+    As `largest_scale`.
+  """
+  numpy = numpy_of(values)
+  limit = 2 ** (bits - 1) - 1
+  largest = numpy.abs(values).max(axis=axes, keepdims=True)
+  best, best_error = None, None
+  for shrink in np.linspace(1.0, 0.6 if bits == 4 else 0.9, 7):
+    scale = _scale_of(largest, bits, shrink)
+    rounded = numpy.clip(numpy.round(values / scale), -limit, limit) * scale
+    error = numpy.square(values - rounded).sum(axis=axes, keepdims=True)
+    if best is None:
+      best, best_error = scale, error
+    else:
+      best = numpy.where(error < best_error, scale, best)
+      best_error = numpy.minimum(error, best_error)
+  return best
