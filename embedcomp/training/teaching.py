@@ -145,10 +145,11 @@ class TaughtBatches:
     if not self.cache.exists():
       self._write(record, label)
     reader = record.ArrayRecordReader(str(self.cache))
-    if reader.num_records() != self.num_batches + 1:
+    found = max(reader.num_records() - 1, 0)  # a damaged file has no records
+    if found != self.num_batches:
       raise ValueError(
-        f'{self.cache} must hold {self.num_batches} batches, got '
-        f'{reader.num_records() - 1}: delete it to have it made anew.'
+        f'{self.cache} must hold {self.num_batches} batches, got {found}: '
+        'delete it to have it made anew.'
       )
     if reader.read([0])[0] != label:
       raise ValueError(

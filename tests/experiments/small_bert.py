@@ -54,7 +54,7 @@ def shrink(config: ConfigDict) -> None:
   """Sizes that suit the text of `write`."""
   common.make_small(config)
   config.data.buckets = (32,)
-  config.data.held_out = config.data.validation = 0.2
+  config.data.held_out = 0.2
   config.data.max_documents = None
   config.optim.batch_size = 16
 
@@ -62,14 +62,10 @@ def shrink(config: ConfigDict) -> None:
 def config_of(folder: Path, variant: str = 'smoke', **fields) -> ConfigDict:
   """The config of a variant, as small as it gets."""
   config = bert_compress.get_config(variant)
-  common.make_small(config)
+  shrink(config)
   config.bert.path = 'tiny'
   config.data.name = str(folder)
-  config.data.buckets = (32,)
   config.data.length = 32
-  config.data.held_out = 0.2
-  config.data.max_documents = None
-  config.optim.batch_size = 16
   config.optim.learning_rate = 0.01
   config.optim.epochs = 1.0
   config.optim.best_of = 0

@@ -147,6 +147,9 @@ def test_caches_of_other_batches_or_teachers_are_refused(teacher, tmp_path):
       TaughtBatches(batches, other, path, progress=False).at(0)
   with pytest.raises(ValueError, match='must hold 5 batches, got 3'):
     TaughtBatches(batches_of(20), teacher, path, progress=False).at(0)
+  path.write_bytes(b'damaged' * 50)
+  with pytest.raises(ValueError, match='must hold 3 batches, got 0'):
+    TaughtBatches(batches_of(), teacher, path, progress=False).at(0)
 
 
 def test_a_teacher_that_fails_leaves_no_cache(teacher, tmp_path):
