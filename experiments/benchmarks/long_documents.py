@@ -7,6 +7,9 @@ which tenth of the training documents the best step is selected by, and which
 sentences are drawn. Seconds are those of reading; of windows, which are read
 once for all lengths, the share that their tokens have in it.
 
+Positions beyond 512 are tiled, which suits weights that stay as they are; the
+longest texts are read with interpolated ones, too.
+
 `long_newsgroups` is the same with layers that are trained.
 """
 
@@ -71,12 +74,14 @@ class _Way:
     reading: 'first' of their tokens, 'sentences' at random, or 'windows'.
     attention: as in `configs/common.py`.
     length: tokens.
+    positions: how there come to be so many; as in `configs/common.py`.
     draw: of sentences.
   """
 
   reading: str
   attention: str
   length: int
+  positions: str = 'tiled'
   draw: int | None = None
 
 
@@ -121,15 +126,19 @@ def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
     seeds: classifiers for each way.
   """
   sizes = _sizes(smoke)
+  longest = sizes.lengths[-1]
   ways = [_Way('first', 'dense', sizes.window)]
-  ways += [_Way('sentences', 'dense', sizes.window, n) for n in range(seeds)]
-  ways += [_Way('windows', 'dense', sizes.lengths[-1])]
+  ways += [
+    _Way('sentences', 'dense', sizes.window, draw=n) for n in range(seeds)
+  ]
+  ways += [_Way('windows', 'dense', longest)]
   ways += [
     _Way('first', attention, length)
     for length in sizes.lengths
     for attention in ('recursive', 'sliding_window', 'dense')
   ]
-  ways.insert(-1, _Way('first', 'local', sizes.lengths[-1]))
+  ways.insert(-1, _Way('first', 'local', longest))
+  ways.insert(-1, _Way('first', 'recursive', longest, 'interpolated'))
   return [
     Job(
       ' '.join(str(part) for part in dataclasses.astuple(way)),
@@ -200,6 +209,7 @@ def _run(smoke: bool, way: _Way, seeds: int) -> list[Row]:
         'reading': way.reading,
         'attention': way.attention,
         'length': length,
+        'positions': way.positions,
         'windows': pool if in_windows else None,
         'vector': vector,
         'seed': seed,
@@ -241,6 +251,7 @@ def _make_encoder(smoke: bool, way: _Way) -> Callable[[np.ndarray], np.ndarray]:
       path,
       attention_fn=attentions.from_config(config),
       max_length=sizes.window if way.reading == 'windows' else way.length,
+      positions=way.positions,
     )
   params = jax.device_put(params)
 
@@ -273,15 +284,16 @@ def _read(encode, texts: list[list[np.ndarray]], labels: np.ndarray) -> _Read:
 
 def summary(rows: Sequence[Row]) -> list[Row]:
   """A row a way, accuracies per cent (mean, deviation over the seeds)."""
+  names = 'reading', 'attention', 'length', 'positions', 'windows'
   ways: dict[tuple, list[Row]] = {}
   for row in rows:
-    way = (row['reading'], row['attention'], row['length'], row['windows'])
-    ways.setdefault(way, []).append(row)
+    ways.setdefault(tuple(row[name] for name in names), []).append(row)
   return [
     {
       'reading': way if windows is None else f'{way}, {windows}',
       'attention': attention,
       'length': length,
+      'positions': positions,
       **{
         f'test, {name}': long_training.accuracy(
           [row for row in same if row['vector'] == vector]
@@ -291,5 +303,5 @@ def summary(rows: Sequence[Row]) -> list[Row]:
       'tokens': round(np.mean([row['tokens'] for row in same])),
       'seconds': round(np.mean([row['seconds'] for row in same])),
     }
-    for (way, attention, length, windows), same in ways.items()
+    for (way, attention, length, positions, windows), same in ways.items()
   ]
