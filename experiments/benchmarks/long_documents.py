@@ -4,8 +4,7 @@ The documents are those of 20 Newsgroups, 1,234 for training and 813 for
 testing. The encoder reads all of them once in each way; linear classifiers
 learn from the vectors that come out, one for each seed. The seed also says
 which tenth of the training documents the best step is selected by, and which
-sentences are drawn. Seconds are those of reading; of windows, which are read
-once for all lengths, the share that their tokens have in it.
+sentences are drawn. Core seconds are those of reading.
 
 Positions beyond 512 are tiled, which suits weights that stay as they are; the
 longest texts are read with interpolated ones, too.
@@ -18,7 +17,7 @@ import functools
 import itertools
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -73,49 +72,49 @@ class _Way:
   Attributes:
     reading: 'first' of their tokens, 'sentences' at random, or 'windows'.
     attention: as in `configs/common.py`.
-    length: tokens.
+    lengths: so many tokens, rising.
     positions: how there come to be so many; as in `configs/common.py`.
     draw: of sentences.
   """
 
   reading: str
   attention: str
-  length: int
+  lengths: tuple[int, ...]
   positions: str = 'tiled'
   draw: int | None = None
+
+  @property
+  def name(self) -> str:
+    """What it is, in words."""
+    drawn = [] if self.draw is None else [str(self.draw)]
+    return ' '.join([self.reading, self.attention, self.positions, *drawn])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Read:
-  """What came of the documents of a split.
+  """What came of the texts of a document that were read, W of them.
 
   Attributes:
-    vectors: of each document, [W, 2, D] for the `_VECTORS` of each window.
-    tokens: of each document, [W].
-    labels: [N].
+    vectors: [W, 2, D], the `_VECTORS` of each.
+    tokens: [W].
+    seconds: [W], core seconds of reading it.
   """
 
-  vectors: list[np.ndarray]
-  tokens: list[np.ndarray]
-  labels: np.ndarray
+  vectors: np.ndarray
+  tokens: np.ndarray
+  seconds: np.ndarray
 
-  def pooled(
-    self, most: int, pool: str, vector: str
-  ) -> tuple[np.ndarray, np.ndarray]:
-    """[N, D] one vector for so many windows of each document, and labels."""
-    number = _VECTORS.index(vector)
-    pooled = []
-    for vectors, tokens in zip(self.vectors, self.tokens):
-      chosen = vectors[:most, number]  # [W, D]
-      if pool == 'mean':
-        pooled.append(np.average(chosen, axis=0, weights=tokens[:most]))
-      else:
-        pooled.append(chosen.max(axis=0))
-    return np.stack(pooled), self.labels
+  def __getitem__(self, chosen: slice) -> '_Read':
+    """Some of them."""
+    arrays = self.vectors, self.tokens, self.seconds
+    return _Read(*(array[chosen] for array in arrays))
 
-  def num_tokens(self, most: int | None = None) -> int:
-    """Tokens of so many windows of each document, or of all."""
-    return int(sum(tokens[:most].sum() for tokens in self.tokens))
+  def pooled(self, pool: str, vector: str) -> np.ndarray:
+    """[D], of all."""
+    vectors = self.vectors[:, _VECTORS.index(vector)]
+    if pool == 'mean':
+      return np.average(vectors, axis=0, weights=self.tokens)
+    return vectors.max(axis=0)
 
 
 def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
@@ -126,25 +125,17 @@ def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
     seeds: classifiers for each way.
   """
   sizes = _sizes(smoke)
-  longest = sizes.lengths[-1]
-  ways = [_Way('first', 'dense', sizes.window)]
+  window, lengths = sizes.window, sizes.lengths
+  ways = [_Way('sentences', 'dense', (window,), draw=n) for n in range(seeds)]
+  ways += [_Way('windows', 'dense', lengths)]
   ways += [
-    _Way('sentences', 'dense', sizes.window, draw=n) for n in range(seeds)
+    _Way('first', attention, lengths)
+    for attention in ('recursive', 'sliding_window', 'local')
   ]
-  ways += [_Way('windows', 'dense', longest)]
-  ways += [
-    _Way('first', attention, length)
-    for length in sizes.lengths
-    for attention in ('recursive', 'sliding_window', 'dense')
-  ]
-  ways.insert(-1, _Way('first', 'local', longest))
-  ways.insert(-1, _Way('first', 'recursive', longest, 'interpolated'))
+  ways += [_Way('first', 'recursive', lengths[-1:], 'interpolated')]
+  ways += [_Way('first', 'dense', (window, *lengths))]
   return [
-    Job(
-      ' '.join(str(part) for part in dataclasses.astuple(way)),
-      functools.partial(_run, smoke, way, seeds),
-    )
-    for way in ways
+    Job(way.name, functools.partial(_run, smoke, way, seeds)) for way in ways
   ]
 
 
@@ -177,63 +168,74 @@ def _documents(smoke: bool):
 def _run(smoke: bool, way: _Way, seeds: int) -> list[Row]:
   """Reads the documents and learns from what comes out."""
   sizes = _sizes(smoke)
-  windows = [_windows(smoke, way, split) for split in _SPLITS]
+  texts = [_texts(smoke, way, split) for split in _SPLITS]
   encode = _make_encoder(smoke, way)
-  every = itertools.chain(*itertools.chain(*windows))
+  every = itertools.chain(*itertools.chain(*texts))
   for size in {sizes.bucket(len(ids)) for ids in every}:
     encode(np.ones(size, np.int32))  # compiles, which is not counted
-  wall, cpu = time.perf_counter(), time.process_time()
   read = [
-    _read(encode, texts, _documents(smoke)[2][split].labels)
-    for split, texts in zip(_SPLITS, windows)
+    [_read(encode, one) for one in track(part, 'reading', unit='document')]
+    for part in texts
   ]
-  spent = {
-    'seconds': time.perf_counter() - wall,
-    'cpu_seconds': time.process_time() - cpu,
-  }
   in_windows = way.reading == 'windows'
-  cases = itertools.product(
-    sizes.lengths if in_windows else (way.length,),
-    _POOLS if in_windows else ('mean',),
-    _VECTORS,
-    range(seeds) if way.draw is None else (way.draw,),
-  )
+  own_seeds = range(seeds) if way.draw is None else (way.draw,)
   rows = []
-  for length, pool, vector, seed in cases:
-    most = length // sizes.window if in_windows else 1
-    tokens = sum(split.num_tokens(most) for split in read)
-    share = tokens / sum(split.num_tokens() for split in read)
-    vectors = [split.pooled(most, pool, vector) for split in read]
-    rows.append(
-      {
+  for number, length in enumerate(way.lengths):
+    most = length // sizes.window if in_windows else number + 1
+    used = [[one[:most] for one in part] for part in read]
+    if not in_windows:  # at the last length there was anything more to read
+      used = [[one[-1:] for one in part] for part in used]
+    for pool in _POOLS if in_windows else ('mean',):
+      named = {
         'reading': way.reading,
         'attention': way.attention,
         'length': length,
         'positions': way.positions,
         'windows': pool if in_windows else None,
-        'vector': vector,
-        'seed': seed,
-        **linear_probe.accuracies(*vectors, seed),
-        'tokens': tokens,
-        **{name: share * value for name, value in spent.items()},
       }
-    )
+      found = _learn(smoke, used, pool, own_seeds)
+      rows += [{**named, **row} for row in found]
   return rows
 
 
-def _windows(smoke: bool, way: _Way, split: str) -> list[list[np.ndarray]]:
-  """Ids that are read together, of each document; but for windows, all."""
+def _learn(smoke: bool, used, pool: str, seeds: Sequence[int]) -> Iterator[Row]:
+  """What linear classifiers find in what has been read, by split."""
+  labels = [_documents(smoke)[2][split].labels for split in _SPLITS]
+  everything = list(itertools.chain(*used))
+  cost = {
+    'tokens': int(sum(one.tokens.sum() for one in everything)),
+    'core_seconds': float(sum(one.seconds.sum() for one in everything)),
+  }
+  for vector in _VECTORS:
+    vectors = [
+      np.stack([one.pooled(pool, vector) for one in part]) for part in used
+    ]
+    for seed in seeds:
+      found = linear_probe.accuracies(*zip(vectors, labels), seed)
+      yield {'vector': vector, 'seed': seed, **found, **cost}
+
+
+def _texts(smoke: bool, way: _Way, split: str) -> list[list[np.ndarray]]:
+  """Ids that are read together, for each document.
+
+  Those of its windows, or its first tokens at each of the lengths, as far as
+  these differ.
+  """
   _, tokenizer, documents = _documents(smoke)
-  texts, step = documents[split].texts, way.length
+  texts, window = documents[split].texts, _sizes(smoke).window
+  if way.reading == 'windows':
+    encoded = reading.encode_windows(tokenizer, texts, way.lengths[-1], window)
+    return [
+      np.split(ids, range(window, len(ids), window)) for ids, _ in encoded
+    ]
   if way.reading == 'sentences':
-    draw = reading.encode_sentences(tokenizer, texts, step, seed=way.draw)
-    encoded = draw(0)
-  elif way.reading == 'windows':
-    step = _sizes(smoke).window
-    encoded = reading.encode_windows(tokenizer, texts, way.length, step)
-  else:
-    encoded = tokenizer.encode(texts, max_length=step)
-  return [np.split(ids, range(step, len(ids), step)) for ids, _ in encoded]
+    draw = reading.encode_sentences(tokenizer, texts, window, seed=way.draw)
+    return [[ids] for ids, _ in draw(0)]
+  found = [tokenizer.encode(texts, max_length=n) for n in way.lengths]
+  return [
+    [one.ids for one, n in zip(same, (0, *way.lengths)) if len(one.ids) > n]
+    for same in zip(*found)
+  ]
 
 
 def _make_encoder(smoke: bool, way: _Way) -> Callable[[np.ndarray], np.ndarray]:
@@ -250,7 +252,7 @@ def _make_encoder(smoke: bool, way: _Way) -> Callable[[np.ndarray], np.ndarray]:
     model, params = embedcomp.from_pretrained(
       path,
       attention_fn=attentions.from_config(config),
-      max_length=sizes.window if way.reading == 'windows' else way.length,
+      max_length=sizes.window if way.reading == 'windows' else way.lengths[-1],
       positions=way.positions,
     )
   params = jax.device_put(params)
@@ -270,16 +272,15 @@ def _make_encoder(smoke: bool, way: _Way) -> Callable[[np.ndarray], np.ndarray]:
   return encode
 
 
-def _read(encode, texts: list[list[np.ndarray]], labels: np.ndarray) -> _Read:
-  """Reads documents, one window at a time: on a CPU, more take longer."""
-  return _Read(
-    [
-      np.stack([encode(window) for window in windows])
-      for windows in track(texts, 'reading', unit='document')
-    ],
-    [np.array([len(window) for window in windows]) for windows in texts],
-    labels,
-  )
+def _read(encode, texts: list[np.ndarray]) -> _Read:
+  """Reads texts of a document, one at a time: on a CPU, more take longer."""
+  vectors, seconds = [], []
+  for text in texts:
+    start = time.process_time()
+    vectors.append(encode(text))
+    seconds.append(time.process_time() - start)
+  tokens = [len(text) for text in texts]
+  return _Read(np.stack(vectors), np.array(tokens), np.array(seconds))
 
 
 def summary(rows: Sequence[Row]) -> list[Row]:
@@ -301,7 +302,7 @@ def summary(rows: Sequence[Row]) -> list[Row]:
         for vector, name in zip(_VECTORS, ('mean of tokens', 'first token'))
       },
       'tokens': round(np.mean([row['tokens'] for row in same])),
-      'seconds': round(np.mean([row['seconds'] for row in same])),
+      'core seconds': round(np.mean([row['core_seconds'] for row in same])),
     }
     for (way, attention, length, positions, windows), same in ways.items()
   ]
