@@ -50,6 +50,8 @@ def get_config(variant='general'):
   config.optim.epochs = 0.0  # the model as it comes is the dense one
   config.optim.batch_size = 16 if small else 64
   config.optim.table_rate = 20.0
+  if small:
+    config.finetune.learning_rate = 5e-4
   config.search.measured_chance = 0.0
   if variant == 'kept':
     config.method.name = 'kept'

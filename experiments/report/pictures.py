@@ -53,6 +53,9 @@ def draw(run: Run) -> list[Picture]:
     raise ImportError(
       "a report needs matplotlib: pip install 'embedcomp[plots]'."
     ) from error
+  # The first figure sets up how a notebook shows all of them, which must not be
+  # taken back with the style.
+  pyplot.close(pyplot.figure())
   drawn = []
   with style.context('default'):
     for name, title, caption, artist in _artists(run):
