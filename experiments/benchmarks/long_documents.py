@@ -6,8 +6,8 @@ learn from the vectors that come out, one for each seed. The seed also says
 which tenth of the training documents the best step is selected by, and which
 sentences are drawn. Core seconds are those of reading.
 
-Positions beyond 512 are tiled, which suits weights that stay as they are; the
-longest texts are read with interpolated ones, too.
+A model has positions for the longest texts, however much it reads of them:
+tiled ones, and with recursive and dense attention also interpolated ones.
 
 `long_newsgroups` is the same with layers that are trained.
 """
@@ -132,8 +132,9 @@ def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
     _Way('first', attention, lengths)
     for attention in ('recursive', 'sliding_window', 'local')
   ]
-  ways += [_Way('first', 'recursive', lengths[-1:], 'interpolated')]
+  ways += [_Way('first', 'recursive', lengths, 'interpolated')]
   ways += [_Way('first', 'dense', (window, *lengths))]
+  ways += [_Way('first', 'dense', lengths, 'interpolated')]
   return [
     Job(way.name, functools.partial(_run, smoke, way, seeds)) for way in ways
   ]
