@@ -81,6 +81,14 @@ def batch_of(seed, size=BATCH):
   }
 
 
+@pytest.fixture(autouse=True, scope='module')
+def compile_fast():
+  """Compiling is nearly all that these tests wait for."""
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
+
+
 @functools.cache
 def compiled(wrap=training.jit_step, mesh=ONE):
   """The step, and a list of its traces; it leaves old states alone."""
