@@ -212,4 +212,5 @@ def test_texts_apart_are_all_sentences(folder):
   dataset = data_lib.load(folder, progress=False)
   train = make_problem(config, progress=False).train
   num = sum(int(b['weights'].sum()) for b in train.for_evaluation())
-  assert num == round(0.8 * len(dataset.splits['train']))
+  share = 1 - config.data.validation
+  assert num == round(share * len(dataset.splits['train']))
