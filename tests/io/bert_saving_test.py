@@ -85,12 +85,7 @@ def test_dense_models_come_back_to_the_bit(tmp_path, family, head):
     own['num_labels'] = 3
   model = HEADS[head](config, **own)
   params = random_params(model)
-  embedcomp.save_pretrained(tmp_path / 'one', model, params)
-  again, found = embedcomp.from_pretrained(tmp_path / 'one', head=head)
-  assert again == model
-  assert_same(found, params)
-  embedcomp.save_pretrained(tmp_path / 'two', again, found)
-  assert contents(tmp_path / 'one') == contents(tmp_path / 'two')
+  assert_comes_back(tmp_path, model, params, head)
   assert set(contents(tmp_path / 'one')) == {'config.json', 'model.safetensors'}
 
 
