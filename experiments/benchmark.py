@@ -19,7 +19,7 @@ from experiments.benchmarks import (
   attention_error,
   bert_speed,
   bert_table,
-  distilled_table,
+  distilled_tasks,
   fit,
   logits,
   long_documents,
@@ -29,6 +29,11 @@ from experiments.benchmarks import (
 )
 from experiments.benchmarks.attention_speed import AttentionSpeed
 from experiments.benchmarks.comparison import Comparison
+from experiments.benchmarks.distilled_table import (
+  BY_LOSS,
+  BY_SIZE,
+  DistilledTable,
+)
 from experiments.benchmarks.long_training import LongTraining
 
 BENCHMARKS: dict[str, record.Benchmark] = {
@@ -45,7 +50,9 @@ BENCHMARKS: dict[str, record.Benchmark] = {
     data='sst2',
   ),
   'bert_table': bert_table,
-  'distilled_table': distilled_table,
+  'distilled_losses': DistilledTable(BY_LOSS, 'losses'),
+  'distilled_table': DistilledTable(BY_SIZE, 'sizes'),
+  'distilled_tasks': distilled_tasks,
   'fit': fit,
   'logits': logits,
   'long_documents': long_documents,

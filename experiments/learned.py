@@ -118,8 +118,11 @@ def starting_model(stages: Stages) -> Outcome:
 
 
 def _sensitivity(stages: Stages, start: Outcome) -> Sensitivity:
-  """How much a dense model needs each word, from some batches or all."""
+  """How much a dense model needs each word, measured unless counts say all."""
   problem, config = stages.problem, stages.config.search
+  importance = problem.importance_of(problem.counts)
+  if config.by_counts == 1:
+    return Sensitivity(importance, importance)
   batches = list(problem.weights.for_evaluation())
   rows = np.linspace(0, len(batches) - 1, config.measured_batches).round()
   measured = [batches[row] for row in np.unique(rows.astype(int))]
@@ -135,7 +138,6 @@ def _sensitivity(stages: Stages, start: Outcome) -> Sensitivity:
   if len(measured) < len(batches):
     seen = _occurrences(problem, measured)
     sensitivity = sensitivity.of_all(seen, problem.counts)
-  importance = problem.importance_of(problem.counts)
   return sensitivity.blended(importance, config.by_counts)
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import embedcomp
+from embedcomp import methods
 from embedcomp.nn import GroupedEmbed, to_params, to_variables
 from embedcomp.scheme import Scheme
 from embedcomp.types import Params
@@ -139,6 +140,13 @@ def with_table(
     'params': {**floats, 'embedder': table['params']},
     'buffers': {'embedder': table['buffers']},
   }
+
+
+def groups_in_words(scheme: Scheme) -> str:
+  """Sizes and methods of the groups of a scheme, for a row of figures."""
+  return ', '.join(
+    f'{group.size} {methods.describe(group.method)}' for group in scheme.groups
+  )
 
 
 def frozen_table(scheme: Scheme, variables: Variables) -> Params:

@@ -23,6 +23,7 @@ from embedcomp.methods.base import Method
 from embedcomp.training import make_evaluator, tasks
 from embedcomp.types import Params, Shape
 from experiments.benchmarks import minilm, sts
+from experiments.outcomes import groups_in_words
 from experiments.problems import tiny_bert
 from experiments.record import Job, Row
 
@@ -260,9 +261,7 @@ def _row(smoke, label, detail, seed, scheme, params, seconds) -> Row:
     **problem.score(embedcomp.reconstruct(scheme, params)),
     'weighted_error': error,
     'seconds': seconds,
-    'scheme': ' | '.join(
-      f'{g.size} {methods.describe(g.method)}' for g in scheme.groups
-    ),
+    'scheme': groups_in_words(scheme),
   }
 
 

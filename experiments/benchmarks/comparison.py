@@ -10,12 +10,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from embedcomp import methods
 from experiments import launch, learned, strategies
 from experiments.benchmarks import contestants
 from experiments.benchmarks.contestants import LOW_RANK, Contestant
 from experiments.benchmarks.equal_metric import summarise
-from experiments.outcomes import Outcome
+from experiments.outcomes import Outcome, groups_in_words
 from experiments.problems import make_problem
 from experiments.record import Job, Row
 from experiments.report import comparison as report_comparison
@@ -200,14 +199,5 @@ def _row(label: str, outcome: Outcome) -> Row:
     'seconds_by_stage': outcome.seconds,
     'seconds_of_evaluation': time.monotonic() - start,
     'carried': outcome.notes.get('carried'),
-    'groups': _groups(outcome),
+    'groups': outcome.scheme and groups_in_words(outcome.scheme),
   }
-
-
-def _groups(outcome: Outcome) -> str | None:
-  if outcome.scheme is None:
-    return None
-  return ', '.join(
-    f'{group.size} {methods.describe(group.method)}'
-    for group in outcome.scheme.groups
-  )

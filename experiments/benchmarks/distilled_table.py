@@ -6,12 +6,15 @@ run writes. Words are compressed and sorted by all that text, so that figures
 are not those of `bert_table`. See there for where STS-B is.
 """
 
+import dataclasses
 import functools
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 import embedcomp
 from configs import bert_distil
@@ -19,70 +22,201 @@ from embedcomp import data as data_lib
 from embedcomp import evaluation
 from embedcomp.data import reading
 from embedcomp.io.files import write_atomically
-from experiments import strategies
+from experiments import learned, strategies
 from experiments.benchmarks import sts
-from experiments.outcomes import Outcome
-from experiments.problems import make_problem
+from experiments.outcomes import (
+  Clock,
+  Outcome,
+  final,
+  frozen_table,
+  groups_in_words,
+  with_table,
+)
+from experiments.problems import Problem, make_problem
 from experiments.record import Job, Row
-from experiments.stages import Stages
+from experiments.stages import Stages, steps_of
 
-SEEDS = 2
 _FACTORS = (20, 40, 64, 100)
 _FROM_DENSE = {'method.start': 'dense', 'method.storage': 'int8'}
-_CONTESTANTS = {
-  'search': {'method.name': 'search'},
-  'compress': {'method.name': 'compress'},
-  'pq': {'method.name': 'uniform', 'method.option': 'pq', **_FROM_DENSE},
-  'hand-split': {'method.name': 'hand_split', **_FROM_DENSE},
+_SEARCH = {'method.name': 'search'}
+_ALL = {**_SEARCH, 'distil.relations': 1.0}
+_LOSSES = ('embeddings', 'hidden', 'relations', 'sentence', 'similarities')
+
+
+@dataclasses.dataclass(frozen=True)
+class Contestant:
+  """One way to a smaller model.
+
+  Attributes:
+    fields: of the config that differ.
+    teaching: weights of losses that differ once the words are compressed; if
+      there are any, what the model was before is not measured once more.
+    factors: how many times smaller the table is to be.
+  """
+
+  fields: Mapping[str, Any]
+  teaching: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  factors: tuple[int, ...] = _FACTORS
+
+
+def _alone(loss: str) -> Contestant:
+  others = {f'distil.{name}': 0.0 for name in _LOSSES if name != loss}
+  return Contestant(_ALL, {**others, f'distil.{loss}': 1.0}, (100,))
+
+
+BY_SIZE = {
+  'search': Contestant(_SEARCH),
+  'pq': Contestant(
+    {'method.name': 'uniform', 'method.option': 'pq', **_FROM_DENSE}
+  ),
+  'hand-split': Contestant({'method.name': 'hand_split', **_FROM_DENSE}),
+  'search, 3 layers': Contestant(
+    {**_SEARCH, 'distil.layers': 3, 'distil.layer_map': 'uniform'},
+    factors=(40,),
+  ),
+}
+BY_LOSS = {
+  'all': Contestant(_ALL, factors=(100,)),
+  'all but relations': Contestant(_ALL, {'distil.relations': 0.0}, (100,)),
+  **{f'{loss} alone': _alone(loss) for loss in _LOSSES},
 }
 
 
-def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
-  """One job for each size, contestant and seed.
+class DistilledTable:
+  """A benchmark (see `experiments.record`) of students of plain text.
 
-  Args:
-    smoke: whether to use a tiny BERT of random weights and made-up sentences.
-    seeds: of all that is random.
+  Attributes:
+    SEEDS: of all that is random, if the command does not say.
   """
-  return [
-    Job(
-      f'{label} {factor}x {seed}',
-      functools.partial(_run, smoke, label, factor, seed),
-    )
-    for seed in range(seeds)
-    for factor in ((4,) if smoke else _FACTORS)
-    for label in (('search', 'pq') if smoke else _CONTESTANTS)
-  ]
+
+  SEEDS = 2
+
+  def __init__(self, contestants: Mapping[str, Contestant], what: str):
+    """Loads nothing yet.
+
+    Args:
+      contestants: by label.
+      what: differs between them, in words.
+    """
+    self.__doc__ = f'MiniLM-L6 with fewer bytes of words, taught: {what}.'
+    self._contestants = contestants
+
+  def jobs(self, *, smoke: bool, seeds: int) -> Sequence[Job]:
+    """One job for each size, contestant and seed.
+
+    Args:
+      smoke: whether to use a tiny BERT of random weights and made-up sentences.
+      seeds: of all that is random.
+    """
+    labels = tuple(self._contestants)[: 2 if smoke else None]
+    return [
+      Job(
+        f'{label} {factor}x {seed}',
+        functools.partial(self._run, smoke, label, factor, seed),
+      )
+      for seed in range(seeds)
+      for label in labels
+      for factor in ((4,) if smoke else self._contestants[label].factors)
+    ]
+
+  def _run(self, smoke: bool, label: str, factor: int, seed: int) -> list[Row]:
+    """A row before distillation, and one after it."""
+    contestant = self._contestants[label]
+    fields = {**contestant.fields, 'seed': seed}
+    before = _untaught(smoke, tuple(fields.items()), factor)
+    outcomes = [] if contestant.teaching else [before]
+    outcomes.append(_taught(smoke, {**fields, **contestant.teaching}, before))
+    return [
+      {
+        'contestant': label,
+        'factor': factor,
+        'seed': seed,
+        'taught': outcome is not before,
+        'bytes': outcome.scheme.num_bytes,
+        'cosine': outcome.evaluate('validation')['cosine'],
+        **_measured(outcome, smoke),
+        **outcome.notes,
+        'scheme': groups_in_words(outcome.scheme),
+      }
+      for outcome in outcomes
+    ]
+
+  def summary(self, rows: Sequence[Row]) -> list[Row]:
+    """Correlations by size, before and after; mean, deviation over seeds."""
+    found: dict[tuple, list[Row]] = {}
+    for row in rows:
+      key = row['contestant'], row['factor'], row['taught']
+      found.setdefault(key, []).append(row)
+    return [
+      {
+        'contestant': label,
+        'size': f'{factor}x',
+        'taught': 'yes' if taught else 'no',
+        'bytes': round(np.mean([row['bytes'] for row in same])),
+        **{
+          name: _mean([row[name] for row in same])
+          for name in ('validation', 'test', 'int8_test')
+        },
+        'int8_bytes': round(np.mean([r['int8_weights_bytes'] for r in same])),
+      }
+      for (label, factor, taught), same in found.items()
+    ]
 
 
-def _run(smoke: bool, label: str, factor: int, seed: int) -> list[Row]:
-  """A row before distillation, and one after it."""
-  rows = []
+def _config(smoke: bool, fields: Mapping[str, Any]) -> ConfigDict:
+  config = bert_distil.get_config('smoke' if smoke else 'general')
+  config.update_from_flattened_dict(fields)
+  return config
+
+
+@functools.lru_cache(maxsize=1)
+def _ways(
+  smoke: bool, fields: tuple[tuple[str, Any], ...]
+) -> tuple[int, Callable[[int], Outcome]]:
+  """Bytes of the dense table, and what takes others to an untaught model."""
+  config = _config(smoke, dict(fields))
+  config.finetune.epochs = 0.0
+  problem = _problem(smoke, config)
+  stages = Stages(problem, config, progress=False)
+  if config.method.name == 'search':
+    ground = learned.prepare(stages)
+    return problem.dense_bytes, lambda budget: ground.learn(budget).finish()
+  make = functools.partial(strategies.STRATEGIES[config.method.name], stages)
+  return problem.dense_bytes, make
+
+
+@functools.lru_cache(maxsize=1)
+def _untaught(
+  smoke: bool, fields: tuple[tuple[str, Any], ...], factor: int
+) -> Outcome:
+  """A model whose words are compressed."""
+  dense_bytes, make = _ways(smoke, fields)
+  return dataclasses.replace(make(dense_bytes // factor), notes={})
+
+
+def _taught(smoke: bool, fields: Mapping[str, Any], before: Outcome) -> Outcome:
+  """What a model becomes that learns from what it was."""
+  config = _config(smoke, fields)
+  problem = before.stages.problem
+  weights = {name: config.distil[name] for name in _LOSSES}
+  objective = dataclasses.replace(problem.objective, **weights)
+  problem = dataclasses.replace(problem, objective=objective)
+  stages = dataclasses.replace(before.stages, problem=problem, config=config)
+  scheme, clock = before.scheme, Clock()
+  table = embedcomp.thaw(scheme, frozen_table(scheme, before.variables))
+  _, variables = with_table(before.variables, scheme, table)
+  outcome = final(stages, scheme, clock, variables)
+  num_steps = steps_of(config.finetune.epochs, problem.train)
+  notes = {'steps': num_steps, 'seconds': clock.seconds['finetune']}
+  return dataclasses.replace(outcome, notes=notes)
+
+
+def _problem(smoke: bool, config: ConfigDict) -> Problem:
+  """All that there is to learn from and with."""
   with tempfile.TemporaryDirectory() as folder:
     _write_texts(Path(folder), smoke)
-    config = bert_distil.get_config('smoke' if smoke else 'general')
-    config.update_from_flattened_dict({**_CONTESTANTS[label], 'seed': seed})
     config.data.name = folder
-    problem = make_problem(config, progress=False)
-    for epochs in (0.0, config.finetune.epochs):
-      config = config.copy_and_resolve_references()
-      config.finetune.epochs = epochs
-      stages = Stages(problem, config, progress=False)
-      make = strategies.STRATEGIES[config.method.name]
-      outcome = make(stages, int(problem.dense_bytes / factor))
-      rows.append(
-        {
-          'contestant': label,
-          'factor': factor,
-          'seed': seed,
-          'taught': epochs > 0,
-          'bytes': outcome.scheme.num_bytes,
-          'cosine': outcome.evaluate('validation')['cosine'],
-          **_scores(outcome, smoke),
-          'seconds': sum(outcome.seconds.values()),
-        }
-      )
-  return rows
+    return make_problem(config, progress=False)
 
 
 @functools.cache
@@ -103,50 +237,47 @@ def _write_texts(folder: Path, smoke: bool) -> None:
   write_atomically(folder / 'train.txt', '\n'.join(lines).encode())
 
 
-def _scores(outcome: Outcome, smoke: bool) -> Row:
-  """Spearman's correlation x 100 of what an outcome writes, by split."""
+def _measured(outcome: Outcome, smoke: bool) -> Row:
+  """Scores and bytes of what an outcome writes, in float32 and in int8."""
   with tempfile.TemporaryDirectory() as folder:
     outcome.stages.problem.write(
       Path(folder), outcome.embedder, outcome.variables
     )
-    path = Path(folder, 'model')
+    path, small = Path(folder, 'model'), Path(folder, 'int8')
     model, params = embedcomp.from_pretrained(path, head='sentence')
-    tokenizer = data_lib.SubwordTokenizer.load(path)
-    measure = functools.partial(
-      evaluation.evaluate,
-      'similarity',
-      model,
-      params,
-      tokenizer,
-      progress=False,
+    found = _scores(path, smoke)
+    embedcomp.save_pretrained(
+      small,
+      *embedcomp.quantize_encoder(model, params),
+      tokenizer_from=path,
     )
-    splits = _dataset(smoke).splits
+    rounded = _scores(small, smoke)
     return {
-      name: 100 * measure(documents=splits[name])['spearman']
-      for name in ('validation', 'test')
+      **found,
+      **{f'int8_{split}': value for split, value in rounded.items()},
+      'int8_weights_bytes': _num_bytes(small, '*.safetensors'),
+      'int8_files_bytes': _num_bytes(small, '*'),
     }
 
 
-def summary(rows: Sequence[Row]) -> list[Row]:
-  """Correlations by size, before and after; mean and deviation over seeds."""
-  found: dict[tuple, list[Row]] = {}
-  for row in rows:
-    key = row['contestant'], row['factor'], row['taught']
-    found.setdefault(key, []).append(row)
-  return [
-    {
-      'contestant': label,
-      'size': f'{factor}x',
-      'taught': 'yes' if taught else 'no',
-      'bytes': round(np.mean([row['bytes'] for row in same])),
-      **{
-        split: _in_words([row[split] for row in same])
-        for split in ('validation', 'test')
-      },
-    }
-    for (label, factor, taught), same in found.items()
-  ]
+def _scores(path: Path, smoke: bool) -> Row:
+  """Spearman's correlation x 100 of a directory, by split."""
+  model, params = embedcomp.from_pretrained(path, head='sentence')
+  tokenizer = data_lib.SubwordTokenizer.load(path)
+  splits = _dataset(smoke).splits
+  return {
+    name: 100
+    * evaluation.evaluate(
+      'similarity', model, params, tokenizer, splits[name], progress=False
+    )['spearman']
+    for name in ('validation', 'test')
+  }
 
 
-def _in_words(values: Sequence[float]) -> str:
-  return f'{np.mean(values):.2f} ± {np.std(values):.2f}'
+def _num_bytes(folder: Path, pattern: str) -> int:
+  return sum(path.stat().st_size for path in folder.glob(pattern))
+
+
+def _mean(values: Sequence[float]) -> str:
+  spread = f' ± {np.std(values):.2f}' if len(values) > 1 else ''
+  return f'{np.mean(values):.2f}{spread}'

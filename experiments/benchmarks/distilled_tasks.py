@@ -1,0 +1,123 @@
+"""MiniLM-L6 made small for a task by configs/bert_pipeline, and its teacher.
+
+SST-2 are the texts of `sst2/{train,dev,test}` in EMBEDCOMP_BENCHMARK_DATA; if
+that is not set, they are `glue/sst2` of TensorFlow Datasets.
+"""
+
+import functools
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from configs import bert_pipeline
+from experiments import pipeline
+from experiments.record import Job, Row
+
+SEEDS = 3
+_STAGES = ('teacher', 'task')
+# By name of the data: fields of the config of all stages, and of the whole.
+_SHORT = {'data.buckets': (64,)}
+_TASKS: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
+  'sst2': ({}, {}),
+  'r52': (
+    _SHORT,
+    {'data': 'r52', 'teacher.optim.epochs': 3.0, 'task.finetune.epochs': 2.0},
+  ),
+}
+
+
+def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
+  """One job for each task and seed.
+
+  Args:
+    smoke: whether to use a tiny BERT of random weights and short texts.
+    seeds: of all that is random.
+  """
+  names = ('smoke',) if smoke else tuple(_TASKS)
+  return [
+    Job(f'{name} {seed}', functools.partial(_run, name, seed))
+    for seed in range(seeds)
+    for name in names
+  ]
+
+
+def _config(name: str, seed: int):
+  if name == 'smoke':
+    config = bert_pipeline.get_config('smoke')
+    config.stages = ','.join(_STAGES)
+    config.seed = seed
+    return config
+  config = bert_pipeline.get_config()
+  config.stages = ','.join(_STAGES)
+  config.seed = seed
+  for_stages, fields = _TASKS[name]
+  folder = os.environ.get('EMBEDCOMP_BENCHMARK_DATA')
+  if name == 'sst2' and folder:
+    fields = {**fields, 'data': os.path.join(folder, name)}
+    columns = {'data.text_field': '0', 'data.label_field': '1'}
+    for_stages = {**for_stages, **columns}
+  config.update_from_flattened_dict(fields)
+  for stage in _STAGES:
+    config[stage].update_from_flattened_dict(for_stages)
+  return config
+
+
+def _run(name: str, seed: int) -> list[Row]:
+  """A whole run of the pipeline."""
+  with tempfile.TemporaryDirectory() as folder:
+    found = pipeline.run(_config(name, seed), folder, progress=False)
+  teacher, student = found['stages']
+  return [
+    {
+      'data': name,
+      'seed': seed,
+      'metric': found['metric'],
+      'teacher': 100 * teacher['value'],
+      'student': 100 * student['value'],
+      'written': 100 * found['value'],
+      'weights': found['weights'],
+      **{
+        field: found[field]
+        for field in (
+          'embedding_bytes',
+          'ratio',
+          'model_bytes',
+          'dense_model_bytes',
+        )
+      },
+      **{
+        f'{stage["stage"]}_{field}': stage[field]
+        for stage in (teacher, student)
+        for field in ('steps', 'seconds', 'peak_memory_bytes')
+      },
+    }
+  ]
+
+
+def summary(rows: Sequence[Row]) -> list[Row]:
+  """Metrics of teacher and student; mean and deviation over seeds."""
+  found: dict[str, list[Row]] = {}
+  for row in rows:
+    found.setdefault(row['data'], []).append(row)
+  return [
+    {
+      'data': name,
+      'seeds': len(same),
+      **{field: _mean(same, field) for field in ('teacher', 'student')},
+      'with int8 weights': _mean(same, 'written'),
+      'words': f'{1 / np.mean([row["ratio"] for row in same]):.1f}x',
+      'model_bytes': round(np.mean([row['model_bytes'] for row in same])),
+      'seconds': round(
+        np.mean([row['teacher_seconds'] + row['task_seconds'] for row in same])
+      ),
+    }
+    for name, same in found.items()
+  ]
+
+
+def _mean(rows: Sequence[Row], field: str) -> str:
+  values = [row[field] for row in rows]
+  return f'{np.mean(values):.2f} ± {np.std(values):.2f}'
