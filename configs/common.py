@@ -125,6 +125,9 @@ def get_config(task: str) -> ConfigDict:
   config.distil.logits = 0.0
   config.distil.temperature = 1.0
   config.distil.share = 1.0  # of the loss; the rest is that of labels
+  # Share of the pieces that any others replace in a copy of each text, which is
+  # read beside it: batches are then twice as large. 0 makes no copies.
+  config.distil.replaced = 0.0
   # A folder that keeps what the teacher says, instead of asking it in each
   # epoch; batches are then those of the first epoch, in other orders.
   config.distil.cache = placeholder(str)

@@ -13,6 +13,7 @@ from embedcomp.data.listops import listops_documents
 from embedcomp.data.loading import BUILT_IN, GENERATED, load
 from embedcomp.data.masking import MaskedLMBatches
 from embedcomp.data.needle import needle_documents
+from embedcomp.data.replacing import ReplacedBatches
 from embedcomp.data.sources import (
   cache_folder,
   fetch_source_archive,
@@ -41,6 +42,7 @@ __all__ = [
   'LanguageModelBatches',
   'MaskedLMBatches',
   'RenumberedBatches',
+  'ReplacedBatches',
   'SubwordTokenizer',
   'TextDataset',
   'TokenBatches',

@@ -8,6 +8,7 @@ the rank that its row has, and no order map is stored.
 import itertools
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from embedcomp.io import files
 
 # Texts that are counted at once, so that few are held as pieces.
 _CHUNK = 1024
+_UNUSED = re.compile(r'\[unused\d+\]')
 
 
 class Encoded(NamedTuple):
@@ -131,6 +133,21 @@ class SubwordTokenizer:
     first = set(range(self.num_fixed))
     special = set(self.special_ids)
     return sorted(first | special if len(first & special) > 1 else first)
+
+  @property
+  def word_ids(self) -> np.ndarray:
+    """[N] of pieces that texts can have: not special ones, nor unused places.
+
+    Places that BERT keeps for tokens to come are called '[unused7]'.
+    """
+    special = set(self.special_ids)
+    return np.array(
+      [
+        id
+        for piece, id in sorted(self._vocabulary.items(), key=lambda x: x[1])
+        if id not in special and not _UNUSED.fullmatch(piece)
+      ]
+    )
 
   def encode(
     self,

@@ -128,7 +128,9 @@ def word_pieces(
   _check_agreement(config, model.config, tokenizer)
   if objective is not None:
     teacher = teaching.make_teacher(config, path, read, tokenizer, objective)
-    batches, objective = teaching.with_teacher(config, batches, teacher)
+    batches, objective = teaching.with_teacher(
+      config, batches, teacher, tokenizer
+    )
   model, params = teaching.shallower(model, params, config)
   scheme = getattr(model.embedder, 'scheme', None)
   if scheme is None:

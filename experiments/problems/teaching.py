@@ -51,7 +51,10 @@ def objective(config: ConfigDict) -> Objective | None:
 
 
 def with_teacher(
-  config: ConfigDict, batches: dict[str, Any], teacher: Teacher
+  config: ConfigDict,
+  batches: dict[str, Any],
+  teacher: Teacher,
+  tokenizer: data_lib.SubwordTokenizer,
 ) -> tuple[dict[str, Any], Objective]:
   """Batches of a problem, with what a teacher says of them.
 
@@ -59,11 +62,21 @@ def with_teacher(
     config: see `configs/common.py`.
     batches: attributes of a `Problem`.
     teacher: of the ids of these batches.
+    tokenizer: of these ids.
 
   Returns:
     The batches, and what is to be copied in units of how much it varies.
+
+  Raises:
+    ValueError: if the share of words to replace is none.
   """
   teacher = teacher.measured(batches['splits']['held_out'].for_evaluation())
+  if config.distil.replaced:
+    share, words = config.distil.replaced, tokenizer.word_ids
+    batches = batches | {
+      name: data_lib.ReplacedBatches(batches[name], share, words, config.seed)
+      for name in ('train', 'weights')
+    }
   cache = config.distil.cache and Path(config.distil.cache)
   found = {
     name: TaughtBatches(

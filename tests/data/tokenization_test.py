@@ -107,6 +107,14 @@ def test_special_tokens(kind):
     assert found == expected.token_to_id(names[place]), use
   special = sorted(map(expected.token_to_id, names))
   assert tokenizer.special_ids == tuple(special)
+  words = set(range(len(tokenizer))) - set(special)
+  assert tokenizer.word_ids.tolist() == sorted(words)
+
+
+def test_places_for_tokens_to_come_are_no_words(tmp_path):
+  pieces = ['[PAD]', '[unused0]', '[UNK]', '[CLS]', '[SEP]', '[unused12]']
+  folder = write(tmp_path, vocab_txt='\n'.join([*pieces, 'cat', '[', 'x']))
+  assert SubwordTokenizer.load(folder).word_ids.tolist() == [6, 7, 8]
 
 
 def test_settings_name_special_tokens(tmp_path):
