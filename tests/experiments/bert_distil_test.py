@@ -214,3 +214,28 @@ def test_texts_apart_are_all_sentences(folder):
   num = sum(int(b['weights'].sum()) for b in train.for_evaluation())
   share = 1 - config.data.validation
   assert num == round(share * len(dataset.splits['train']))
+
+
+def test_copies_of_texts_are_taught_beside_them(folder):
+  fields = {'distil.replaced': 0.3}
+  problem = make_problem(config_of(folder, **fields), progress=False)
+  batch = problem.train.at(0)
+  size = len(batch['ids']) // 2
+  texts, copies = batch['ids'][:size], batch['ids'][size:]
+  assert 0.1 < (texts != copies).sum() / (texts != problem.padding).sum() < 0.5
+  said = batch['teacher'].output
+  assert len(said) == 2 * size
+  assert (said[:size] != said[size:]).any()
+  plain = make_problem(config_of(folder), progress=False)
+  np.testing.assert_array_equal(plain.train.at(0)['ids'], texts)
+  for name, split in problem.splits.items():
+    for batch, same in zip(
+      split.for_evaluation(), plain.splits[name].for_evaluation(), strict=True
+    ):
+      np.testing.assert_array_equal(batch['ids'], same['ids'])
+
+
+def test_a_share_of_all_words_cannot_be_replaced(folder):
+  config = config_of(folder, **{'distil.replaced': 1.0})
+  with pytest.raises(ValueError, match='share must be between 0 and 1'):
+    make_problem(config, progress=False)
