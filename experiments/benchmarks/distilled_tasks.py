@@ -4,6 +4,7 @@ SST-2 are the texts of `sst2/{train,dev,test}` in EMBEDCOMP_BENCHMARK_DATA; if
 that is not set, they are `glue/sst2` of TensorFlow Datasets.
 """
 
+import dataclasses
 import functools
 import os
 import tempfile
@@ -18,13 +19,29 @@ from experiments.record import Job, Row
 
 SEEDS = 3
 _STAGES = ('teacher', 'task')
-# By name of the data: fields of the config of all stages, and of the whole.
-_SHORT = {'data.buckets': (64,)}
-_TASKS: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
-  'sst2': ({}, {}),
-  'r52': (
-    _SHORT,
+
+
+@dataclasses.dataclass(frozen=True)
+class _Data:
+  """What is peculiar to some data.
+
+  Attributes:
+    fields: of the config of the pipeline.
+    stage_fields: of the config of each stage.
+    most_seeds: that there is time for.
+  """
+
+  fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  stage_fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  most_seeds: int | None = None
+
+
+_DATA = {
+  'sst2': _Data(),
+  'r52': _Data(
     {'data': 'r52', 'teacher.optim.epochs': 3.0, 'task.finetune.epochs': 2.0},
+    {'data.buckets': (64,)},
+    most_seeds=1,
   ),
 }
 
@@ -36,11 +53,11 @@ def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
     smoke: whether to use a tiny BERT of random weights and short texts.
     seeds: of all that is random.
   """
-  names = ('smoke',) if smoke else tuple(_TASKS)
+  data = {'smoke': _Data()} if smoke else _DATA
   return [
     Job(f'{name} {seed}', functools.partial(_run, name, seed))
-    for seed in range(seeds)
-    for name in names
+    for name, one in data.items()
+    for seed in range(seeds)[: one.most_seeds]
   ]
 
 
@@ -53,15 +70,14 @@ def _config(name: str, seed: int):
   config = bert_pipeline.get_config()
   config.stages = ','.join(_STAGES)
   config.seed = seed
-  for_stages, fields = _TASKS[name]
+  fields, stage_fields = dict(_DATA[name].fields), _DATA[name].stage_fields
   folder = os.environ.get('EMBEDCOMP_BENCHMARK_DATA')
   if name == 'sst2' and folder:
-    fields = {**fields, 'data': os.path.join(folder, name)}
-    columns = {'data.text_field': '0', 'data.label_field': '1'}
-    for_stages = {**for_stages, **columns}
+    fields['data'] = os.path.join(folder, name)
+    stage_fields = {'data.text_field': '0', 'data.label_field': '1'}
   config.update_from_flattened_dict(fields)
   for stage in _STAGES:
-    config[stage].update_from_flattened_dict(for_stages)
+    config[stage].update_from_flattened_dict(stage_fields)
   return config
 
 

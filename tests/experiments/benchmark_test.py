@@ -4,7 +4,6 @@ import builtins
 import itertools
 import json
 import sys
-from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -204,11 +203,12 @@ def test_a_benchmark_of_tasks_runs_the_pipeline(monkeypatch):
   monkeypatch.setattr(pipeline, 'run', run_pipeline)
   tasks = benchmark.BENCHMARKS['distilled_tasks']
   rows = [row for job in tasks.jobs(smoke=False, seeds=2) for row in job.run()]
-  assert [(one.data, one.seed) for one in asked[1:3]] == [('r52', 0), (ANY, 1)]
+  assert [one.seed for one in asked] == [0, 1, 0]
+  assert asked[2].data == 'r52'
   assert all(one.stages == 'teacher,task' for one in asked)
-  assert asked[1].teacher.data.buckets == asked[1].task.data.buckets == (64,)
+  assert asked[2].teacher.data.buckets == asked[2].task.data.buckets == (64,)
   of_sst2, of_r52 = tasks.summary(rows)
-  assert of_sst2['seeds'] == of_r52['seeds'] == 2
+  assert (of_sst2['seeds'], of_r52['seeds']) == (2, 1)
   assert of_r52['teacher'] == '75.00 ± 0.00'
   assert of_r52['student'] == '62.50 ± 0.00'
   assert of_r52['with int8 weights'] == '50.00 ± 0.00'
