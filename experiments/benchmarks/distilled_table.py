@@ -67,9 +67,12 @@ def _alone(loss: str) -> Contestant:
 BY_SIZE = {
   'search': Contestant(_SEARCH),
   'pq': Contestant(
-    {'method.name': 'uniform', 'method.option': 'pq', **_FROM_DENSE}
+    {'method.name': 'uniform', 'method.option': 'pq', **_FROM_DENSE},
+    factors=(40,),
   ),
-  'hand-split': Contestant({'method.name': 'hand_split', **_FROM_DENSE}),
+  'hand-split': Contestant(
+    {'method.name': 'hand_split', **_FROM_DENSE}, factors=(40,)
+  ),
   'search, 3 layers': Contestant(
     {**_SEARCH, 'distil.layers': 3, 'distil.layer_map': 'uniform'},
     factors=(40,),
