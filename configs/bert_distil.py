@@ -51,6 +51,7 @@ def get_config(variant='general'):
   config.optim.batch_size = 16 if small else 64
   config.optim.table_rate = 20.0
   if small:
+    config.distil.relation_heads = 2
     config.finetune.learning_rate = 5e-4
   config.search.measured_chance = 0.0
   # Plain text tells nothing of the words it lacks, counts a little: the cosine

@@ -1,0 +1,72 @@
+"""Benchmarks of taught students, in small size."""
+
+import json
+
+import pytest
+from small_bert import quick_compiling
+
+from experiments import benchmark, pipeline
+
+pytestmark = pytest.mark.usefixtures(quick_compiling.__name__)
+
+
+def test_compressed_words_are_measured_before_and_after_teaching(tmp_path):
+  output = tmp_path / 'r.json'
+  benchmark.main(['distilled_table', '--smoke', f'--output={output}'])
+  rows = json.loads(output.read_text())['rows']
+  cases = [(row['contestant'], row['taught']) for row in rows]
+  assert cases == [
+    (label, taught) for label in ('search', 'pq') for taught in (False, True)
+  ]
+  for before, after in zip(rows[::2], rows[1::2]):
+    assert before['bytes'] == after['bytes']
+    assert before['int8_weights_bytes'] == after['int8_weights_bytes']
+    assert 'steps' not in before
+    assert after['steps'] > 0
+    assert before['test'] != after['test']
+  assert len(benchmark.BENCHMARKS['distilled_table'].summary(rows)) == 4
+
+
+def test_students_learn_from_some_losses():
+  _, some, *_ = benchmark.BENCHMARKS['distilled_losses'].jobs(
+    smoke=True, seeds=1
+  )
+  (row,) = some.run()
+  assert row['contestant'] == 'all but relations'
+  assert row['taught']
+
+
+def test_a_benchmark_of_tasks_runs_the_pipeline(monkeypatch):
+  asked = []
+
+  def run_pipeline(config, folder, *, progress):
+    asked.append(config)
+    stage = {'steps': 3, 'seconds': 2.0, 'peak_memory_bytes': 5}
+    return {
+      'metric': 'accuracy',
+      'value': 0.5,
+      'weights': 'int8',
+      'embedding_bytes': 10,
+      'ratio': 0.025,
+      'model_bytes': 100,
+      'dense_model_bytes': 800,
+      'stages': [
+        {'stage': 'teacher', 'value': 0.75, **stage},
+        {'stage': 'task', 'value': 0.625, **stage},
+      ],
+    }
+
+  monkeypatch.setattr(pipeline, 'run', run_pipeline)
+  tasks = benchmark.BENCHMARKS['distilled_tasks']
+  rows = [row for job in tasks.jobs(smoke=False, seeds=2) for row in job.run()]
+  assert [one.seed for one in asked] == [0, 1, 0]
+  assert asked[2].data == 'r52'
+  assert all(one.stages == 'teacher,task' for one in asked)
+  assert asked[2].teacher.data.buckets == asked[2].task.data.buckets == (64,)
+  of_sst2, of_r52 = tasks.summary(rows)
+  assert (of_sst2['seeds'], of_r52['seeds']) == (2, 1)
+  assert of_r52['teacher'] == '75.00 ± 0.00'
+  assert of_r52['student'] == '62.50 ± 0.00'
+  assert of_r52['with int8 weights'] == '50.00 ± 0.00'
+  assert of_r52['words'] == '40.0x'
+  assert of_r52['seconds'] == 4
