@@ -70,3 +70,14 @@ def test_a_benchmark_of_tasks_runs_the_pipeline(monkeypatch):
   assert of_r52['with int8 weights'] == '50.00 ± 0.00'
   assert of_r52['words'] == '40.0x'
   assert of_r52['seconds'] == 4
+
+
+def test_a_student_with_few_keys_comes_closer_to_dense_attention(tmp_path):
+  output = tmp_path / 'r.json'
+  benchmark.main(['distilled_attention', '--smoke', f'--output={output}'])
+  rows = json.loads(output.read_text())['rows']
+  before, after = benchmark.BENCHMARKS['distilled_attention'].summary(rows)
+  assert before['steps'] == 0 < after['steps']
+  assert before['documents'] == after['documents'] > 4
+  assert 1 > float(before['hidden error'].split()[0]) > 0
+  assert before['hidden error'] > after['hidden error']
