@@ -56,7 +56,8 @@ class Task:
     commitment: weight of the commitment terms that embedders sow.
     objective: what is learned from a teacher, whose words batches then have
       under 'teacher', see `teaching`; None learns from labels alone. Without
-      labels (`share` 1) there is no dropout.
+      labels (`share` 1) there is no dropout. What is evaluated by labels needs
+      no teacher: the loss is then that of the labels.
 
   Raises:
     ValueError: for another kind, or one that cannot have a teacher.
@@ -112,7 +113,9 @@ class Task:
       ValueError: if the model's output does not suit the kind, or a teacher is
         missing.
     """
-    if self.objective and 'teacher' not in batch:
+    is_taught = self.objective is not None and 'teacher' in batch
+    is_evaluated = dropout_key is None and self.kind != DISTILLATION
+    if self.objective and not is_taught and not is_evaluated:
       raise ValueError(
         'a task with an objective needs batches with a teacher: see '
         'embedcomp.training.TaughtBatches.'
@@ -124,7 +127,7 @@ class Task:
       **inputs,
       deterministic=dropout_key is None or self._only_copies,
       rngs=None if dropout_key is None else {'dropout': dropout_key},
-      mutable=['losses', COLLECTION] if self.objective else ['losses'],
+      mutable=['losses', COLLECTION] if is_taught else ['losses'],
     )
     losses = self._losses(output, batch)
     loss, metrics = (losses * batch['weights']).sum(), {}
@@ -140,7 +143,7 @@ class Task:
       is_right = output.argmax(-1) == batch['labels']
       metrics['accuracy'] = (is_right * batch['weights']).sum()
     weight = batch['weights'].sum()
-    if self.objective:
+    if is_taught:
       taught, parts = self._taught(Said.of(output, sown), batch, dropout_key)
       share = self.objective.share
       loss = (1 - share) * loss + share * weight * taught

@@ -84,10 +84,11 @@ def with_teacher(
     )
     for name in ('train', 'weights', 'held_out')
   }
-  found['splits'] = {
-    name: TaughtBatches(split, teacher)
-    for name, split in batches['splits'].items()
-  }
+  if config.task == tasks.DISTILLATION:  # others are evaluated by their labels
+    found['splits'] = {
+      name: TaughtBatches(split, teacher)
+      for name, split in batches['splits'].items()
+    }
   return batches | found, teacher.objective
 
 

@@ -173,3 +173,16 @@ def test_tasks_that_cannot_have_a_teacher():
   task = Task('distillation', ENCODER, objective=Objective())
   with pytest.raises(ValueError, match='TaughtBatches'):
     task.loss_fn(random_params(ENCODER), {}, batches_of().at(0), None)
+
+
+def test_labels_are_evaluated_without_a_teacher():
+  model = BertClassifier(CONFIG, num_labels=3)
+  params, batch = random_params(model), batches_of().at(0)
+  taught = Task('classification', model, objective=Objective())
+  plain = Task('classification', model)
+  found, expected = (
+    task.loss_fn(params, {}, batch, None) for task in (taught, plain)
+  )
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
+  with pytest.raises(ValueError, match='TaughtBatches'):
+    taught.loss_fn(params, {}, batch, jax.random.key(0))
