@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from experiments.record import Row
 
 
@@ -20,6 +22,17 @@ def cell(value: Any) -> str:
   if isinstance(value, int):
     return f'{value:,}'
   return f'{value:,.0f}' if 100 <= abs(value) < 1e9 else f'{value:.3g}'
+
+
+def mean_and_deviation(values: Sequence[float], digits: int) -> str:
+  """Of figures that differ by their seed; one alone has no deviation.
+
+  Example:
+    >>> mean_and_deviation([81.0, 82.0], 2), mean_and_deviation([81.25], 1)
+    ('81.50 ± 0.50', '81.2')
+  """
+  mean = f'{np.mean(values):.{digits}f}'
+  return f'{mean} ± {np.std(values):.{digits}f}' if len(values) > 1 else mean
 
 
 def _grid(rows: Sequence[Row]) -> list[list[str]]:

@@ -188,7 +188,28 @@ class LanguageModelBatches(Batches):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class RenumberedBatches:
+class WrappedBatches:
+  """Batches that are made of others, one of each.
+
+  Attributes:
+    batches: as they were, such as `ClassificationBatches`.
+  """
+
+  batches: Any
+
+  @property
+  def word_fields(self) -> tuple[str, ...]:
+    """Fields of a batch that hold words."""
+    return self.batches.word_fields
+
+  @property
+  def num_batches(self) -> int:
+    """How many batches an epoch has."""
+    return self.batches.num_batches
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RenumberedBatches(WrappedBatches):
   """Batches in which words have other ids.
 
   Attributes:
@@ -197,7 +218,6 @@ class RenumberedBatches:
     fields: of a batch that hold words; `batches.word_fields` if not given.
   """
 
-  batches: Any
   new_ids: np.ndarray
   fields: tuple[str, ...] | None = None
 
@@ -205,11 +225,6 @@ class RenumberedBatches:
   def word_fields(self) -> tuple[str, ...]:
     """Fields of a batch that hold words."""
     return self.batches.word_fields if self.fields is None else self.fields
-
-  @property
-  def num_batches(self) -> int:
-    """How many batches an epoch has."""
-    return self.batches.num_batches
 
   def at(self, step: int) -> Batch:
     """The batch of a step."""

@@ -9,15 +9,14 @@ come, and there is no need for labels.
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
-from embedcomp.data.batching import Batch
+from embedcomp.data.batching import Batch, WrappedBatches
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class ReplacedBatches:
+class ReplacedBatches(WrappedBatches):
   """Batches of 2 B rows: those of others, then copies with words replaced.
 
   Which words are replaced, and by which, depends on seed and step alone.
@@ -41,7 +40,6 @@ class ReplacedBatches:
     (2, 4)
   """
 
-  batches: Any
   share: float
   words: np.ndarray
   seed: int = 0
@@ -55,16 +53,6 @@ class ReplacedBatches:
       raise ValueError(
         f'words must be [N] ids, one at least, got {np.shape(self.words)}.'
       )
-
-  @property
-  def word_fields(self) -> tuple[str, ...]:
-    """Fields of a batch that hold words."""
-    return self.batches.word_fields
-
-  @property
-  def num_batches(self) -> int:
-    """How many batches an epoch has."""
-    return self.batches.num_batches
 
   def at(self, step: int) -> Batch:
     """The batch of a step."""

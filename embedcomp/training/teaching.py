@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from embedcomp.data.batching import WrappedBatches
 from embedcomp.distillation import COLLECTION, Objective, Said
 from embedcomp.progress import track
 from embedcomp.training.steps import Batch
@@ -87,7 +88,7 @@ class Teacher:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class TaughtBatches:
+class TaughtBatches(WrappedBatches):
   """Batches with what a teacher says of each under 'teacher'.
 
   With a cache, the teacher reads the batches of one epoch once, before the
@@ -106,20 +107,9 @@ class TaughtBatches:
     ValueError: if the cache is of other batches or of another teacher.
   """
 
-  batches: Any
   teacher: Teacher
   cache: Path | None = None
   progress: bool = True
-
-  @property
-  def word_fields(self) -> tuple[str, ...]:
-    """Fields of a batch that hold words."""
-    return self.batches.word_fields
-
-  @property
-  def num_batches(self) -> int:
-    """How many batches an epoch has."""
-    return self.batches.num_batches
 
   def at(self, step: int) -> Batch:
     """The batch of a step."""

@@ -24,6 +24,7 @@ from embedcomp.progress import track
 from experiments.benchmarks.attention_speed import window_like
 from experiments.problems import tiny_bert
 from experiments.record import Job, Row
+from experiments.tables import mean_and_deviation
 
 SEEDS = 3
 _LENGTHS = (1024, 2048, 4096)
@@ -169,13 +170,11 @@ def summary(rows: Sequence[Row]) -> list[Row]:
       'attention': name,
       'keys': keys,
       **{
-        field.replace('_', ' '): _in_words([row[field] for row in group])
+        field.replace('_', ' '): mean_and_deviation(
+          [row[field] for row in group], 3
+        )
         for field in ('layer_error', 'hidden_error', 'pooled_cosine')
       },
     }
     for (tokens, name, keys), group in found.items()
   ]
-
-
-def _in_words(values: Sequence[float]) -> str:
-  return f'{np.mean(values):.3f} ± {np.std(values):.3f}'

@@ -26,6 +26,7 @@ from experiments.benchmarks import minilm, sts
 from experiments.outcomes import groups_in_words
 from experiments.problems import tiny_bert
 from experiments.record import Job, Row
+from experiments.tables import mean_and_deviation
 
 SEEDS = 2
 _SPLITS = ('validation', 'test')
@@ -289,18 +290,13 @@ def summary(rows: Sequence[Row]) -> list[Row]:
       'bytes': round(np.mean([row['bytes'] for row in point])),
       'times_smaller': f'{np.mean([r["times_smaller"] for r in point]):.1f}',
       **{
-        split: _mean([row[split] for row in point])
+        split: mean_and_deviation([row[split] for row in point], 2)
         for split in _SPLITS
         if split in point[0]
       },
     }
     for point in _points(rows)
   ]
-
-
-def _mean(values: Sequence[float]) -> str:
-  spread = f' ± {np.std(values):.2f}' if len(values) > 1 else ''
-  return f'{np.mean(values):.2f}{spread}'
 
 
 def plot(rows: Sequence[Row]):

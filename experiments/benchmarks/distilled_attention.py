@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
 from configs import bert_distil
@@ -22,6 +21,7 @@ from experiments.outcomes import Outcome
 from experiments.problems import make_problem
 from experiments.record import Job, Row
 from experiments.stages import Stages, steps_of
+from experiments.tables import mean_and_deviation
 
 SEEDS = 1
 _LENGTH, _BATCH_SIZE, _BATCHES = 2048, 4, 10
@@ -144,14 +144,12 @@ def summary(rows: Sequence[Row]) -> list[Row]:
       'steps': steps,
       'documents': len(same),
       **{
-        field.replace('_', ' '): _mean([row[field] for row in same])
+        field.replace('_', ' '): mean_and_deviation(
+          [row[field] for row in same], 4
+        )
         for field in ('hidden_error', 'pooled_cosine')
       },
       'seconds': round(same[0]['seconds']),
     }
     for (label, steps), same in found.items()
   ]
-
-
-def _mean(values: Sequence[float]) -> str:
-  return f'{np.mean(values):.4f} ± {np.std(values):.4f}'

@@ -35,6 +35,7 @@ from experiments.outcomes import (
 from experiments.problems import Problem, make_problem
 from experiments.record import Job, Row
 from experiments.stages import Stages, steps_of
+from experiments.tables import mean_and_deviation
 
 _FACTORS = (20, 40, 64, 100)
 _FROM_DENSE = {'method.start': 'dense', 'method.storage': 'int8'}
@@ -157,7 +158,7 @@ class DistilledTable:
         'taught': 'yes' if taught else 'no',
         'bytes': round(np.mean([row['bytes'] for row in same])),
         **{
-          name: _mean([row[name] for row in same])
+          name: mean_and_deviation([row[name] for row in same], 2)
           for name in ('validation', 'test', 'int8_test')
         },
         'int8_bytes': round(np.mean([r['int8_weights_bytes'] for r in same])),
@@ -279,8 +280,3 @@ def _scores(path: Path, smoke: bool) -> Row:
 
 def _num_bytes(folder: Path, pattern: str) -> int:
   return sum(path.stat().st_size for path in folder.glob(pattern))
-
-
-def _mean(values: Sequence[float]) -> str:
-  spread = f' ± {np.std(values):.2f}' if len(values) > 1 else ''
-  return f'{np.mean(values):.2f}{spread}'

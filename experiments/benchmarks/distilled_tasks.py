@@ -16,9 +16,16 @@ import numpy as np
 from configs import bert_pipeline
 from experiments import pipeline
 from experiments.record import Job, Row
+from experiments.tables import mean_and_deviation
 
 SEEDS = 3
 _STAGES = ('teacher', 'task')
+# Headings of a table, and what stands below them.
+_SHOWN = {
+  'teacher': 'teacher',
+  'student': 'student',
+  'with int8 weights': 'written',
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,8 +129,10 @@ def summary(rows: Sequence[Row]) -> list[Row]:
     {
       'data': name,
       'seeds': len(same),
-      **{field: _mean(same, field) for field in ('teacher', 'student')},
-      'with int8 weights': _mean(same, 'written'),
+      **{
+        heading: mean_and_deviation([row[field] for row in same], 2)
+        for heading, field in _SHOWN.items()
+      },
       'words': f'{1 / np.mean([row["ratio"] for row in same]):.1f}x',
       'model_bytes': round(np.mean([row['model_bytes'] for row in same])),
       'seconds': round(
@@ -132,8 +141,3 @@ def summary(rows: Sequence[Row]) -> list[Row]:
     }
     for name, same in found.items()
   ]
-
-
-def _mean(rows: Sequence[Row], field: str) -> str:
-  values = [row[field] for row in rows]
-  return f'{np.mean(values):.2f} ± {np.std(values):.2f}'

@@ -29,9 +29,10 @@ from embedcomp import data as data_lib
 from embedcomp.data import reading
 from embedcomp.nn.classifiers import masked_mean
 from embedcomp.progress import track
-from experiments.benchmarks import linear_probe, long_training
+from experiments.benchmarks import linear_probe
 from experiments.problems import attentions, tiny_bert
 from experiments.record import Job, Row
+from experiments.tables import mean_and_deviation
 
 SEEDS = 3
 _SPLITS = ('train', 'test')
@@ -297,8 +298,8 @@ def summary(rows: Sequence[Row]) -> list[Row]:
       'length': length,
       'positions': positions,
       **{
-        f'test, {name}': long_training.accuracy(
-          [row for row in same if row['vector'] == vector]
+        f'test, {name}': mean_and_deviation(
+          [row['test'] for row in same if row['vector'] == vector], 1
         )
         for vector, name in zip(_VECTORS, ('mean of tokens', 'first token'))
       },

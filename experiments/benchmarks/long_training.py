@@ -11,6 +11,7 @@ from experiments import strategies
 from experiments.problems import make_problem
 from experiments.record import Job, Row
 from experiments.stages import Stages
+from experiments.tables import mean_and_deviation
 
 _ATTENTIONS = ('recursive', 'sliding_window', 'local', 'dense')
 
@@ -97,15 +98,9 @@ class LongTraining:
         'reading': reading,
         'attention': attention,
         'length': length,
-        'test': accuracy(same),
+        'test': mean_and_deviation([row['test'] for row in same], 1),
         'tokens': round(np.mean([row['tokens'] for row in same])),
         'seconds': round(np.mean([row['seconds'] for row in same])),
       }
       for (reading, attention, length), same in ways.items()
     ]
-
-
-def accuracy(rows: Sequence[Row]) -> str:
-  """The mean of test accuracies, and how far they differ."""
-  values = [row['test'] for row in rows]
-  return f'{np.mean(values):.1f} ± {np.std(values):.1f}'

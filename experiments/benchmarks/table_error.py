@@ -13,6 +13,7 @@ from embedcomp.types import Shape
 from experiments import hand_made
 from experiments.benchmarks import minilm, synthetic
 from experiments.record import Job, Row
+from experiments.tables import mean_and_deviation
 
 SEEDS = 3
 _FACTORS = (10, 20, 40, 80)
@@ -268,10 +269,7 @@ def _errors(rows: Sequence[Row], name: str, size: str) -> list[float]:
 
 def _cell(rows: Sequence[Row], name: str, size: str) -> str:
   errors = _errors(rows, name, size)
-  if not errors:
-    return 'nothing fits'
-  spread = f' ± {np.std(errors):.4f}' if len(errors) > 1 else ''
-  return f'{np.mean(errors):.4f}{spread}'
+  return mean_and_deviation(errors, 4) if errors else 'nothing fits'
 
 
 def _margin(rows: Sequence[Row], sizes: Sequence[str]) -> Row:
