@@ -69,10 +69,10 @@ BY_SIZE = {
   'search': Contestant(_SEARCH),
   'pq': Contestant(
     {'method.name': 'uniform', 'method.option': 'pq', **_FROM_DENSE},
-    factors=(40,),
+    factors=(40, 100),
   ),
   'hand-split': Contestant(
-    {'method.name': 'hand_split', **_FROM_DENSE}, factors=(40,)
+    {'method.name': 'hand_split', **_FROM_DENSE}, factors=(40, 100)
   ),
   'search, 3 layers': Contestant(
     {**_SEARCH, 'distil.layers': 3, 'distil.layer_map': 'uniform'},
