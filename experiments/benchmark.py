@@ -31,6 +31,7 @@ from experiments.benchmarks import (
 from experiments.benchmarks.attention_speed import AttentionSpeed
 from experiments.benchmarks.comparison import Comparison
 from experiments.benchmarks.distilled_table import (
+  BY_DEPTH,
   BY_LOSS,
   BY_SIZE,
   DistilledTable,
@@ -52,6 +53,7 @@ BENCHMARKS: dict[str, record.Benchmark] = {
   ),
   'bert_table': bert_table,
   'distilled_attention': distilled_attention,
+  'distilled_layers': DistilledTable(BY_DEPTH, 'depths'),
   'distilled_losses': DistilledTable(BY_LOSS, 'losses'),
   'distilled_table': DistilledTable(BY_SIZE, 'sizes'),
   'distilled_tasks': distilled_tasks,
@@ -97,8 +99,9 @@ BENCHMARKS: dict[str, record.Benchmark] = {
 
 
 def _parser() -> argparse.ArgumentParser:
+  width = max(map(len, BENCHMARKS)) + 2
   listed = '\n'.join(
-    f'  {name:<14}{module.__doc__.splitlines()[0]}'
+    f'  {name:<{width}}{module.__doc__.splitlines()[0]}'
     for name, module in BENCHMARKS.items()
   )
   parser = argparse.ArgumentParser(

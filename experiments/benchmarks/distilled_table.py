@@ -72,8 +72,10 @@ BY_SIZE = {
     factors=(40, 100),
   ),
   'hand-split': Contestant(
-    {'method.name': 'hand_split', **_FROM_DENSE}, factors=(40, 100)
+    {'method.name': 'hand_split', **_FROM_DENSE}, factors=(40,)
   ),
+}
+BY_DEPTH = {
   'search, 3 layers': Contestant(
     {**_SEARCH, 'distil.layers': 3, 'distil.layer_map': 'uniform'},
     factors=(40,),

@@ -296,3 +296,11 @@ def test_cells_are_short():
   values = [None, 1234567, 0.012345, 123.456, True, 'text', 1e-9]
   cells = ['', '1,234,567', '0.0123', '123', 'True', 'text', '1e-09']
   assert [tables.cell(value) for value in values] == cells
+
+
+def test_the_help_lists_all_with_what_they_measure(capsys):
+  with pytest.raises(SystemExit):
+    benchmark.main(['--help'])
+  lines = capsys.readouterr().out.splitlines()
+  for name in benchmark.BENCHMARKS:
+    assert any(line.startswith(f'  {name}  ') for line in lines), name
