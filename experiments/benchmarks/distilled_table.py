@@ -159,6 +159,7 @@ class DistilledTable:
         'size': f'{factor}x',
         'taught': 'yes' if taught else 'no',
         'bytes': round(np.mean([row['bytes'] for row in same])),
+        'cosine': mean_and_deviation([row['cosine'] for row in same], 3),
         **{
           name: mean_and_deviation([row[name] for row in same], 2)
           for name in ('validation', 'test', 'int8_test')
