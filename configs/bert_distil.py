@@ -8,8 +8,9 @@ states are compared with those of MODEL, and no label is read. With
 
   --config=configs/bert_distil.py:task --config.distil.teacher=TEACHER
 
-it learns from labels and from a teacher that has been trained for them, such as
-`DIR/model` of a run with `--config.method.name=dense`.
+it learns from a teacher that has been trained for the labels, such as
+`DIR/model` of a run with `--config.method.name=dense`; from labels, too, where
+`--config.distil.share` is less than 1.
 
 Variants: `general` (default), `task` (classification), `kept` (plain text; the
 table of `bert.path` is compressed already and trained on as it is), `long` and
@@ -33,9 +34,12 @@ def get_config(variant='general'):
   config = bert_compress.get_config('smoke' if small else 'classification')
   config.finetune.epochs = 1.0
   config.optim.best_of = 0 if small else 4
+  config.optim.table_rate = 20.0
+  # What is measured on a text tells nothing of the words that it lacks.
+  config.search.by_counts = 1.0
   if variant == 'task':
+    # What labels say the teacher knows, and it is copied without dropout.
     config.distil.logits = 1.0
-    config.distil.share = 0.5
     return config
   config.task = 'distillation'
   config.distil.teacher = 'itself'
@@ -49,13 +53,10 @@ def get_config(variant='general'):
   config.data.validation = 0.02
   config.optim.epochs = 0.0  # the model as it comes is the dense one
   config.optim.batch_size = 16 if small else 64
-  config.optim.table_rate = 20.0
+  config.search.measured_chance = 0.0
   if small:
     config.distil.relation_heads = 2
     config.finetune.learning_rate = 5e-4
-  config.search.measured_chance = 0.0
-  # What is measured on a text tells nothing of the words that it lacks.
-  config.search.by_counts = 1.0
   if variant == 'kept':
     config.method.name = 'kept'
     config.compare_dense = False
@@ -79,4 +80,3 @@ def _long(config):
   config.optim.epochs = 1.0
   config.optim.batch_size = 4
   config.optim.learning_rate = 3e-5
-  config.optim.table_rate = 1.0

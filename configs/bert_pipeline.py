@@ -9,8 +9,8 @@ own in `config.STAGE` (`--config.task.finetune.epochs=3`):
   teacher  MODEL is fine-tuned for the labels of `config.data`
   general  MODEL's words are compressed by a search that knows plain text alone
            (`config.text`), taught by MODEL itself
-  task     the words are compressed, if they are not yet, by what the labels
-           need; labels and the teacher train what is left
+  task     the words are compressed, if they are not yet; the teacher trains what
+           is left
   long     attention becomes recursive and positions are made for long texts,
            taught by the teacher that reads these in windows
 
@@ -73,7 +73,7 @@ def get_config(variant='classification'):
 
 
 def _task(small):
-  """A student of labels and of a teacher."""
+  """A student of a teacher that knows the labels."""
   config = bert_distil.get_config('task')
   config.compare_dense = False
   config.optim.epochs = 0.0  # it starts from the teacher or from a student
@@ -81,6 +81,7 @@ def _task(small):
     config.data = bert_compress.get_config('smoke').data
     config.optim.batch_size = 32
     config.optim.best_of = 0
+    config.optim.table_rate = 1.0
     config.finetune.epochs = 2.0
     config.finetune.learning_rate = 0.01
     config.run.log_every = 10

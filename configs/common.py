@@ -139,7 +139,7 @@ def get_config(task: str) -> ConfigDict:
   config.optim.batch_size = 128  # over all devices
   config.optim.clip = 0.0  # largest norm of a gradient; 0 does not clip
   config.optim.weight_decay = 0.0  # of kernels, as in AdamW
-  config.optim.table_rate = 1.0  # of the table's params, times the others'
+  config.optim.table_rate = 1.0  # of a compressed table, times the others'
   config.optim.accumulate = 1  # batches that an update averages over
   # Keep the params that were best on validation data, seen so often an epoch;
   # 0 keeps the last ones.

@@ -82,7 +82,10 @@ class Stages:
     epochs = self.config.optim.epochs if epochs is None else epochs
     num_steps = steps_of(epochs, batches)
     loss_fn, optimizer = self._learned_parts(
-      task, learning_rate or self.config.optim.learning_rate, max(1, num_steps)
+      task,
+      learning_rate or self.config.optim.learning_rate,
+      max(1, num_steps),
+      is_dense=isinstance(embedder, nn.Embed),
     )
     if variables is None:
       variables = self.init(task)
@@ -231,7 +234,13 @@ class Stages:
       key = jax.random.fold_in(key, number)
     return key
 
-  def _learned_parts(self, task: Task, learning_rate: float, num_steps: int):
+  def _learned_parts(
+    self,
+    task: Task,
+    learning_rate: float,
+    num_steps: int,
+    is_dense: bool = False,
+  ):
     """The loss of a task and its optimizer, but for params that stay."""
     config = self.config.optim
     optimizer = optimizers.adam(
@@ -240,7 +249,7 @@ class Stages:
       warmup=config.warmup,
       clip=config.clip,
       weight_decay=config.weight_decay,
-      table_rate=config.table_rate,
+      table_rate=1.0 if is_dense else config.table_rate,
       accumulate=config.accumulate,
     )
     if self.problem.is_frozen is None:
