@@ -9,8 +9,8 @@ own in `config.STAGE` (`--config.task.finetune.epochs=3`):
   teacher  MODEL is fine-tuned for the labels of `config.data`
   general  MODEL's words are compressed by a search that knows plain text alone
            (`config.text`), taught by MODEL itself
-  task     the words are compressed, if they are not yet; the teacher trains what
-           is left
+  task     the words are compressed, if they are not yet, and the teacher trains
+           what is left
   long     attention becomes recursive and positions are made for long texts,
            taught by the teacher that reads these in windows
 

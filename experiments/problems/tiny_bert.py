@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import hashlib
+import itertools
 import os
 import tempfile
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from embedcomp.nn.bert_config import BertConfig
 from embedcomp.nn.bert_heads import BertMaskedLM
 
 _VOCAB_SIZE = 500
+_MAX_LETTERS = 100
 _SPECIAL_TOKENS = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]']
 
 
@@ -31,7 +33,7 @@ def folder(
   """A directory with such a model and word pieces of some texts.
 
   Args:
-    texts: that the tokenizer learns its pieces from.
+    texts: that the tokenizer has its pieces from.
     hidden_size: D.
     num_layers: L.
     max_length: positions.
@@ -42,7 +44,8 @@ def folder(
     The directory, in the cache, written the first time.
   """
   sizes = _config(_VOCAB_SIZE, hidden_size, num_layers, max_length)
-  content = '\0'.join([str(sizes), str(whole_words), *texts])
+  kind = 'words' if whole_words else f'words and {_MAX_LETTERS} letters'
+  content = '\0'.join([str(sizes), kind, *texts])
   digest = hashlib.sha256(content.encode()).hexdigest()[:16]
   path = data_lib.cache_folder() / f'tiny-bert-{digest}'
   if not path.exists():
@@ -88,18 +91,38 @@ def _write(
 
 
 def _piece_tokenizer(texts: Sequence[str]):
-  """BERT's own kind, with pieces that are learned."""
+  """BERT's own kind: letters and the most frequent words.
+
+  Pieces that `tokenizers` learns are others in each process where several
+  merges are as good.
+  """
   from tokenizers import BertWordPieceTokenizer
 
   tokenizer = BertWordPieceTokenizer()
-  tokenizer.train_from_iterator(
-    texts,
-    vocab_size=_VOCAB_SIZE,
-    special_tokens=_SPECIAL_TOKENS,
-    show_progress=False,
+  words = collections.Counter()
+  for text in texts:
+    text = tokenizer.normalize(text)
+    found = tokenizer.pre_tokenizer.pre_tokenize_str(text)
+    words.update(word for word, _ in found)
+  letters = collections.Counter()
+  for word, count in words.items():
+    letters.update(dict.fromkeys(word, count))
+  alphabet = _most_frequent(letters)[:_MAX_LETTERS]
+  pieces = dict.fromkeys(
+    [
+      *_SPECIAL_TOKENS,
+      *alphabet,
+      *(f'##{letter}' for letter in alphabet),
+      *_most_frequent(words),
+    ]
   )
-  # Made in full, so that special tokens stand around a text.
-  return BertWordPieceTokenizer(tokenizer.get_vocab())
+  kept = itertools.islice(pieces, _VOCAB_SIZE)
+  return BertWordPieceTokenizer({piece: id for id, piece in enumerate(kept)})
+
+
+def _most_frequent(counts: collections.Counter) -> list[str]:
+  """The most frequent first, those that are as frequent by name."""
+  return sorted(counts, key=lambda name: (-counts[name], name))
 
 
 def _word_tokenizer(texts: Sequence[str]):
@@ -107,7 +130,7 @@ def _word_tokenizer(texts: Sequence[str]):
   from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
   words = collections.Counter(word for text in texts for word in text.split())
-  pieces = [*_SPECIAL_TOKENS, *(word for word, _ in words.most_common())]
+  pieces = [*_SPECIAL_TOKENS, *_most_frequent(words)]
   vocabulary = {piece: id for id, piece in enumerate(pieces)}
   tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token='[UNK]'))
   tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

@@ -171,7 +171,7 @@ SUPERNET = {
   [
     ('similarity', {}),
     ('regression', SUPERNET),
-    ('masked_lm', {}),
+    ('masked_lm', {'finetune.epochs': 6.0}),
   ],
 )
 def test_every_task_leaves_a_directory(folder, tmp_path, variant, fields):

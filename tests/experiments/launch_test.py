@@ -244,6 +244,34 @@ def test_the_params_that_are_best_on_validation_data_are_kept(
   assert (params['embedder']['embedding'] != last).any()
 
 
+@pytest.mark.parametrize(('is_dense', 'ratio'), [(True, 1), (False, 20)])
+def test_a_compressed_table_learns_at_a_rate_of_its_own(
+  folder, is_dense, ratio
+):
+  rates = {'optim.table_rate': 20.0, 'optim.warmup': 0.0}
+  stages = small_stages(folder, **rates)
+  problem = stages.problem
+  shape = problem.vocab_size, problem.features
+  low_rank = embedcomp.methods.LowRank(4, storage='float32')
+  group = embedcomp.Group(problem.vocab_size, low_rank)
+  scheme = embedcomp.Scheme(problem.features, (group,))
+  embedder = nn.Embed(*shape) if is_dense else embedcomp.GroupedEmbed(scheme)
+  two_steps = 2 / problem.train.num_batches  # the rate of the first is zero
+  work = stages.plan_training('dense', embedder, epochs=two_steps)
+  before = jax.device_get(work.state.params)
+  after = stages.train(work)['params']
+  moved = {
+    name: max(
+      np.abs(new - old).max()
+      for new, old in zip(*map(jax.tree.leaves, (after[name], before[name])))
+    )
+    for name in before
+  }
+  table = moved.pop('embedder')
+  # Where gradients agree Adam takes steps as long as its rate.
+  np.testing.assert_allclose(table / max(moved.values()), ratio, rtol=0.02)
+
+
 def test_words_that_tell_the_topics_come_first(folder):
   stages = small_stages(folder, **{'optim.epochs': 20.0})
   moved, _ = learned.sorted_by_need(stages, learned.starting_model(stages))
