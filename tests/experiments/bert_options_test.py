@@ -102,6 +102,7 @@ def test_the_searched_table_learns_above_frozen_layers(
   config = config_of(folder, pretrained, **fields)
   result = launch.run(config, tmp_path, progress=False)
   assert 0 < result['ratio'] <= config.budget
+  assert {'start', 'search'} <= result['seconds_by_stage'].keys()
   _, params = embedcomp.from_pretrained(
     tmp_path / 'model', head='classification'
   )
