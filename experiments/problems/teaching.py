@@ -46,6 +46,10 @@ def objective(config: ConfigDict) -> Objective | None:
       f'distil.sentence and distil.similarities must be 0 for {config.task}: '
       'it has no sentence vectors.'
     )
+  if not 0 <= distil.replaced < 1:
+    raise ValueError(
+      f'distil.replaced must be in [0, 1), got {distil.replaced}.'
+    )
   names = {field.name for field in dataclasses.fields(Objective)}
   return Objective(**{k: v for k, v in distil.items() if k in names})
 
@@ -66,9 +70,6 @@ def with_teacher(
 
   Returns:
     The batches, and what is to be copied in units of how much it varies.
-
-  Raises:
-    ValueError: if the share of words to replace is none.
   """
   teacher = teacher.measured(batches['splits']['held_out'].for_evaluation())
   if config.distil.replaced:
