@@ -119,6 +119,7 @@ def test_classifiers_have_labels_and_a_teacher(folder, tmp_path):
     'bert.path': str(tmp_path / 'teacher' / 'model'),
     'distil.teacher': str(tmp_path / 'teacher' / 'model'),
     'distil.cache': str(tmp_path / 'said'),
+    'distil.share': 0.5,
     'distil.relations': 1.0,
     'distil.relation_heads': 2,
   }
