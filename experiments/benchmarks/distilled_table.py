@@ -41,6 +41,7 @@ _FACTORS = (20, 40, 64, 100)
 _FROM_DENSE = {'method.start': 'dense', 'method.storage': 'int8'}
 _SEARCH = {'method.name': 'search'}
 _ALL = {**_SEARCH, 'distil.relations': 1.0}
+_HALF = {'finetune.epochs': 0.5}
 _LOSSES = ('embeddings', 'hidden', 'relations', 'sentence', 'similarities')
 
 
@@ -62,7 +63,8 @@ class Contestant:
 
 def _alone(loss: str) -> Contestant:
   others = {f'distil.{name}': 0.0 for name in _LOSSES if name != loss}
-  return Contestant(_ALL, {**others, f'distil.{loss}': 1.0}, (100,))
+  weights = {**others, f'distil.{loss}': 1.0}
+  return Contestant(_ALL, {**_HALF, **weights}, (100,))
 
 
 BY_SIZE = {
@@ -82,8 +84,10 @@ BY_DEPTH = {
   ),
 }
 BY_LOSS = {
-  'all': Contestant(_ALL, factors=(100,)),
-  'all but relations': Contestant(_ALL, {'distil.relations': 0.0}, (100,)),
+  'all': Contestant({**_ALL, **_HALF}, factors=(100,)),
+  'all but relations': Contestant(
+    _ALL, {**_HALF, 'distil.relations': 0.0}, (100,)
+  ),
   **{f'{loss} alone': _alone(loss) for loss in _LOSSES},
 }
 
