@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from embedcomp.blocks import attend_blocks
-from tests.quick_jit import jit
 
 R, M, C, S, P, H = 2, 6, 3, 5, 2, 10
 TABLE = np.array(
@@ -27,7 +26,7 @@ def gather_blocks(query, key, value, bias, table):
   return jnp.einsum('RMCK,RMKH->RMCH', jax.nn.softmax(scores), value)
 
 
-@functools.partial(jit, static_argnums=(0, 3))
+@functools.partial(jax.jit, static_argnums=(0, 3))
 def attend_and_pull(function, arrays, cotangent, kwargs=()):
 
   def attend(*arrays):
@@ -93,7 +92,7 @@ def test_gradients_of_half_precision_are_summed_in_single():
     attended = attend_blocks(ones, block, value, jnp.zeros((1, 1, 1)), table)
     return attended.astype(jnp.float32).sum()
 
-  gradient = jit(jax.grad(total))(block)
+  gradient = jax.jit(jax.grad(total))(block)
   assert gradient.dtype == jnp.bfloat16
   assert gradient.item() == 600
 
@@ -106,7 +105,7 @@ def test_dropout_leaves_out_each_weight_by_itself(arrays):
   value = value.repeat(R, axis=0)
   table = np.arange(S)[None].repeat(M, axis=0)
 
-  @jit
+  @jax.jit
   def ratio(dropout_key):
     weights, kept = (
       attend_blocks(

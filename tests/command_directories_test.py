@@ -18,7 +18,6 @@ from embedcomp import command_line, data, evaluation
 from embedcomp.nn.bert_heads import BertClassifier, BertMaskedLM
 from embedcomp.nn.recursive import LocalAttention, RecursiveAttention
 from tests.data.tiny_tokenizers import TEXTS, tiny
-from tests.quick_jit import jit
 from tests.small_berts import write_model
 
 LABELS = ['good', 'bad', 'fair']
@@ -196,7 +195,7 @@ def test_accuracy_is_that_of_the_model(folder, name, capsys):
   ids = padded(tokenizer.encode([row[0] for row in rows]))
   floats, integers = embedcomp.partition(params)
   variables = {'params': floats, 'buffers': integers}
-  logits = jit(model.apply)(variables, ids)
+  logits = jax.jit(model.apply)(variables, ids)
   is_right = [LABELS[k] == row[2] for k, row in zip(logits.argmax(1), rows)]
   assert found['accuracy'] == pytest.approx(np.mean(is_right), abs=6e-5)
 
@@ -220,7 +219,7 @@ def test_a_similarity_is_the_cosine_of_two_texts(folder, capsys):
   floats, integers = embedcomp.partition(params)
   variables = {'params': floats, 'buffers': integers}
   one, two = (
-    jit(model.apply)(variables, padded(tokenizer.encode(texts)))
+    jax.jit(model.apply)(variables, padded(tokenizer.encode(texts)))
     for texts in (documents.texts, documents.pairs)
   )
   expected = scipy.stats.spearmanr((one * two).sum(1), documents.labels)

@@ -2,8 +2,15 @@
 
 import os
 
-os.environ['XLA_FLAGS'] = (
-  os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=4'
+# Compiling is what tests wait for: their programs, which soon end, are compiled
+# in a hurry.
+os.environ['XLA_FLAGS'] = ' '.join(
+  [
+    os.environ.get('XLA_FLAGS', ''),
+    '--xla_force_host_platform_device_count=4',
+    '--xla_backend_optimization_level=0',
+    '--xla_cpu_use_fusion_emitters=false',
+  ]
 )
 os.environ['JAX_PLATFORMS'] = 'cpu'
 

@@ -11,7 +11,6 @@ from plain_recursive import plain_attention
 
 import embedcomp
 from embedcomp.recursive import recursive_attention
-from tests.quick_jit import jit
 
 SIZES = {'chunk_size': 8, 'num_summaries': 4}
 
@@ -30,7 +29,7 @@ def test_it_can_be_mapped_compiled_rematerialised_and_differentiated(rng):
   mask = np.arange(23)[None].repeat(3, axis=0) % 5 > 0
   seen = mask[:, :, None, None]
 
-  @jit
+  @jax.jit
   @functools.partial(jax.vmap, in_axes=(1, 0, 0), out_axes=1)
   def gradient(arrays, mask, seen):  # of one text
     @jax.jit
@@ -52,7 +51,7 @@ def test_it_can_be_mapped_compiled_rematerialised_and_differentiated(rng):
 
 def temporary_bytes(function, length):
   arrays = jax.ShapeDtypeStruct((3, 1, length, 1, 8), jnp.float32)
-  program = jit(function).lower(arrays).compile()
+  program = jax.jit(function).lower(arrays).compile()
   return program.memory_analysis().temp_size_in_bytes
 
 
@@ -75,7 +74,7 @@ def test_memory_grows_like_the_length_far_below_dense_attention():
 # Dropout
 
 
-@jit
+@jax.jit
 def dropped(arrays, keys):
   """[K, B, T, N, H], an output for each key."""
 
@@ -120,7 +119,7 @@ def test_gradients_are_those_of_what_was_left_out(rng):
   arrays = texts(rng)
   cotangent = texts(rng)[0]
 
-  @jit
+  @jax.jit
   def total_and_gradient(arrays):
     def total(arrays):
       key = jax.random.key(3)

@@ -10,7 +10,6 @@ from plain_recursive import plain_attention
 
 import embedcomp
 from embedcomp import recursive
-from tests.quick_jit import jit
 
 B, T, N, H = 4, 71, 2, 4
 SIZES = {'chunk_size': 8, 'num_summaries': 4}  # 9 chunks, 3 levels
@@ -48,7 +47,7 @@ EACH_CASE = pytest.mark.parametrize('sizes', CASES.values(), ids=CASES)
 EACH_TILED = pytest.mark.parametrize('sizes', TILED.values(), ids=TILED)
 
 
-@functools.partial(jit, static_argnames='sizes')
+@functools.partial(jax.jit, static_argnames='sizes')
 def _attend_and_pull(inputs, mask, cotangent, sizes):
   def attend(inputs):
     return recursive.recursive_attention(mask=mask, **inputs, **dict(sizes))
@@ -75,7 +74,7 @@ def attend(inputs, mask=None, **sizes):
   return np.asarray(attend_and_pull(inputs, mask, **sizes)[0])
 
 
-@jit
+@jax.jit
 def dense_and_pull(inputs, mask, cotangent):
   def attend(inputs):
     return embedcomp.dense_attention(mask=mask, **inputs)
@@ -195,7 +194,7 @@ def test_zeros_for_what_is_learned_are_the_default(inputs):
   def without(inputs):
     return recursive.recursive_attention(**inputs, **SIZES)
 
-  found = jit(without)(inputs)
+  found = jax.jit(without)(inputs)
   np.testing.assert_allclose(found, attend(inputs, **SIZES), atol=1e-6)
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from embedcomp import Group, Scheme, methods, relaxation
 from embedcomp.search.space import SearchSpace
-from tests.quick_jit import jit
 
 BINS, SPLITS = 5, 3
 OPTIONS = (
@@ -20,9 +19,9 @@ OPTIONS = (
   methods.Drop(),
 )
 SPACE = SearchSpace(4, (0, 4, 11, 24, 43, 70), OPTIONS, SPLITS + 1)
-group_odds = jit(relaxation.group_odds)
-visit_odds = jit(relaxation.visit_odds)
-gumbel_softmax = jit(relaxation.gumbel_softmax)
+group_odds = jax.jit(relaxation.group_odds)
+visit_odds = jax.jit(relaxation.visit_odds)
+gumbel_softmax = jax.jit(relaxation.gumbel_softmax)
 
 
 def expected_bytes_of(splits, options):
@@ -35,7 +34,7 @@ def expected_bytes_of(splits, options):
   )
 
 
-expected_bytes = jit(expected_bytes_of)
+expected_bytes = jax.jit(expected_bytes_of)
 
 
 def outcomes(splits):
@@ -156,13 +155,13 @@ def test_one_bin_is_one_group():
   np.testing.assert_array_equal(visit_odds(unused), [1, 0, 0])
 
 
-@jit
+@jax.jit
 @jax.value_and_grad
 def size_of_logits(logits):
   return expected_bytes_of(**jax.tree.map(jax.nn.softmax, logits))
 
 
-@jit
+@jax.jit
 @jax.value_and_grad
 def total_entropy(logits):
   return relaxation.entropy(logits).sum()

@@ -10,7 +10,6 @@ import pytest
 
 from embedcomp import distillation
 from embedcomp.distillation import Mean
-from tests.quick_jit import jit
 
 VARIANCE = 1.7
 LENGTHS = (5, 0, 2, 4)
@@ -58,7 +57,7 @@ def compiled(name):
     return loss.value, loss
 
   both_slopes = jax.grad(loss_of, has_aux=True)
-  return jit(lambda *arrays: both_slopes(arrays[:2], arrays[2])[::-1])
+  return jax.jit(lambda *arrays: both_slopes(arrays[:2], arrays[2])[::-1])
 
 
 def random_models(rng, name):
@@ -98,7 +97,7 @@ def test_logits_are_compared_by_their_softened_odds(rng, temperature):
     * plain_kl(student[b] / temperature, teacher[b] / temperature)
     for b in np.flatnonzero(ROWS)
   ]
-  found = jit(distillation.logits_loss, static_argnums=3)(
+  found = jax.jit(distillation.logits_loss, static_argnums=3)(
     student, teacher, ROWS, temperature
   )
   check(found, losses)
@@ -151,7 +150,7 @@ def test_a_projection_makes_states_of_another_width_comparable(rng):
     ).value
 
   expected = state_loss(student @ projection, teacher, MASK).value
-  found, slope = jit(jax.value_and_grad(loss_of))(projection)
+  found, slope = jax.jit(jax.value_and_grad(loss_of))(projection)
   np.testing.assert_allclose(found, expected, 1e-5)
   # That of least squares: X^T (X W - Y) by hand.
   states, errors = student[MASK], (student @ projection - teacher)[MASK]
@@ -212,7 +211,7 @@ def test_similarities_are_compared_pair_by_pair(rng):
     (plain_cosine(*student[[i, j]]) - plain_cosine(*teacher[[i, j]])) ** 2
     for i, j in pairs
   ]
-  check(jit(distillation.similarity_loss)(student, teacher, ROWS), losses)
+  check(jax.jit(distillation.similarity_loss)(student, teacher, ROWS), losses)
 
 
 def test_similarities_do_not_change_under_rotations(rng):
@@ -379,4 +378,4 @@ def test_means_are_trees_that_add():
   means = Mean(jnp.float32(6), jnp.float32(2)), Mean(jnp.float32(1), 5)
   summed = jax.tree.map(jnp.add, *means)
   assert summed == means[0] + means[1] == Mean(7, 7)
-  assert jit(lambda mean: mean.value)(means[0]) == 3
+  assert jax.jit(lambda mean: mean.value)(means[0]) == 3

@@ -11,7 +11,6 @@ import scipy.special
 from embedcomp import Bert
 from embedcomp.distillation import COLLECTION, Objective, Said
 from embedcomp.nn import SentenceEncoder
-from tests.quick_jit import jit
 from tests.small_berts import CONFIG, IDS, random_params
 
 MODEL = SentenceEncoder(CONFIG)
@@ -19,7 +18,7 @@ MASK = IDS != 0
 
 
 def said_by(params, model=MODEL):
-  apply = jit(lambda params: model.apply(params, IDS, mutable=[COLLECTION]))
+  apply = jax.jit(lambda params: model.apply(params, IDS, mutable=[COLLECTION]))
   return Said.of(*apply({'params': params}))
 
 
@@ -135,7 +134,7 @@ def test_a_copy_has_nothing_to_learn(both):
   objective = Objective(relations=1, sentence=1, relation_heads=3)
   objective = objective.measured(teacher, MASK)
 
-  @jit
+  @jax.jit
   @jax.value_and_grad
   def loss(student):
     return objective.value(student, teacher, MASK, jax.random.key(0))[0]

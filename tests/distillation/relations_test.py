@@ -11,12 +11,11 @@ import scipy.special
 from embedcomp import distillation
 from embedcomp.attention import attention_weights
 from embedcomp.distillation import sample_tokens, take_tokens
-from tests.quick_jit import jit
 
 LENGTHS = (5, 0, 2)
 MASK = np.arange(5) < np.array(LENGTHS)[:, None]  # [3, 5]
-draw = jit(sample_tokens, static_argnums=2)
-relation_loss = jit(distillation.relation_loss, static_argnums=3)
+draw = jax.jit(sample_tokens, static_argnums=2)
+relation_loss = jax.jit(distillation.relation_loss, static_argnums=3)
 
 
 def plain_relations(text, num_heads):
@@ -112,7 +111,7 @@ def test_samples_are_of_real_tokens_without_repeats(num_tokens):
 def test_all_tokens_are_as_likely():
   mask = np.array([[True, False, True, True, False, True, True]])
   keys = jax.random.split(jax.random.key(0), 4000)
-  positions, drawn = jit(
+  positions, drawn = jax.jit(
     jax.vmap(functools.partial(sample_tokens, mask=mask, num_tokens=2))
   )(keys)
   assert np.asarray(drawn).all()
@@ -153,7 +152,7 @@ def test_samples_estimate_the_loss_of_all_tokens(rng):
   noise = rng.normal(size=teacher.shape).astype(np.float32)
   mask = np.arange(num_tokens) < rng.integers(100, 129, texts)[:, None]
 
-  @jit
+  @jax.jit
   def estimate(student, key):
     positions, drawn = sample_tokens(key, mask, 64)
     sampled = [take_tokens(a, positions) for a in (student, teacher)]
@@ -176,7 +175,7 @@ def test_gradients_reach_sampled_tokens_alone(rng):
     sampled = [take_tokens(a, positions) for a in (states, teacher)]
     return distillation.relation_loss(*sampled, drawn, 2).value
 
-  slope = np.asarray(jit(jax.grad(loss_of))(student))
+  slope = np.asarray(jax.jit(jax.grad(loss_of))(student))
   reached = np.abs(slope).max((2, 3))[0] > 0
   np.testing.assert_array_equal(np.flatnonzero(reached), positions[0])
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import small_bert
-from small_bert import quick_compiling
+from small_bert import own_cache
 
 import embedcomp
 from configs import bert_distil, common
@@ -13,7 +13,7 @@ from embedcomp import data as data_lib
 from experiments import launch
 from experiments.problems import make_problem
 
-pytestmark = pytest.mark.usefixtures(quick_compiling.__name__)
+pytestmark = pytest.mark.usefixtures(own_cache.__name__)
 
 
 @pytest.fixture(scope='module')

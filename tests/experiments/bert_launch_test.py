@@ -8,7 +8,7 @@ import struct
 import numpy as np
 import pytest
 import small_bert
-from small_bert import quick_compiling
+from small_bert import own_cache
 
 import embedcomp
 from configs import bert_compress, common
@@ -19,7 +19,7 @@ from experiments import launch, strategies
 from experiments.problems import make_problem, tiny_bert
 from experiments.stages import Stages
 
-pytestmark = pytest.mark.usefixtures(quick_compiling.__name__)
+pytestmark = pytest.mark.usefixtures(own_cache.__name__)
 
 
 @pytest.fixture(scope='module')

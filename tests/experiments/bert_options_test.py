@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 import small_bert
-from small_bert import quick_compiling
+from small_bert import own_cache
 
 import embedcomp
 from embedcomp import data as data_lib
@@ -13,7 +13,7 @@ from embedcomp.nn.recursive import RecursiveAttention
 from experiments import launch
 from experiments.problems import make_problem
 
-pytestmark = pytest.mark.usefixtures(quick_compiling.__name__)
+pytestmark = pytest.mark.usefixtures(own_cache.__name__)
 
 LEARNED = RecursiveAttention(chunk_size=8, num_summaries=4, learned=True)
 

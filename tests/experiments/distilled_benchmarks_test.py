@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from small_bert import quick_compiling
+from small_bert import own_cache
 
 from experiments import benchmark, pipeline
 
-pytestmark = pytest.mark.usefixtures(quick_compiling.__name__)
+pytestmark = pytest.mark.usefixtures(own_cache.__name__)
 
 
 def test_compressed_words_are_measured_before_and_after_teaching(tmp_path):

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 import small_bert
-from small_bert import quick_compiling
+from small_bert import own_cache
 
 import embedcomp
 from configs import common, long_documents
@@ -23,7 +23,7 @@ from experiments.benchmarks import linear_probe
 from experiments.benchmarks import long_documents as long_documents_benchmark
 from experiments.problems import attentions, make_problem
 
-pytestmark = pytest.mark.usefixtures(quick_compiling.__name__)
+pytestmark = pytest.mark.usefixtures(own_cache.__name__)
 
 
 def config_of(**fields):

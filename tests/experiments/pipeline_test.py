@@ -6,13 +6,13 @@ import sys
 
 import pytest
 import small_bert
-from small_bert import quick_compiling
+from small_bert import own_cache
 
 import embedcomp
 from configs import bert_pipeline, common
 from experiments import launch, pipeline
 
-pytestmark = pytest.mark.usefixtures(quick_compiling.__name__)
+pytestmark = pytest.mark.usefixtures(own_cache.__name__)
 
 
 @pytest.fixture(scope='module')

@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 import small_bert
-from small_bert import quick_compiling
+from small_bert import own_cache
 
 import embedcomp
 from embedcomp import data as data_lib
@@ -16,7 +16,7 @@ from experiments.problems import make_problem
 from tests import small_berts
 from tests.data.tiny_tokenizers import TEXTS, tiny
 
-pytestmark = pytest.mark.usefixtures(quick_compiling.__name__)
+pytestmark = pytest.mark.usefixtures(own_cache.__name__)
 
 
 @pytest.fixture(scope='module')

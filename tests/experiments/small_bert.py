@@ -1,13 +1,7 @@
-"""Runs of a BERT that end fast: a text of two topics, and pairs of its texts.
+"""Small, fast runs of a BERT: texts of two topics, and pairs of them."""
 
-Compiling is nearly all that such a run waits for, so that tests take the
-fixture `quick_compiling` into their modules.
-"""
-
-import functools
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 import small_text
@@ -15,19 +9,11 @@ from ml_collections import ConfigDict
 
 from configs import bert_compress, common
 
-_QUICK = {
-  'xla_backend_optimization_level': 0,
-  'xla_llvm_disable_expensive_passes': True,
-}
-
 
 @pytest.fixture(scope='module')
-def quick_compiling(tmp_path_factory):
-  """Compiles fast code no further; keeps what is cached in a folder."""
+def own_cache(tmp_path_factory):
+  """Keeps what is cached in a folder."""
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(
-      jax, 'jit', functools.partial(jax.jit, compiler_options=_QUICK)
-    )
     patch.setenv('EMBEDCOMP_CACHE', str(tmp_path_factory.mktemp('cache')))
     yield
 

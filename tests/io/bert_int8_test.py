@@ -39,7 +39,6 @@ from embedcomp.nn import (
   SentenceEncoder,
   int8,
 )
-from tests.quick_jit import jit
 
 HEADS = {
   None: Bert,
@@ -140,8 +139,8 @@ def test_an_export_computes_what_the_int8_model_does(folder, tmp_path):
   dense, floats = embedcomp.from_pretrained(tmp_path / 'dense')
   assert dense == Bert(CONFIG)
   assert_same(floats, dequantize_encoder(model, params)[1])
-  expected = jit(dense.apply)({'params': floats}, IDS).pooler_output
-  found = jit(model.apply)({'params': params}, IDS).pooler_output
+  expected = jax.jit(dense.apply)({'params': floats}, IDS).pooler_output
+  found = jax.jit(model.apply)({'params': params}, IDS).pooler_output
   np.testing.assert_allclose(found, expected, atol=1e-5)
 
 

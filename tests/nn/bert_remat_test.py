@@ -14,7 +14,6 @@ from embedcomp.nn.bert_layers import BertLayer
 from embedcomp.nn.recursive import LocalAttention, RecursiveAttention
 from embedcomp.nn.remat import recomputed
 from tests import small_berts
-from tests.quick_jit import jit
 
 CONFIG = small_berts.CONFIG
 IDS = np.array([[2, 5, 6, 3, 0, 0, 0, 0, 0], [2, 9, 8, 7, 3, 4, 4, 6, 3]])
@@ -25,7 +24,7 @@ LEARNED = RecursiveAttention(chunk_size=2, num_summaries=2, learned=True)
 def derived(model, params, **kwargs):
   """Outputs of an encoder and the gradient of a sum of all of them."""
 
-  @jit
+  @jax.jit
   @functools.partial(jax.grad, has_aux=True)
   def derive(params):
     found = model.apply({'params': params}, IDS, **kwargs)
@@ -99,7 +98,7 @@ def test_what_is_dropped_is_dropped_again_for_the_gradient():
     found = model.apply({'params': params}, IDS, deterministic=False, rngs=rngs)
     return jnp.square(found.pooler_output).sum()
 
-  derive = jit(jax.value_and_grad(score))
+  derive = jax.jit(jax.value_and_grad(score))
   value, gradient = derive(params, 0)
   assert value == derive(params, 0)[0]
   assert value != derive(params, 1)[0]
@@ -138,7 +137,7 @@ def test_layers_take_attentions_in_turn():
   fns = (LocalAttention(2, num_global=0), dense_attention)
   model = Bert(CONFIG, attention_fn=fns)
   params = random_params(model)
-  apply = jit(functools.partial(model.apply, output_hidden_states=True))
+  apply = jax.jit(functools.partial(model.apply, output_hidden_states=True))
   output = apply({'params': params}, IDS)
   states, mask = output.hidden_states, IDS != 0
   for index in range(2):
@@ -171,9 +170,9 @@ def test_heads_hand_attention_and_remat_on(remat):
   assert 'attention' in params['bert']['layer_1']
   encoder = Bert(CONFIG, attention_fn=fns, add_pooler=False)
   inner = {'embedder': params['embedder'], **params['bert']}
-  hidden = jit(encoder.apply)({'params': inner}, IDS).last_hidden_state
+  hidden = jax.jit(encoder.apply)({'params': inner}, IDS).last_hidden_state
   pooler, classifier = params['pooler'], params['classifier']
   first = np.tanh(hidden[:, 0] @ pooler['kernel'] + pooler['bias'][None])
   expected = first @ classifier['kernel'] + classifier['bias'][None]
-  found = jit(model.apply)({'params': params}, IDS)
+  found = jax.jit(model.apply)({'params': params}, IDS)
   np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -16,7 +16,6 @@ from embedcomp.nn import (
   TransformerClassifier,
 )
 from embedcomp.nn.classifiers import masked_max, masked_mean
-from tests.quick_jit import jit
 
 VOCAB, FEATURES, CLASSES = 20, 8, 3
 SCHEME = Scheme(
@@ -48,8 +47,8 @@ IDS = np.array([[3, 14, 5, 0, 0], [0, 0, 0, 0, 0], [19, 2, 7, 7, 1]], np.int32)
 def build(model_name: str, embedder_name: str = 'embed'):
   """The model, its variables and its compiled apply."""
   model = MODELS[model_name](EMBEDDERS[embedder_name]())
-  variables = jit(model.init)(jax.random.key(0), IDS)
-  return model, variables, jit(model.apply)
+  variables = jax.jit(model.init)(jax.random.key(0), IDS)
+  return model, variables, jax.jit(model.apply)
 
 
 @pytest.fixture(params=MODELS)
@@ -78,7 +77,7 @@ def test_gradients_are_finite_and_reach_any_table(name, embedder):
   params, rest = split(build(name, embedder)[1])
   model = MODELS[name](EMBEDDERS[embedder](), dropout=0.2, word_dropout=0.2)
 
-  @jit
+  @jax.jit
   @jax.value_and_grad
   def loss_and_gradient(params, dropout_key):
     logits = model.apply(

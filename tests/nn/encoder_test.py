@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from embedcomp.nn.encoder import Encoder, EncoderBlock, embed_words, sinusoids
-from tests.quick_jit import jit
 
 BATCH, LENGTH, FEATURES, HEADS = 2, 5, 8, 2
 MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]], bool)
@@ -25,7 +24,7 @@ class Words(nn.Module):
 def random_block(causal: bool):
   block = EncoderBlock(HEADS, 16, causal=causal)
   hidden = jax.random.normal(jax.random.key(0), (BATCH, LENGTH, FEATURES))
-  params = jit(block.init)(jax.random.key(1), hidden, MASK)['params']
+  params = jax.jit(block.init)(jax.random.key(1), hidden, MASK)['params']
   leaves, tree = jax.tree.flatten(params)
   # Biases begin as zeros and scales as ones, which would hide mistakes.
   rng = np.random.default_rng(2)
@@ -77,7 +76,7 @@ def plain_block(params: dict, rows: np.ndarray, allowed) -> np.ndarray:
 @pytest.mark.parametrize('causal', [False, True])
 def test_block_equals_plain_loops(causal):
   block, variables, hidden = random_block(causal)
-  got = jit(block.apply)(variables, hidden, MASK)
+  got = jax.jit(block.apply)(variables, hidden, MASK)
   params = jax.tree.map(lambda x: np.asarray(x, np.float64), variables)
   for row, mask, rows in zip(got, MASK, np.asarray(hidden), strict=True):
     allowed = np.broadcast_to(mask[None], (LENGTH, LENGTH))
@@ -94,7 +93,7 @@ def test_masked_tokens_do_not_reach_others():
   def loss_fn(hidden):
     return jnp.sin(block.apply(variables, hidden, MASK)[1, :2]).sum()
 
-  gradient = jit(jax.grad(loss_fn))(hidden)
+  gradient = jax.jit(jax.grad(loss_fn))(hidden)
   assert not gradient[1, 2:].any()
   assert not gradient[0].any()
   assert gradient[1, :2].all()
@@ -122,8 +121,8 @@ def test_encoder_tells_the_order_of_words():
   encoder = Encoder(1, 8, 2)
   words = jax.random.normal(jax.random.key(0), (1, 3, 4))
   mask = np.ones((1, 3), bool)
-  variables = jit(encoder.init)(jax.random.key(1), words, mask)
-  apply_fn = jit(encoder.apply)
+  variables = jax.jit(encoder.init)(jax.random.key(1), words, mask)
+  apply_fn = jax.jit(encoder.apply)
   there = apply_fn(variables, words, mask)
   back = apply_fn(variables, words[:, ::-1], mask)[:, ::-1]
   assert there.shape == (1, 3, 8)

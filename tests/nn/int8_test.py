@@ -24,7 +24,6 @@ from embedcomp.nn.bert import is_lower
 from embedcomp.nn.recursive import RecursiveAttention
 from embedcomp.training import TrainState, freezing, make_train_step
 from embedcomp.training.tasks import Task
-from tests.quick_jit import jit
 from tests.small_berts import CONFIG, IDS, random_params
 
 ONE_LAYER = dataclasses.replace(CONFIG, num_hidden_layers=1)
@@ -121,7 +120,9 @@ def test_arrays_lose_half_a_step_at_most_and_that_only_once(rng, shape, axes):
   assert (np.abs(thawed - array) <= 0.5001 * step).all()
   assert (np.abs(leaf['values'].astype(int)).max(axis=shared) == 127).all()
   assert_same(int8.freeze(thawed, axes, 'array'), leaf)
-  assert_same(jit(int8.round_as_stored, static_argnums=1)(array, axes), thawed)
+  assert_same(
+    jax.jit(int8.round_as_stored, static_argnums=1)(array, axes), thawed
+  )
   np.testing.assert_allclose(
     thawed, plain_round(array, shared), rtol=0, atol=1e-6 * np.abs(array).max()
   )
@@ -183,19 +184,19 @@ def test_what_is_stored_as_int8(kind):
 
 def test_a_new_model_starts_from_the_same_params():
   models = Bert(CONFIG), Bert(CONFIG, weights='int8')
-  init = [jit(model.init)(jax.random.key(0), IDS) for model in models]
+  init = [jax.jit(model.init)(jax.random.key(0), IDS) for model in models]
   assert_same(*init)
 
 
 def test_both_forms_compute_what_rounded_weights_do(classifier):
   model, params = classifier
   small, stored = quantize_encoder(model, params)
-  apply = jit(small.apply)
-  expected = jit(model.apply)({'params': plain_rounded(params)}, IDS)
+  apply = jax.jit(small.apply)
+  expected = jax.jit(model.apply)({'params': plain_rounded(params)}, IDS)
   mixed = params | {'pooler': stored['pooler']}
   for given in ({'params': params}, variables(stored), {'params': mixed}):
     np.testing.assert_allclose(apply(given, IDS), expected, atol=2e-6)
-  before = jit(model.apply)({'params': params}, IDS)
+  before = jax.jit(model.apply)({'params': params}, IDS)
   difference = np.abs(expected - before).max()
   assert 1e-5 < difference < 0.02 * np.abs(before).max()
 
@@ -219,7 +220,7 @@ def test_gradients_are_those_of_the_rounded_weights(classifier):
       given = {'params': floats, 'buffers': integers}
       return jnp.square(model.apply(given, IDS)).sum()
 
-    return jit(jax.grad(total))(floats)
+    return jax.jit(jax.grad(total))(floats)
 
   expected = gradient(model, plain_rounded(params), {})
   assert_close(gradient(small, params, {}), expected, 1e-4)
@@ -252,7 +253,7 @@ def test_it_goes_with_remat_and_recursive_attention():
       given = {'params': floats, 'buffers': integers}
       return jnp.square(model.apply(given, IDS)[:, :5]).sum()
 
-    value, gradient = jit(jax.value_and_grad(total))(floats)
+    value, gradient = jax.jit(jax.value_and_grad(total))(floats)
     return value, gradient['bert']['layer_0']['attention_out']['bias']
 
   expected = derived(model, plain_rounded(params))
@@ -265,7 +266,7 @@ def test_arithmetic_may_be_in_bfloat16():
   model = Bert(ONE_LAYER, dtype=jnp.bfloat16)
   params = random_params(model)
   small, stored = quantize_encoder(model, params)
-  found = jit(small.apply)({'params': stored}, IDS)
+  found = jax.jit(small.apply)({'params': stored}, IDS)
   assert found.pooler_output.dtype == jnp.bfloat16
   expected = model.apply({'params': plain_rounded(params)}, IDS)
   floats = (x.pooler_output.astype(np.float32) for x in (found, expected))
@@ -290,7 +291,7 @@ def test_stored_integers_are_neither_trained_nor_remembered(classifier):
     'labels': np.array([0, 1]),
     'weights': np.ones(2, np.float32),
   }
-  step = jit(make_train_step(loss_fn, optimizer))
+  step = jax.jit(make_train_step(loss_fn, optimizer))
   for _ in range(2):
     state, _ = step(state, batch)
   assert step._cache_size() == 1

@@ -11,7 +11,6 @@ import pytest
 
 from embedcomp import Group, GroupedEmbed, Scheme, methods
 from embedcomp.nn import RecurrentLanguageModel, TransformerLanguageModel
-from tests.quick_jit import jit
 
 VOCAB, FEATURES, HIDDEN = 20, 8, 12
 SCHEME = Scheme(
@@ -40,8 +39,8 @@ IDS = np.array([[3, 14, 5, 0, 0], [0, 0, 0, 0, 0], [19, 2, 7, 7, 1]], np.int32)
 def build(model_name: str, embedder_name: str = 'embed'):
   """The model, its variables and its compiled apply."""
   model = MODELS[model_name](EMBEDDERS[embedder_name]())
-  variables = jit(model.init)(jax.random.key(0), IDS)
-  return model, variables, jit(model.apply)
+  variables = jax.jit(model.init)(jax.random.key(0), IDS)
+  return model, variables, jax.jit(model.apply)
 
 
 @pytest.fixture(params=MODELS)
@@ -76,7 +75,7 @@ def test_gradients_are_finite_and_reach_any_table(name, embedder):
   rest = dict(build(name, embedder)[1])
   params = rest.pop('params')
 
-  @jit
+  @jax.jit
   @jax.value_and_grad
   def loss_and_gradient(params, dropout_key):
     logits = model.apply(
@@ -157,7 +156,7 @@ def test_learns_what_follows(name):
   params = variables['params']
   optimizer = optax.adam(0.03)
 
-  @jit
+  @jax.jit
   def step(params, state):
     def loss_fn(params):
       logits = model.apply({'params': params}, ids[:, :-1])

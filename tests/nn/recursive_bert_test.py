@@ -17,7 +17,6 @@ from embedcomp.nn.recursive import (
 )
 from embedcomp.recursive import recursive_attention
 from tests import small_berts
-from tests.quick_jit import jit
 
 T = 32
 CONFIG = BertConfig(
@@ -41,12 +40,12 @@ def ids(rng):
   return ids
 
 
-@functools.partial(jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0)
 def hidden_states(model, params, ids):
   return model.apply({'params': params}, ids).last_hidden_state
 
 
-@functools.partial(jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0)
 def states_and_gradient(model, params, ids):
   def energy(params):
     hidden = model.apply({'params': params}, ids).last_hidden_state
@@ -80,7 +79,7 @@ def test_windows_read_the_chunks_in_reach(rng, attention_fn, shift, reach):
   is_global = places < attention_fn.num_global
   is_read = abs(np.subtract.outer(chunks, chunks)) <= reach
   is_read |= is_global[:, None] | is_global
-  found = jit(attention_fn)(*arrays)
+  found = jax.jit(attention_fn)(*arrays)
   wanted = masked_attention(*arrays, is_read)
   np.testing.assert_allclose(found, wanted, atol=1e-6)
   num_keys = is_read[~is_global].sum(axis=1).max()

@@ -19,7 +19,6 @@ from plain_supernet import (
   all_bins,
   close,
   codebooks_of,
-  jit,
   lookup,
   nearest,
   weights,
@@ -40,7 +39,7 @@ def test_extracted_codes_lose_no_more_than_the_supernets(rng, option):
   errors = [
     np.square(table - words).mean()
     for words in (
-      jit(supernet.lookup)(params, buffers, all_bins(option), ALL),
+      jax.jit(supernet.lookup)(params, buffers, all_bins(option), ALL),
       grouped.reconstruct(scheme, extracted),
     )
   ]

@@ -18,7 +18,6 @@ from embedcomp.search.controller import (
   update_multiplier,
 )
 from embedcomp.search.space import SearchSpace
-from tests.quick_jit import jit
 
 OPTIONS = (
   methods.Dense(),
@@ -48,7 +47,7 @@ def certain(places, options):
   }
 
 
-@functools.partial(jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0)
 def evaluate(controller, architecture):
   """Odds, and what follows from them."""
   odds = controller.odds(architecture)
@@ -138,7 +137,7 @@ def test_log_odds_are_those_of_the_mixture(rng):
 
 def test_samples_are_relaxed_and_follow_the_key(rng):
   architecture = random_odds(rng)
-  sample = jit(CONTROLLER.sample)
+  sample = jax.jit(CONTROLLER.sample)
   key = jax.random.key(0)
   warm = sample(architecture, key, 1.0)
   for name, logits in architecture.items():
@@ -159,7 +158,7 @@ def test_discrete_draws_follow_the_odds(rng):
   """The odds of a mixture are those of its discrete draws, in closed form."""
   architecture = random_odds(rng, 1.5)
 
-  @jit
+  @jax.jit
   @jax.vmap
   def draw(key):
     return CONTROLLER.drawn_choice(architecture, key)
@@ -175,7 +174,7 @@ def test_discrete_draws_follow_the_odds(rng):
 def test_random_choices_are_the_largest_first_and_in_one_step_of_three():
   schedule = Schedule(4800, warmup=0.5)
 
-  @jit
+  @jax.jit
   @jax.vmap
   def draw(key, step):
     return CONTROLLER.random_choice(key, step, schedule)
@@ -285,7 +284,7 @@ def all_divisions():
         yield SPACE.num_bytes(slack.Division(splits, options)), loss
 
 
-@jit
+@jax.jit
 @functools.partial(jax.vmap, in_axes=(0, None))
 @functools.partial(jax.vmap, in_axes=(None, 0))
 def search(budget, key):

@@ -3,13 +3,13 @@
 import functools
 import itertools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from embedcomp import methods
 from embedcomp.search.space import SearchSpace
 from embedcomp.search.supernet import Supernet
-from tests.quick_jit import jit
 
 VOCAB, FEATURES, RANK = 40, 8, 4
 BINS = (0, 5, 16, 40)
@@ -29,7 +29,7 @@ OPTIONS = (
 CODED = {6: (2, 5), 7: (1, 6), 8: (4, 3), 9: (2, 4)}  # books and codewords
 SPACE = SearchSpace(FEATURES, BINS, OPTIONS)
 SUPERNET = Supernet(SPACE, RANK)
-lookup, logits = jit(SUPERNET.lookup), jit(SUPERNET.logits)
+lookup, logits = jax.jit(SUPERNET.lookup), jax.jit(SUPERNET.logits)
 IDS = np.array([[0, 39, 4], [5, 15, 16]], np.int32)
 ALL = np.arange(VOCAB, dtype=np.int32)
 

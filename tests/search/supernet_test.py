@@ -18,7 +18,6 @@ from plain_supernet import (
   VOCAB,
   all_bins,
   close,
-  jit,
   logits,
   lookup,
   plain_coefficients,
@@ -80,13 +79,13 @@ def test_many_tokens_cost_and_give_no_more_than_words(rng):
     close(by_word.reshape(-1, FEATURES), np.reshape(by_token, (-1, FEATURES)))
 
 
-@jit
+@jax.jit
 @functools.partial(jax.grad, argnums=(0, 1))
 def gradients(params, mixture, buffers, ids, slopes):
   return (SUPERNET.lookup(params, buffers, mixture, ids) * slopes).sum()
 
 
-@jit
+@jax.jit
 @jax.grad
 def chosen_gradients(params, choice, buffers, ids, slopes):
   return (SUPERNET.lookup(params, buffers, choice, ids) * slopes).sum()
@@ -159,7 +158,7 @@ def test_grids_suit_normal_numbers(rng):
     'dropped': np.zeros(5, np.float32),
   }
   buffers = supernet.refresh(params)
-  lookup_all = jit(supernet.lookup)
+  lookup_all = jax.jit(supernet.lookup)
   for option, bound in enumerate([0.0001, 0.013]):
     choice = np.array([option], np.int32)
     words = lookup_all(params, buffers, choice, np.arange(4000))
@@ -235,12 +234,12 @@ def test_a_table_of_full_rank_is_kept(rng):
   jax.tree.map(
     np.testing.assert_array_equal, supernet.refresh(params, buffers), buffers
   )
-  words = jit(supernet.lookup)(params, buffers, all_bins(0), ALL)
+  words = jax.jit(supernet.lookup)(params, buffers, all_bins(0), ALL)
   close(words, table)
 
 
 def test_init_gives_vectors_of_unit_norm_on_average():
-  params, buffers = jit(SUPERNET.init)(jax.random.key(0))
+  params, buffers = jax.jit(SUPERNET.init)(jax.random.key(0))
   basis = np.asarray(params['basis'])
   close(basis @ basis.T, np.eye(RANK))
   norms = np.square(params['coefficients'] @ basis).sum(1)
@@ -255,13 +254,13 @@ def test_init_gives_vectors_of_unit_norm_on_average():
 
 def test_the_layer_reads_its_mixture():
   module = SupernetEmbed(SUPERNET)
-  variables = jit(module.init)(jax.random.key(0), IDS)
+  variables = jax.jit(module.init)(jax.random.key(0), IDS)
   assert set(variables) == {'params', 'buffers', 'mixture'}
   np.testing.assert_allclose(
     variables['mixture']['odds'], np.full((3, len(OPTIONS)), 0.1), rtol=1e-6
   )
   params, buffers = weights()
-  apply_fn = jit(module.apply, static_argnames='method')
+  apply_fn = jax.jit(module.apply, static_argnames='method')
   for chosen in (np.array([1, 6, 3], np.int32), variables['mixture']['odds']):
     filled = {'params': params, 'buffers': buffers, 'mixture': {'odds': chosen}}
     words = apply_fn(filled, IDS)

@@ -16,7 +16,6 @@ from embedcomp.data import Encoded, TokenBatches
 from embedcomp.nn import bert_heads
 from embedcomp.nn.bert_config import BertConfig
 from embedcomp.training.tasks import Task
-from tests.quick_jit import jit
 
 CONFIG = BertConfig(20, 8, 1, 2, 16, hidden_dropout_prob=0.3)
 HEADS = {
@@ -75,7 +74,7 @@ def build(kind):
 
 def outputs(kind, *inputs, **more):
   _, params = build(kind)
-  apply = jit(HEADS[kind].apply)
+  apply = jax.jit(HEADS[kind].apply)
   return np.asarray(apply({'params': params}, *inputs, **more), np.float64)
 
 
@@ -131,7 +130,7 @@ def test_real_numbers_are_compared_over_the_whole_data_set(kind, wrap):
 def test_classification_reads_token_types():
   batch = batch_of('classification')
   task, params = build('classification')
-  loss_fn = jit(lambda batch: task.loss_fn(params, {}, batch, None))
+  loss_fn = jax.jit(lambda batch: task.loss_fn(params, {}, batch, None))
   loss, weight, sums = loss_fn(batch)
   logits = outputs(
     'classification', batch['ids'], token_type_ids=batch['token_types']
@@ -149,7 +148,7 @@ def test_classification_reads_token_types():
 def test_masked_words_are_guessed_at_their_places():
   batch = batch_of('masked_lm')
   task, params = build('masked_lm')
-  loss, weight, sums = jit(task.loss_fn)(params, {}, batch, None)
+  loss, weight, sums = jax.jit(task.loss_fn)(params, {}, batch, None)
   logits = outputs('masked_lm', batch['ids'])  # [B, T, V], at all places
   log_odds = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
   rows = np.arange(8)[:, None]
@@ -171,7 +170,7 @@ def test_gradients_are_finite_and_fillers_add_nothing(kind):
   empty = {name: values.copy() for name, values in batch.items()}
   for values in empty.values():
     values[5:] = 0
-  gradient = jit(
+  gradient = jax.jit(
     jax.grad(lambda params, b: task.loss_fn(params, {}, b, None)[0])
   )
   expected = gradient(params, batch)

@@ -12,7 +12,6 @@ from embedcomp.training import freezing, make_train_step, optimizers
 from embedcomp.training.search_step import make_optimizer
 from embedcomp.training.state import TrainState
 from embedcomp.training.tasks import Task
-from tests.quick_jit import jit
 from tests.small_berts import CONFIG, IDS
 
 BATCH = {
@@ -33,7 +32,7 @@ def make_optimizers():
 @pytest.fixture(scope='module')
 def params():
   model = BertClassifier(CONFIG)
-  return jit(model.init)(jax.random.key(0), BATCH['ids'])['params']
+  return jax.jit(model.init)(jax.random.key(0), BATCH['ids'])['params']
 
 
 def step_and_state(params, num_layers, remat=False):
@@ -45,7 +44,7 @@ def step_and_state(params, num_layers, remat=False):
       loss_fn, optimizer, in_lower(num_layers)
     )
   state = TrainState.create(params, optimizer, jax.random.key(0))
-  return jit(make_train_step(loss_fn, optimizer)), state
+  return jax.jit(make_train_step(loss_fn, optimizer)), state
 
 
 def test_what_is_below_a_layer():
@@ -100,8 +99,8 @@ def test_trained_params_move_as_if_all_were_trained(params):
     grads = jax.grad(lambda p: loss_fn(p, {}, BATCH, None)[0])(params)
     return optimizer.update(grads, optimizer.init(params), params)[0]
 
-  found = jit(updates, static_argnums=(0, 1))(loss_fn, optimizer)
-  whole = jit(updates, static_argnums=(0, 1))(task.loss_fn, optax.sgd(1.0))
+  found = jax.jit(updates, static_argnums=(0, 1))(loss_fn, optimizer)
+  whole = jax.jit(updates, static_argnums=(0, 1))(task.loss_fn, optax.sgd(1.0))
   for name in ('pooler', 'classifier'):
     for leaf, expected in zip(
       jax.tree.leaves(found[name]), jax.tree.leaves(whole[name])

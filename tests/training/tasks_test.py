@@ -13,7 +13,6 @@ from embedcomp.search.space import SearchSpace
 from embedcomp.search.supernet import Supernet, SupernetEmbed
 from embedcomp.training import search_step
 from embedcomp.training.tasks import Task
-from tests.quick_jit import jit
 
 VOCAB, FEATURES, CLASSES = 12, 4, 3
 SCHEME = Scheme(
@@ -64,7 +63,7 @@ def build(kind):
     loss, weight, sums = task.loss_fn(params, variables, batch, dropout_key)
     return loss, (weight, sums)
 
-  value_and_grad = jit(jax.value_and_grad(loss_fn, has_aux=True))
+  value_and_grad = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
   return task, params, variables, value_and_grad
 
 
@@ -159,7 +158,7 @@ def test_embedders_may_have_no_commitment():
   batch = batch_of('classification')
   variables = task.init(jax.random.key(0), batch)
   assert set(variables) == {'params'}
-  loss, _, sums = jit(task.loss_fn)(
+  loss, _, sums = jax.jit(task.loss_fn)(
     variables['params'], {}, batch, jax.random.key(1)
   )
   assert loss == sums['cross_entropy']
@@ -235,13 +234,13 @@ def test_a_model_around_a_supernet_learns_weights_and_mixtures():
     collections = search_step.with_mixture(variables, mixture)
     return task.loss_fn(weights, collections, batch, None)[0]
 
-  relaxed = jit(jax.value_and_grad(loss_of, argnums=(0, 1)))
+  relaxed = jax.jit(jax.value_and_grad(loss_of, argnums=(0, 1)))
   even = np.full((3, 3), 1 / 3, np.float32)
   _, (of_weights, of_mixture) = relaxed(weights, even)
   assert np.abs(of_weights['embedder']['coefficients']).max() > 0
   assert np.abs(of_mixture).max() > 0
   # A mixture of one option is that option.
-  chosen = jit(loss_of)(weights, np.array([0, 1, 2], np.int32))
+  chosen = jax.jit(loss_of)(weights, np.array([0, 1, 2], np.int32))
   loss, _ = relaxed(weights, np.eye(3, dtype=np.float32))
   np.testing.assert_allclose(chosen, loss, rtol=1e-5)
 
@@ -250,7 +249,7 @@ def test_a_model_around_a_supernet_learns_weights_and_mixtures():
 def test_losses_are_those_of_single_labels(kind):
   batch = batch_of(kind)
   task, params, variables, _ = build(kind)
-  found = jit(task.losses)({'params': params, **variables}, batch)
+  found = jax.jit(task.losses)({'params': params, **variables}, batch)
   assert found.shape == batch['labels'].shape
   expected, _ = plain_losses(kind, batch)
   np.testing.assert_allclose(found, expected, rtol=1e-5)
@@ -281,7 +280,7 @@ def drawn_slopes(kind, value, batch, num_draws, **more):
     return jax.grad(log_likelihood)(variables)['params']['output']
 
   keys = jax.random.split(jax.random.key(0), num_draws)
-  return np.asarray(jit(jax.vmap(slope))(keys))
+  return np.asarray(jax.jit(jax.vmap(slope))(keys))
 
 
 @pytest.mark.parametrize('chance', [0.0, 0.5])
