@@ -52,6 +52,10 @@ def run(
       f'method.name must be one of {sorted(strategies.STRATEGIES)}, '
       f'got {config.method.name!r}.'
     )
+  if not config.optim.table_rate >= 0:  # which else the last stage would find
+    raise ValueError(
+      f'optim.table_rate must not be negative, got {config.optim.table_rate}.'
+    )
   is_dense = config.method.name == 'dense'
   needs_dense = config.compare_dense or config.tolerance is not None
   reference = None

@@ -54,11 +54,14 @@ class Contestant:
     teaching: weights of losses that differ once the words are compressed; if
       there are any, what the model was before is not measured once more.
     factors: how many times smaller the table is to be.
+    repeated: of these, those that are measured for every seed; the first is
+      enough for the others.
   """
 
   fields: Mapping[str, Any]
   teaching: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   factors: tuple[int, ...] = _FACTORS
+  repeated: tuple[int, ...] = ()
 
 
 def _alone(loss: str) -> Contestant:
@@ -68,10 +71,11 @@ def _alone(loss: str) -> Contestant:
 
 
 BY_SIZE = {
-  'search': Contestant(_SEARCH),
+  'search': Contestant(_SEARCH, repeated=(40,)),
   'pq': Contestant(
     {'method.name': 'uniform', 'method.option': 'pq', **_FROM_DENSE},
     factors=(40, 100),
+    repeated=(40,),
   ),
   'hand-split': Contestant(
     {'method.name': 'hand_split', **_FROM_DENSE}, factors=(40,)
@@ -118,15 +122,20 @@ class DistilledTable:
       smoke: whether to use a tiny BERT of random weights and made-up sentences.
       seeds: of all that is random.
     """
-    labels = tuple(self._contestants)[: 2 if smoke else None]
+    found = list(self._contestants.items())
+    if smoke:
+      found = [
+        (label, dataclasses.replace(one, factors=(4,), repeated=(4,)))
+        for label, one in found[:2]
+      ]
     return [
       Job(
         f'{label} {factor}x {seed}',
         functools.partial(self._run, smoke, label, factor, seed),
       )
       for seed in range(seeds)
-      for label in labels
-      for factor in ((4,) if smoke else self._contestants[label].factors)
+      for label, one in found
+      for factor in (one.repeated if seed else one.factors)
     ]
 
   def _run(self, smoke: bool, label: str, factor: int, seed: int) -> list[Row]:
@@ -162,6 +171,7 @@ class DistilledTable:
         'contestant': label,
         'size': f'{factor}x',
         'taught': 'yes' if taught else 'no',
+        'seeds': len(same),
         'bytes': round(np.mean([row['bytes'] for row in same])),
         'cosine': mean_and_deviation([row['cosine'] for row in same], 3),
         **{

@@ -139,6 +139,7 @@ def test_language_models_are_searched_too(folder, tmp_path):
     ({'method.name': 'magic'}, 'method.name must be one of'),
     ({'model.name': 'magic'}, 'model.name must be one of'),
     ({'budget': 'much'}, 'budget must be'),
+    ({'optim.table_rate': -1.0}, 'optim.table_rate must not be negative'),
     ({'tolerance': 0.1, 'method.name': 'uniform'}, 'tolerance'),
   ],
 )
