@@ -19,7 +19,6 @@ from experiments.record import Job, Row
 from experiments.tables import mean_and_deviation
 
 SEEDS = 3
-_STAGES = ('teacher', 'task')
 # Headings of a table, and what stands below them.
 _SHOWN = {
   'teacher': 'teacher',
@@ -33,28 +32,36 @@ class _Data:
   """What is peculiar to some data.
 
   Attributes:
+    name: of the data; None for those of the config.
+    stages: that are run.
     fields: of the config of the pipeline.
     stage_fields: of the config of each stage.
     most_seeds: that there is time for.
   """
 
+  name: str | None = None
+  stages: tuple[str, ...] = ('teacher', 'task')
   fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   stage_fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   most_seeds: int | None = None
 
 
 _DATA = {
-  'sst2': _Data(),
+  'sst2': _Data('sst2'),
+  # The same texts, first without their labels.
+  'sst2, plain text first': _Data(
+    'sst2', ('teacher', 'general', 'task'), most_seeds=1
+  ),
   'r52': _Data(
-    {
-      'data': 'r52',
+    'r52',
+    fields={
       'teacher.optim.epochs': 3.0,
       # Half of the 52 classes have few texts: at a rate of 5e-5 they were not
       # learned in so few epochs.
       'teacher.optim.learning_rate': 3e-4,
       'task.finetune.epochs': 2.0,
     },
-    {'data.buckets': (64,)},
+    stage_fields={'data.buckets': (64,)},
     most_seeds=1,
   ),
 }
@@ -75,38 +82,41 @@ def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
   ]
 
 
-def _config(name: str, seed: int):
-  if name == 'smoke':
-    config = bert_pipeline.get_config('smoke')
-    config.stages = ','.join(_STAGES)
-    config.seed = seed
-    return config
-  config = bert_pipeline.get_config()
-  config.stages = ','.join(_STAGES)
+def _config(case: str, seed: int):
+  """The config of the pipeline."""
+  small = case == 'smoke'
+  data = _Data() if small else _DATA[case]
+  config = bert_pipeline.get_config('smoke' if small else 'classification')
+  config.stages = ','.join(data.stages)
   config.seed = seed
-  fields, stage_fields = dict(_DATA[name].fields), _DATA[name].stage_fields
+  stage_fields = dict(data.stage_fields)
   folder = os.environ.get('EMBEDCOMP_BENCHMARK_DATA')
-  if name == 'sst2' and folder:
-    fields['data'] = os.path.join(folder, name)
-    stage_fields = {'data.text_field': '0', 'data.label_field': '1'}
-  config.update_from_flattened_dict(fields)
-  for stage in _STAGES:
+  if data.name == 'sst2':
+    config.data = os.path.join(folder, 'sst2') if folder else 'glue/sst2'
+    if folder:
+      stage_fields |= {'data.text_field': '0', 'data.label_field': '1'}
+  elif data.name is not None:
+    config.data = data.name
+  if not small:
+    config.text = config.data
+  config.update_from_flattened_dict(dict(data.fields))
+  for stage in data.stages:
     config[stage].update_from_flattened_dict(stage_fields)
   return config
 
 
-def _run(name: str, seed: int) -> list[Row]:
+def _run(case: str, seed: int) -> list[Row]:
   """A whole run of the pipeline."""
   with tempfile.TemporaryDirectory() as folder:
-    found = pipeline.run(_config(name, seed), folder, progress=False)
-  teacher, student = found['stages']
+    found = pipeline.run(_config(case, seed), folder, progress=False)
+  stages = found['stages']
   return [
     {
-      'data': name,
+      'data': case,
       'seed': seed,
       'metric': found['metric'],
-      'teacher': 100 * teacher['value'],
-      'student': 100 * student['value'],
+      'teacher': 100 * stages[0]['value'],
+      'student': 100 * stages[-1]['value'],
       'written': 100 * found['value'],
       'weights': found['weights'],
       **{
@@ -120,7 +130,7 @@ def _run(name: str, seed: int) -> list[Row]:
       },
       **{
         f'{stage["stage"]}_{field}': stage[field]
-        for stage in (teacher, student)
+        for stage in stages
         for field in ('steps', 'seconds', 'peak_memory_bytes')
       },
     }
@@ -143,7 +153,12 @@ def summary(rows: Sequence[Row]) -> list[Row]:
       'words': f'{1 / np.mean([row["ratio"] for row in same]):.1f}x',
       'model_bytes': round(np.mean([row['model_bytes'] for row in same])),
       'seconds': round(
-        np.mean([row['teacher_seconds'] + row['task_seconds'] for row in same])
+        np.mean(
+          [
+            sum(row.get(f'{stage}_seconds', 0) for stage in pipeline.STAGES)
+            for row in same
+          ]
+        )
       ),
     }
     for name, same in found.items()

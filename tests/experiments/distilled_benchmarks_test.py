@@ -42,6 +42,7 @@ def test_a_benchmark_of_tasks_runs_the_pipeline(monkeypatch):
   def run_pipeline(config, folder, *, progress):
     asked.append(config)
     stage = {'steps': 3, 'seconds': 2.0, 'peak_memory_bytes': 5}
+    values = (0.75, *([0.9] if 'general' in config.stages else []), 0.625)
     return {
       'metric': 'accuracy',
       'value': 0.5,
@@ -51,20 +52,23 @@ def test_a_benchmark_of_tasks_runs_the_pipeline(monkeypatch):
       'model_bytes': 100,
       'dense_model_bytes': 800,
       'stages': [
-        {'stage': 'teacher', 'value': 0.75, **stage},
-        {'stage': 'task', 'value': 0.625, **stage},
+        {'stage': name, 'value': value, **stage}
+        for name, value in zip(config.stages.split(','), values)
       ],
     }
 
   monkeypatch.setattr(pipeline, 'run', run_pipeline)
   tasks = benchmark.BENCHMARKS['distilled_tasks']
   rows = [row for job in tasks.jobs(smoke=False, seeds=2) for row in job.run()]
-  assert [one.seed for one in asked] == [0, 1, 0]
-  assert asked[2].data == 'r52'
-  assert all(one.stages == 'teacher,task' for one in asked)
-  assert asked[2].teacher.data.buckets == asked[2].task.data.buckets == (64,)
-  of_sst2, of_r52 = tasks.summary(rows)
-  assert (of_sst2['seeds'], of_r52['seeds']) == (2, 1)
+  assert [one.seed for one in asked] == [0, 1, 0, 0]
+  assert asked[2].general.data.name == asked[2].task.data.name == asked[2].data
+  assert asked[2].stages == 'teacher,general,task'
+  assert asked[3].data == 'r52'
+  assert asked[3].stages == asked[0].stages == 'teacher,task'
+  assert asked[3].teacher.data.buckets == asked[3].task.data.buckets == (64,)
+  of_sst2, of_both, of_r52 = tasks.summary(rows)
+  assert (of_sst2['seeds'], of_both['seeds'], of_r52['seeds']) == (2, 1, 1)
+  assert (of_both['student'], of_both['seconds']) == ('62.50', 6)
   assert of_sst2['teacher'] == '75.00 ± 0.00'
   assert of_r52['student'] == '62.50'
   assert of_r52['with int8 weights'] == '50.00'
