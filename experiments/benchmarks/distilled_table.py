@@ -77,6 +77,15 @@ BY_SIZE = {
     factors=(40, 100),
     repeated=(40,),
   ),
+  # The bytes of `pq`; words change their codewords while they are taught.
+  'pq, learned codes': Contestant(
+    {
+      'method.name': 'uniform',
+      'method.option': 'dpq_vq(books=48, codewords=64, storage=int8)',
+      **_FROM_DENSE,
+    },
+    factors=(40,),
+  ),
   'hand-split': Contestant(
     {'method.name': 'hand_split', **_FROM_DENSE}, factors=(40,)
   ),
