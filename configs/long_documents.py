@@ -8,13 +8,17 @@ Variants:
 - `newsgroups` (default): MiniLM-L6 on the documents of 20 Newsgroups that have
   more than 512 word pieces (1,234 for training, 813 for testing), read up to
   4,096; the embeddings and the 4 lower layers are frozen;
-- `listops` (lists of 500 to 2,000 tokens), `needle` (texts of 1,000 to 8,000
-  words): generated tasks, which a small BERT learns from nothing;
+- `listops` (lists of 500 to 2,000 tokens): a generated task, which a small BERT
+  learns from nothing;
+- `needle_short`, `needle`: one word of a text says what its label is. MiniLM-L6
+  learns that from texts of up to 56 words (minutes of a CPU; a model of random
+  weights does not), and then, by `--config.bert.path=SHORT/model`, from texts
+  of 1,000 to 2,000 words, or longer ones by `--config.data.length_range`;
 - `smoke`: a few short lists, small and soon done.
 
-All but the last are meant for a GPU. `python -m experiments.benchmark` has
-`long_newsgroups`, `long_listops` and `long_needle`, which train all ways to
-read with all attentions, and `long_documents`, which fits two CPU cores.
+`newsgroups` and `listops` are meant for a GPU. Of `experiments.benchmark`,
+`long_newsgroups`, `long_listops` and `long_needle` train all ways to read with
+all attentions; `long_documents` trains none.
 
 Other ways to read 20 Newsgroups, with no more positions than the model has:
 
@@ -28,7 +32,7 @@ The table of words stays as it is (`method.name` is 'dense');
 
 from configs import common
 
-VARIANTS = ('newsgroups', 'listops', 'needle', 'smoke')
+VARIANTS = ('newsgroups', 'listops', 'needle_short', 'needle', 'smoke')
 
 
 def get_config(variant='newsgroups'):
@@ -50,8 +54,10 @@ def get_config(variant='newsgroups'):
   config.optim.best_of = 1
   if variant == 'newsgroups':
     _newsgroups(config)
+  elif variant in ('needle_short', 'needle'):
+    _needle(config, variant == 'needle')
   else:
-    _generated(config, variant)
+    _lists(config, variant == 'smoke')
   return config
 
 
@@ -71,27 +77,31 @@ def _newsgroups(config):
   config.finetune.learning_rate = 1e-4
 
 
-def _generated(config, variant):
-  """A model of random weights on texts that are made for it."""
-  config.data.name = 'needle' if variant == 'needle' else 'listops'
+def _needle(config, is_long):
+  """A pretrained model, which knows what stands beside a word."""
+  config.data.name = 'needle'
+  config.bert.path = 'minilm_l6'
+  config.data.length_range = (1000, 2000) if is_long else (11, 56)
+  config.data.num_documents = (400, 100, 300) if is_long else (8000, 300, 300)
+  config.data.buckets = (2048,) if is_long else (64,)
+  # Tiled, a word and the next one are as far apart as the model has learned.
+  config.bert.positions = 'tiled'
+  config.bert.max_length = 2048 if is_long else 512
+  config.optim.batch_size = 8 if is_long else 32
+  config.optim.learning_rate = 3e-5 if is_long else 1e-4
+  config.optim.epochs = 1.0
+
+
+def _lists(config, small):
+  """A model of random weights."""
+  config.data.name = 'listops'
   config.bert.path = 'tiny'
   config.model.features = 64
   config.model.num_layers = 2
   config.optim.batch_size = 32
   config.optim.learning_rate = 1e-3
   config.finetune.learning_rate = 5e-4
-  config.budget = 0.25
-  if variant == 'listops':
-    config.data.buckets = (1024, 2048)
-    config.bert.max_length = 2048
-    config.optim.epochs = 10.0
-    config.finetune.epochs = 2.0
-  if variant == 'needle':
-    config.data.buckets = (2048, 4096, 8192)
-    config.bert.max_length = 8192
-    config.optim.epochs = 20.0
-    config.finetune.epochs = 4.0
-  if variant == 'smoke':
+  if small:
     common.make_small(config)
     config.data.length_range = (8, 60)
     config.data.num_documents = (512, 64, 64)
@@ -100,4 +110,9 @@ def _generated(config, variant):
     config.optim.learning_rate = 0.01
     config.optim.best_of = 0
     config.search.measured_batches = 4
-    config.budget = 0.25
+  else:
+    config.data.buckets = (1024, 2048)
+    config.bert.max_length = 2048
+    config.optim.epochs = 10.0
+    config.finetune.epochs = 2.0
+  config.budget = 0.25

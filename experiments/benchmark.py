@@ -61,7 +61,7 @@ BENCHMARKS: dict[str, record.Benchmark] = {
   'logits': logits,
   'long_documents': long_documents,
   'long_listops': LongTraining('listops', (512, 1024, 2048)),
-  'long_needle': LongTraining('needle', (512, 2048, 8192)),
+  'long_needle': LongTraining('needle', (512, 2048), start='needle_short'),
   'long_newsgroups': LongTraining('newsgroups', (512, 1024, 2048, 4096)),
   'lookup': lookup,
   'search_cost': search_cost,

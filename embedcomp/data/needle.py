@@ -1,11 +1,12 @@
 """A needle in a haystack: one word of a long text says what its label is.
 
-  the of v3 a key v7 the in the v0 of ...   has the label v7
+  0 17 c 1 key h 0 3 0 a 85 ...   has the label h
 
 The needle is the word `key` and the value after it. All other values occur as
 well, each once and anywhere, but without the key before them: which words a
 text has, and how often, tells nothing of its label. The rest are filler words,
-drawn by Zipf's law. The needle is as likely to be in any place.
+drawn by Zipf's law. The needle is as likely to be in any place. The words are
+letters and numbers, most of which are pieces of BERT's vocabulary.
 """
 
 from collections.abc import Sequence
@@ -15,10 +16,10 @@ import numpy as np
 from embedcomp.data.documents import Documents
 
 KEY = 'key'
-LABELS = tuple(f'v{n}' for n in range(10))
+LABELS = tuple('abcdefghij')
 LENGTH_RANGE = (1000, 8000)
 NUM_DOCUMENTS = (2_000, 500, 500)  # of training, validation and test
-_FILLERS = np.array([f'w{n}' for n in range(500)])
+_FILLERS = np.array([str(n) for n in range(500)])
 _SHORTEST = len(LABELS) + 1
 
 
@@ -45,7 +46,7 @@ def needle_documents(
   Example:
     >>> text = needle_documents(1, (20, 30)).texts[0].split()
     >>> text[text.index('key') + 1]
-    'v8'
+    'i'
   """
   least, most = length_range
   if num < 1:

@@ -18,7 +18,7 @@ def find(text):
 
 def word_counts(texts):
   """[N, V] how often each word occurs in each text."""
-  names = [needle.KEY, *needle.LABELS, *(f'w{n}' for n in range(500))]
+  names = [needle.KEY, *needle.LABELS, *map(str, range(500))]
   number = {name: n for n, name in enumerate(names)}
   counts = np.zeros((len(texts), len(names)))
   for row, text in zip(counts, texts):
@@ -63,7 +63,7 @@ def test_which_words_there_are_does_not_depend_on_the_label(documents):
   for text in documents.texts:
     value, _ = find(text)
     words = text.split()
-    needles.append(' '.join(w for w in words if w[0] == 'w' or w == value))
+    needles.append(' '.join(w for w in words if w.isdigit() or w == value))
   assert ridge_accuracy(needles, documents.labels) > 0.9
 
 
@@ -78,7 +78,7 @@ def test_needles_and_other_values_are_anywhere(documents):
     words = text.split()
     value, place = find(text)
     places.append(place / (len(words) - 2))
-    rest = [n for n, w in enumerate(words) if w[0] == 'v' and w != value]
+    rest = [n for n, w in enumerate(words) if w in needle.LABELS and w != value]
     others += [n / (len(words) - 1) for n in rest]
   for found in (places, others):
     assert stats.kstest(found, 'uniform').pvalue > 0.01
@@ -88,7 +88,7 @@ def test_fillers_follow_zipf():
   text = needle_documents(1, (200_000, 200_000)).texts[0]
   counts = collections.Counter(text.split())
   for rank in (2, 5, 20):
-    ratio = counts['w0'] / counts[f'w{rank - 1}']
+    ratio = counts['0'] / counts[str(rank - 1)]
     assert ratio == pytest.approx(rank, rel=0.1)
 
 

@@ -307,6 +307,27 @@ def test_a_model_is_trained_in_each_way():
   assert line['test'] == f'{row["test"] + 1:.1f} ± 1.0'
 
 
+def test_ways_start_from_a_trained_model(monkeypatch):
+  get_config = long_documents.get_config
+  # Of one way, and then of what it starts from, if it does not from noise.
+  epochs = iter(())
+
+  def small_config(variant):
+    del variant
+    config = get_config('smoke')
+    config.optim.epochs = next(epochs)
+    return config
+
+  monkeypatch.setattr(long_documents, 'get_config', small_config)
+  found = []
+  for name in ('long_listops', 'long_needle'):
+    epochs = iter((0.0, 4.0))
+    jobs = benchmark.BENCHMARKS[name].jobs(smoke=True, seeds=1)
+    found += {job.name: job.run for job in jobs}['first dense 64 0']()
+  untrained, trained = (row['test'] for row in found)
+  assert trained > untrained + 5
+
+
 def test_linear_classifiers_find_what_is_linear(rng):
   vectors = rng.normal(size=(600, 8)).astype(np.float32)
   labels = (vectors @ rng.normal(size=(8, 3))).argmax(1)
