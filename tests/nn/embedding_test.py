@@ -1,6 +1,5 @@
 """Tests of the Flax module around compressed embeddings."""
 
-import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -271,9 +270,12 @@ def test_sharded_batches_equal_a_single_device():
     placed['params'], placed['buffers'], jax.device_put(ids, split)
   )
   assert len(logits.sharding.device_set) == 4
-  chex.assert_trees_all_close(
-    ((loss, logits), gradients), expected, rtol=1e-5, atol=1e-6
-  )
+  for found, one in zip(
+    jax.tree.leaves(((loss, logits), gradients)), jax.tree.leaves(expected)
+  ):
+    # Sums in another order are rounded as the largest of their terms are.
+    atol = 1e-6 * np.abs(one).max()
+    np.testing.assert_allclose(found, one, rtol=0, atol=atol)
 
 
 def test_from_a_table_in_one_call(rng):
