@@ -43,7 +43,10 @@ def _nearest(extended: np.ndarray, codewords: np.ndarray):
   for start in range(0, num_points, chunk):
     stop = min(start + chunk, num_points)
     block = scores[: stop - start]
-    np.matmul(extended[start:stop], scorer, out=block)
+    # Of finite numbers, too, some kernels of OpenBLAS raise the flag (NumPy's
+    # issue 24067), which the results do not bear out.
+    with np.errstate(invalid='ignore'):
+      np.matmul(extended[start:stop], scorer, out=block)
     np.argmax(block, axis=1, out=codes[start:stop])
     best[start:stop] = np.take_along_axis(
       block, codes[start:stop, None], axis=1
@@ -167,8 +170,8 @@ def kmeans(
   """Fits codewords to weighted points.
 
   Args:
-    points: [N, D] float.
-    weights: [N] non-negative, not all zero.
+    points: [N, D] float, finite.
+    weights: [N] non-negative and finite, not all zero.
     num_codewords: K, at most N.
     seed: of the random start; equal seeds give equal results.
     iterations: Lloyd iterations at most.
@@ -182,7 +185,8 @@ def kmeans(
     best ones to keep, and [N] the nearest codeword of each point.
 
   Raises:
-    ValueError: if there are fewer points than codewords or no weight at all.
+    ValueError: if there are fewer points than codewords, no weight at all, or
+      a number that is not finite.
   """
   points = np.asarray(points, np.float32)
   weights = np.asarray(weights, np.float32)
@@ -191,6 +195,12 @@ def kmeans(
       f'need 1 to {len(points)} codewords for as many points, '
       f'got {num_codewords}.'
     )
+  for name, array in (('points', points), ('weights', weights)):
+    num_bad = array.size - np.count_nonzero(np.isfinite(array))
+    if num_bad:
+      raise ValueError(
+        f'{name} of k-means must be finite, {num_bad} of {array.size} are not.'
+      )
   if not weights.sum() > 0:
     raise ValueError('the weights of k-means must not all be zero.')
   rng = np.random.default_rng(seed)

@@ -151,6 +151,29 @@ def test_no_weight_at_all_is_refused():
     kmeans.kmeans(np.zeros((4, 2)), np.zeros(4), 2)
 
 
+@pytest.mark.parametrize('name', ['points', 'weights'])
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+def test_what_is_not_finite_is_refused(name, value, rng):
+  arrays = {'points': rng.normal(size=(9, 2)), 'weights': np.ones(9)}
+  arrays[name][3] = value
+  with pytest.raises(ValueError, match=f'{name} of k-means must be finite'):
+    kmeans.kmeans(**arrays, num_codewords=2)
+
+
+def test_a_flag_that_blas_raises_without_cause_stops_nothing(rng, monkeypatch):
+  points, weights = rng.normal(size=(50, 3)), np.ones(50)
+  expected, _ = kmeans.kmeans(points, weights, 4)
+  matmul = np.matmul
+
+  def flagging(*args, **kwargs):
+    np.subtract(np.inf, np.inf)
+    return matmul(*args, **kwargs)
+
+  monkeypatch.setattr(np, 'matmul', flagging)
+  found, _ = kmeans.kmeans(points, weights, 4)
+  np.testing.assert_array_equal(found, expected)
+
+
 def test_small_sets_are_their_own_sample(rng):
   weights = rng.exponential(size=7)
   rows, sampled = kmeans.training_sample(weights, 7, rng)
