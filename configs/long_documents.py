@@ -17,8 +17,8 @@ Variants:
 - `smoke`: a few short lists, small and soon done.
 
 `newsgroups` and `listops` are meant for a GPU. Of `experiments.benchmark`,
-`long_newsgroups`, `long_listops` and `long_needle` train all ways to read with
-all attentions; `long_documents` trains none.
+`long_newsgroups` and `long_listops` train all ways to read with all attentions;
+`long_documents` trains none, and `long_needle` none on long texts.
 
 Other ways to read 20 Newsgroups, with no more positions than the model has:
 

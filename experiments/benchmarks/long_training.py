@@ -1,18 +1,13 @@
 """Ways to read long texts, each with a model that is trained for it."""
 
-import atexit
 import functools
 import itertools
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from configs import long_documents
 from experiments import strategies
-from experiments.outcomes import Outcome
 from experiments.problems import make_problem
 from experiments.record import Job, Row
 from experiments.stages import Stages
@@ -30,19 +25,16 @@ class LongTraining:
 
   SEEDS = 3
 
-  def __init__(
-    self, variant: str, lengths: tuple[int, ...], start: str | None = None
-  ):
+  def __init__(self, variant: str, lengths: tuple[int, ...]):
     """Loads nothing yet.
 
     Args:
       variant: of `configs/long_documents.py`.
       lengths: tokens that are read; the first is that of windows, and of
         sentences that are drawn at random.
-      start: variant that all ways start from, trained once for each seed.
     """
     self.__doc__ = f'Ways to read, configs/long_documents:{variant}, trained.'
-    self._variant, self._lengths, self._start = variant, lengths, start
+    self._variant, self._lengths = variant, lengths
 
   def jobs(self, *, smoke: bool, seeds: int) -> Sequence[Job]:
     """One job for each way to read and seed."""
@@ -74,10 +66,8 @@ class LongTraining:
         'data.window': window,
       }
     )
-    if self._start is not None:
-      config.bert.path = str(_trained('smoke' if smoke else self._start, seed))
-    outcome = _train(config)
-    problem = outcome.stages.problem
+    problem = make_problem(config, progress=False)
+    outcome = strategies.dense(Stages(problem, config, None, progress=False))
     found = {
       split: 100 * outcome.evaluate(split)['accuracy']
       for split in ('validation', 'test')
@@ -113,23 +103,3 @@ class LongTraining:
       }
       for (reading, attention, length), same in ways.items()
     ]
-
-
-def _train(config: ConfigDict) -> Outcome:
-  """A model that is trained, its table dense."""
-  problem = make_problem(config, progress=False)
-  return strategies.dense(Stages(problem, config, None, progress=False))
-
-
-@functools.lru_cache(maxsize=1)
-def _trained(variant: str, seed: int) -> Path:
-  """The directory of a trained model, there until the process ends."""
-  config = long_documents.get_config(variant)
-  config.seed = seed
-  outcome = _train(config)
-  folder = tempfile.TemporaryDirectory()
-  atexit.register(folder.cleanup)
-  outcome.stages.problem.write(
-    Path(folder.name), outcome.embedder, outcome.variables
-  )
-  return Path(folder.name, 'model')

@@ -18,10 +18,11 @@ from embedcomp.nn.recursive import (
   RecursiveAttention,
   SlidingWindowAttention,
 )
-from experiments import benchmark, launch
-from experiments.benchmarks import linear_probe
+from experiments import benchmark, launch, strategies
+from experiments.benchmarks import linear_probe, long_needle
 from experiments.benchmarks import long_documents as long_documents_benchmark
-from experiments.problems import attentions, make_problem
+from experiments.problems import attentions, load_texts, make_problem
+from experiments.stages import Stages
 
 pytestmark = pytest.mark.usefixtures(own_cache.__name__)
 
@@ -307,25 +308,42 @@ def test_a_model_is_trained_in_each_way():
   assert line['test'] == f'{row["test"] + 1:.1f} ± 1.0'
 
 
-def test_ways_start_from_a_trained_model(monkeypatch):
-  get_config = long_documents.get_config
-  # Of one way, and then of what it starts from, if it does not from noise.
-  epochs = iter(())
+def test_what_was_trained_is_read_with_another_attention(tmp_path):
+  config = config_of(**{'optim.epochs': 4.0, 'bert.attention': 'dense'})
+  problem = make_problem(config, progress=False)
+  outcome = strategies.dense(Stages(problem, config, None, progress=False))
+  problem.write(tmp_path, outcome.embedder, outcome.variables)
+  test = load_texts(config, progress=False).splits['test']
+  read = {}
+  for attention in ('dense', 'local'):
+    find = long_needle.make_reader(tmp_path / 'model', attention, 64)
+    read[attention] = np.array([find(text) for text in test.texts])
+  accuracy = outcome.evaluate('test')['accuracy']
+  assert np.mean(read['dense'] == test.labels) == pytest.approx(accuracy)
+  # A chunk of its size is longer than these texts.
+  np.testing.assert_array_equal(read['local'], read['dense'])
 
-  def small_config(variant):
-    del variant
-    config = get_config('smoke')
-    config.optim.epochs = next(epochs)
-    return config
 
-  monkeypatch.setattr(long_documents, 'get_config', small_config)
-  found = []
-  for name in ('long_listops', 'long_needle'):
-    epochs = iter((0.0, 4.0))
-    jobs = benchmark.BENCHMARKS[name].jobs(smoke=True, seeds=1)
-    found += {job.name: job.run for job in jobs}['first dense 64 0']()
-  untrained, trained = (row['test'] for row in found)
-  assert trained > untrained + 5
+def test_needles_are_looked_for_in_all_ways(tmp_path):
+  output = tmp_path / 'r.json'
+  arguments = ['--smoke', '--seeds=2', f'--output={output}']
+  benchmark.main(['long_needle', *arguments])
+  rows = json.loads(output.read_text())['rows']
+  for row in rows:
+    # Of 20 texts.
+    assert row['accuracy'] in 100 * np.arange(21) / 20
+    assert row['core_seconds_per_text'] > 0
+  first, *others = long_needle.summary(rows)
+  assert [line['attention'] for line in others] == [
+    'local',
+    'sliding_window',
+    'recursive',
+    'dense',
+  ]
+  of_first = [row['accuracy'] for row in rows if row['read'] == first['read']]
+  mean, deviation = map(float, first['64'].split(' ± '))
+  assert mean == pytest.approx(np.mean(of_first), abs=0.05)
+  assert deviation == pytest.approx(np.std(of_first), abs=0.05)
 
 
 def test_linear_classifiers_find_what_is_linear(rng):
