@@ -8,17 +8,21 @@ Variants:
 - `newsgroups` (default): MiniLM-L6 on the documents of 20 Newsgroups that have
   more than 512 word pieces (1,234 for training, 813 for testing), read up to
   4,096; the embeddings and the 4 lower layers are frozen;
-- `listops` (lists of 500 to 2,000 tokens): a generated task, which a small BERT
-  learns from nothing;
+- `listops_short`, `listops`: nested lists to be worked out, which a small BERT
+  of random weights learns from lists of 8 to 100 tokens (minutes of a CPU), and
+  then, by `--config.bert.path=SHORT/model`, from those of Long Range Arena, of
+  500 to 2,000 tokens;
 - `needle_short`, `needle`: one word of a text says what its label is. MiniLM-L6
   learns that from texts of up to 56 words (minutes of a CPU; a model of random
   weights does not), and then, by `--config.bert.path=SHORT/model`, from texts
   of 1,000 to 2,000 words, or longer ones by `--config.data.length_range`;
 - `smoke`: a few short lists, small and soon done.
 
-`newsgroups` and `listops` are meant for a GPU. Of `experiments.benchmark`,
-`long_newsgroups` and `long_listops` train all ways to read with all attentions;
-`long_documents` trains none, and `long_needle` none on long texts.
+`newsgroups` is meant for a GPU, and so is `listops` on as many lists as Long
+Range Arena has (`--config.data.num_documents=96000,2000,2000
+--config.optim.batch_size=32`). Of `experiments.benchmark`, `long_newsgroups`
+and `long_listops` train all ways to read with all attentions; `long_documents`
+trains none, and `long_needle` none on long texts.
 
 Other ways to read 20 Newsgroups, with no more positions than the model has:
 
@@ -32,7 +36,14 @@ The table of words stays as it is (`method.name` is 'dense');
 
 from configs import common
 
-VARIANTS = ('newsgroups', 'listops', 'needle_short', 'needle', 'smoke')
+VARIANTS = (
+  'newsgroups',
+  'listops_short',
+  'listops',
+  'needle_short',
+  'needle',
+  'smoke',
+)
 
 
 def get_config(variant='newsgroups'):
@@ -57,7 +68,7 @@ def get_config(variant='newsgroups'):
   elif variant in ('needle_short', 'needle'):
     _needle(config, variant == 'needle')
   else:
-    _lists(config, variant == 'smoke')
+    _lists(config, variant)
   return config
 
 
@@ -92,27 +103,44 @@ def _needle(config, is_long):
   config.optim.epochs = 1.0
 
 
-def _lists(config, small):
-  """A model of random weights."""
+def _lists(config, variant):
+  """A small model, of random weights where no `bert.path` is given."""
   config.data.name = 'listops'
   config.bert.path = 'tiny'
+  # Tiled, as for needles: what closes a list is some tokens away.
+  config.bert.positions = 'tiled'
   config.model.features = 64
   config.model.num_layers = 2
   config.optim.batch_size = 32
   config.optim.learning_rate = 1e-3
+  config.optim.epochs = 5.0
   config.finetune.learning_rate = 5e-4
-  if small:
-    common.make_small(config)
-    config.data.length_range = (8, 60)
-    config.data.num_documents = (512, 64, 64)
-    config.bert.chunk_size = 16
-    config.bert.num_summaries = 4
-    config.optim.learning_rate = 0.01
-    config.optim.best_of = 0
-    config.search.measured_batches = 4
-  else:
+  config.finetune.epochs = 2.0
+  config.budget = 0.25
+  if variant == 'listops_short':
+    config.data.length_range = (8, 100)
+    config.data.num_documents = (20_000, 500, 500)
+    config.data.buckets = (32, 64, 102)
+    config.bert.max_length = 128
+  elif variant == 'listops':
+    config.data.num_documents = (1_000, 100, 1_000)
     config.data.buckets = (1024, 2048)
     config.bert.max_length = 2048
-    config.optim.epochs = 10.0
-    config.finetune.epochs = 2.0
+    config.optim.batch_size = 8
+    config.optim.learning_rate = 3e-4
+    config.optim.epochs = 1.0
+  else:
+    _small_lists(config)
+
+
+def _small_lists(config):
+  """A few lists that are short, and chunks that are shorter still."""
+  common.make_small(config)
+  config.data.length_range = (8, 60)
+  config.data.num_documents = (512, 64, 64)
+  config.bert.chunk_size = 16
+  config.bert.num_summaries = 4
+  config.optim.learning_rate = 0.01
+  config.optim.best_of = 0
+  config.search.measured_batches = 4
   config.budget = 0.25

@@ -61,7 +61,7 @@ BENCHMARKS: dict[str, record.Benchmark] = {
   'fit': fit,
   'logits': logits,
   'long_documents': long_documents,
-  'long_listops': LongTraining('listops', (512, 1024, 2048)),
+  'long_listops': LongTraining('listops', (512, 2048), generated=True),
   'long_needle': long_needle,
   'long_newsgroups': LongTraining('newsgroups', (512, 1024, 2048, 4096)),
   'lookup': lookup,

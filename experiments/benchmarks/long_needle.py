@@ -7,10 +7,8 @@ all with each attention. Positions are tiled. Texts are the same for all ways.
 Core seconds are those of reading a text.
 """
 
-import atexit
 import functools
 import itertools
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,12 +17,11 @@ import jax
 import numpy as np
 
 import embedcomp
-from configs import common, long_documents
+from configs import common
 from embedcomp import data as data_lib
-from experiments import strategies
-from experiments.problems import attentions, make_problem
+from experiments.benchmarks import short_texts
+from experiments.problems import attentions
 from experiments.record import Job, Row
-from experiments.stages import Stages
 from experiments.tables import mean_and_deviation
 
 SEEDS = 2
@@ -68,7 +65,8 @@ def _run(
   )
   window = 16 if smoke else 512
   most = length if read == 'all' else window
-  find = make_reader(_trained(smoke, seed), attention, most)
+  path = short_texts.trained('needle', smoke=smoke, seed=seed)
+  find = make_reader(path, attention, most)
   find(texts.texts[0])  # compiles, which is not counted
   start = time.process_time()
   found = [find(text) for text in texts.texts]
@@ -120,22 +118,6 @@ def make_reader(
     return int(label_of(params, ids[None]))
 
   return find
-
-
-@functools.lru_cache(maxsize=1)
-def _trained(smoke: bool, seed: int) -> Path:
-  """A model that learned from short texts, there until the process ends."""
-  config = long_documents.get_config('smoke' if smoke else 'needle_short')
-  config.seed = seed
-  if smoke:
-    config.data.name = 'needle'
-    config.data.length_range = (11, 30)
-  problem = make_problem(config, progress=False)
-  outcome = strategies.dense(Stages(problem, config, None, progress=False))
-  folder = tempfile.TemporaryDirectory()
-  atexit.register(folder.cleanup)
-  problem.write(Path(folder.name), outcome.embedder, outcome.variables)
-  return Path(folder.name, 'model')
 
 
 def summary(rows: Sequence[Row]) -> list[Row]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from configs import long_documents
 from experiments import strategies
+from experiments.benchmarks import short_texts
 from experiments.problems import make_problem
 from experiments.record import Job, Row
 from experiments.stages import Stages
@@ -25,21 +26,28 @@ class LongTraining:
 
   SEEDS = 3
 
-  def __init__(self, variant: str, lengths: tuple[int, ...]):
+  def __init__(
+    self, variant: str, lengths: tuple[int, ...], *, generated: bool = False
+  ):
     """Loads nothing yet.
 
     Args:
       variant: of `configs/long_documents.py`.
       lengths: tokens that are read; the first is that of windows, and of
         sentences that are drawn at random.
+      generated: whether texts are generated: models then learn from short ones
+        first, and no sentences are drawn, for there are none.
     """
     self.__doc__ = f'Ways to read, configs/long_documents:{variant}, trained.'
     self._variant, self._lengths = variant, lengths
+    self._generated = generated
 
   def jobs(self, *, smoke: bool, seeds: int) -> Sequence[Job]:
     """One job for each way to read and seed."""
     window, *lengths = (16, 64) if smoke else self._lengths
-    ways = [('first', 'dense', window), ('sentences', 'dense', window)]
+    ways = [('first', 'dense', window)]
+    if not self._generated:
+      ways.append(('sentences', 'dense', window))
     ways += [('windows', 'dense', length) for length in lengths]
     ways += itertools.product(('first',), _ATTENTIONS, lengths)
     return [
@@ -66,6 +74,9 @@ class LongTraining:
         'data.window': window,
       }
     )
+    if self._generated:
+      path = short_texts.trained(self._variant, smoke=smoke, seed=seed)
+      config.bert.path = str(path)
     problem = make_problem(config, progress=False)
     outcome = strategies.dense(Stages(problem, config, None, progress=False))
     found = {
