@@ -30,19 +30,38 @@ from embedcomp.block_tables import Pattern
 from embedcomp.blocks import attend_blocks
 from embedcomp.types import Array, PRNGKey
 
+# Chunks that are worked off at once on a CPU: their scores stay in its cache.
+_CPU_CHUNKS = 4
+
 
 class Keys(NamedTuple):
-  """Tokens or summaries that are read, of R heads.
+  """Tokens or summaries that are read, of one head.
 
   Attributes:
-    key: [R, S, H].
-    value: [R, S, H].
-    bias: [R, S] float32, added to their scores.
+    key: [S, H].
+    value: [S, H].
+    bias: [S] float32, added to their scores.
   """
 
   key: jax.Array
   value: jax.Array
   bias: jax.Array
+
+
+class _Head(NamedTuple):
+  """A head of a text, which attends by itself; or many, each in a row.
+
+  Attributes:
+    query: [T, H].
+    tokens: the T tokens.
+    anchor: [H] float32, the query at which summaries are exact.
+    level_bias: [levels] float32, added to scores of summaries; or None.
+  """
+
+  query: jax.Array
+  tokens: Keys
+  anchor: jax.Array
+  level_bias: jax.Array | None
 
 
 def recursive_attention(
@@ -81,7 +100,8 @@ def recursive_attention(
       exact; zeros if not given.
     level_bias: [levels, N] float, added to the scores of summaries; the last
       row is that of all higher levels too. Zeros if not given.
-    chunks_at_once: see `attend_blocks`.
+    chunks_at_once: the most of all heads and texts whose scores exist at the
+      same time; None for four on CPUs, and all elsewhere.
     dropout_rate: share of the attention weights that is left out.
     dropout_key: of that share; None leaves nothing out.
 
@@ -115,48 +135,101 @@ def recursive_attention(
   if dropout_key is not None:
     dropout['dropout_key'], global_key = jax.random.split(dropout_key)
 
+  anchors = _mean_query(query, mask)
+  if anchor is not None:
+    anchors += anchor[None]
+  levels = np.arange(pattern.count_levels(length))
+  if level_bias is not None and len(levels):
+    level_bias = level_bias[np.minimum(levels, len(level_bias) - 1)]
+    level_bias = jnp.tile(level_bias.T, (batch, 1))
+  else:
+    level_bias = None
   bias = jnp.where(mask, 0.0, MASKED_SCORE)
-  bias = jnp.repeat(bias, heads, axis=0)  # [R, T], R the heads of all texts
-  everything = Keys(_by_heads(key), _by_heads(value), bias)
-  is_global = jnp.arange(length) < num_global
-  tokens = Keys(
-    everything.key,
-    everything.value,
-    jnp.where(is_global, MASKED_SCORE, bias),
+  all_heads = _Head(
+    _by_heads(query),
+    Keys(_by_heads(key), _by_heads(value), jnp.repeat(bias, heads, axis=0)),
+    anchors.reshape(-1, features),
+    level_bias,
   )
-  num_chunks = pattern.num_chunks(length)
-  padding = (shift, num_chunks * chunk_size - length - shift)
-  tokens = _padded(tokens, padding)
-  parts = [tokens, Keys(*(array[:, :num_global] for array in everything))]
-  if levels := pattern.count_levels(length):
-    anchors = _mean_query(query, mask)
-    anchors = anchors if anchor is None else anchors + anchor[None]
-    summaries = _summaries(
-      tokens,
-      anchors.reshape(-1, features) * features**-0.5,
-      levels,
-      chunk_size // num_summaries,
-      level_bias,
-    )
-    parts.insert(1, summaries)
-  chunks = jnp.pad(
-    _by_heads(query * features**-0.5), ((0, 0), padding, (0, 0))
-  ).reshape(-1, num_chunks, chunk_size, features)
-  attended = attend_blocks(
-    chunks,
-    *_blocks(parts, num_summaries),
-    pattern.table(length),
-    chunks_at_once=chunks_at_once,
-    **dropout,
-  )
-  attended = attended.reshape(batch, heads, -1, features)
-  attended = jnp.swapaxes(attended, 1, 2)[:, shift : shift + length]
+  attended = _attend_in_turn(pattern, all_heads, chunks_at_once, dropout)
+  attended = attended.reshape(batch, heads, length, features)
+  attended = jnp.swapaxes(attended, 1, 2)
   if not num_global:
     return attended
   if dropout_key is not None:
     dropout['dropout_key'] = global_key
   first = dense_attention(query[:, :num_global], key, value, mask, **dropout)
   return jnp.concatenate([first, attended[:, num_global:]], axis=1)
+
+
+def _attend_in_turn(
+  pattern: Pattern, heads: _Head, chunks_at_once: int | None, dropout
+) -> jax.Array:
+  """[R, T, H] of R heads, a few at a time: copies and summaries of the others
+  are not in memory then, nor are they kept for the gradient.
+  """
+  num_heads, length, _ = heads.query.shape
+  num_chunks = pattern.num_chunks(length)
+  if chunks_at_once is None:
+    on_cpu = jax.default_backend() == 'cpu'
+    chunks_at_once = _CPU_CHUNKS if on_cpu else num_heads * num_chunks
+  elif type(chunks_at_once) is not int or chunks_at_once < 1:
+    raise ValueError(
+      f'chunks_at_once must be an int of at least 1, got {chunks_at_once!r}.'
+    )
+  # All chunks of several heads, or some of one.
+  heads_at_once = _divisor(num_heads, chunks_at_once // num_chunks)
+  chunks = _divisor(num_chunks, chunks_at_once)
+  dropout_key = dropout['dropout_key']
+
+  @jax.checkpoint
+  def attend(numbered):
+    number, head = numbered
+    own = dict(dropout)
+    if dropout_key is not None:
+      own['dropout_key'] = jax.random.fold_in(dropout_key, number)
+    return _attend_head(pattern, head, chunks, own)
+
+  return jax.lax.map(
+    attend,
+    (jnp.arange(num_heads), heads),
+    batch_size=heads_at_once if heads_at_once > 1 else None,
+  )
+
+
+def _attend_head(
+  pattern: Pattern, head: _Head, chunks_at_once: int, dropout
+) -> jax.Array:
+  """[T, H]: what the tokens of a head read."""
+  length, features = head.query.shape
+  size, shift = pattern.chunk_size, pattern.shift
+  num_chunks = pattern.num_chunks(length)
+  padding = (shift, num_chunks * size - length - shift)
+  is_global = np.arange(length) < pattern.num_global
+  bias = jnp.where(is_global, MASKED_SCORE, head.tokens.bias)
+  tokens = _padded(head.tokens._replace(bias=bias), padding)
+  parts = [tokens]
+  if levels := pattern.count_levels(length):
+    group = size // pattern.num_summaries
+    anchor = head.anchor * features**-0.5
+    parts.append(_summaries(tokens, anchor, levels, group, head.level_bias))
+  parts.append(Keys(*(array[: pattern.num_global] for array in head.tokens)))
+  query = jnp.pad(head.query * features**-0.5, (padding, (0, 0)))
+  attended = attend_blocks(
+    query.reshape(num_chunks, size, features),
+    *_blocks(parts, pattern.num_summaries),
+    pattern.table(length),
+    chunks_at_once=chunks_at_once,
+    **dropout,
+  )
+  return attended.reshape(-1, features)[shift : shift + length]
+
+
+def _divisor(number: int, most: int) -> int:
+  """The largest divisor that is at most so much, or 1."""
+  return max(
+    d for d in range(1, max(1, min(number, most)) + 1) if number % d == 0
+  )
 
 
 def _by_heads(array: Array) -> jax.Array:
@@ -167,11 +240,10 @@ def _by_heads(array: Array) -> jax.Array:
 
 def _padded(keys: Keys, padding: tuple[int, int]) -> Keys:
   """With so many masked keys in front and behind."""
-  pads = ((0, 0), padding)
   return Keys(
-    jnp.pad(keys.key, (*pads, (0, 0))),
-    jnp.pad(keys.value, (*pads, (0, 0))),
-    jnp.pad(keys.bias, pads, constant_values=MASKED_SCORE),
+    jnp.pad(keys.key, (padding, (0, 0))),
+    jnp.pad(keys.value, (padding, (0, 0))),
+    jnp.pad(keys.bias, padding, constant_values=MASKED_SCORE),
   )
 
 
@@ -185,7 +257,7 @@ def _mean_query(query: Array, mask: Array) -> jax.Array:
 
 def _summaries(
   tokens: Keys,
-  anchors: jax.Array,
+  anchor: jax.Array,
   levels: int,
   group: int,
   level_bias: Array | None,
@@ -193,62 +265,60 @@ def _summaries(
   """Summaries of all levels, one after the other.
 
   Args:
-    tokens: [R, S] tokens.
-    anchors: [R, H] float32, scaled.
+    tokens: S tokens.
+    anchor: [H] float32, scaled.
     levels: how many, at least one.
     group: tokens that a summary of the first level stands for.
-    level_bias: see `recursive_attention`.
+    level_bias: [levels] float32, added to their scores; or None.
   """
 
   def scores(key):
     return jnp.einsum(
-      'RSH,RH->RS', key, anchors, preferred_element_type=jnp.float32
+      'SH,H->S', key, anchor, preferred_element_type=jnp.float32
     )
 
-  mass, weights = _merged(tokens.bias + scores(tokens.key), group)
-  means = [_mean(weights, tokens.key), _mean(weights, tokens.value)]
-  found = [(jnp.concatenate(means, axis=-1), mass)]  # key and value as one
-  for _ in range(levels - 1):
-    means, mass = found[-1]
-    mass, weights = _merged(mass, 2)
-    found.append((_mean(weights, means), mass))
-  means, masses = zip(*found)
-  key, value = jnp.split(jnp.concatenate(means, axis=1), 2, axis=-1)
-  bias = jnp.concatenate(masses, axis=1) - scores(key)
+  found = [tokens._replace(bias=tokens.bias + scores(tokens.key))]  # masses
+  for level in range(levels):
+    key, value, mass = found[-1]
+    mass, weights = _merged(mass, 2 if level else group)
+    found.append(Keys(_mean(weights, key), _mean(weights, value), mass))
+  sizes = [len(level.bias) for level in found[1:]]
+  key, value, mass = map(jnp.concatenate, zip(*found[1:]))
+  bias = mass - scores(key)
   if level_bias is not None:
-    rows = np.minimum(np.arange(levels), len(level_bias) - 1)
-    sizes = np.array([mass.shape[1] for mass in masses])
-    learned = level_bias[np.repeat(rows, sizes)].T  # [N, S]
-    bias += jnp.tile(learned, (len(bias) // len(learned), 1))
+    bias += level_bias[np.repeat(np.arange(levels), sizes)]
   dtype = tokens.key.dtype
   return Keys(key.astype(dtype), value.astype(dtype), bias)
 
 
 def _merged(mass: Array, group: int) -> tuple[jax.Array, jax.Array]:
-  """The mass of every `group` of [R, S] keys, and the share that each has.
+  """The mass of every `group` of [S] keys, and the share that each has.
 
   Returns:
-    [R, S / group] and [R, S / group, group].
+    [S / group] and [S / group, group].
   """
-  mass = mass.reshape(len(mass), -1, group)
-  return jax.nn.logsumexp(mass, axis=-1), jax.nn.softmax(mass)
+  mass = mass.reshape(-1, group)
+  top = jax.lax.stop_gradient(mass.max(axis=-1, keepdims=True))
+  terms = jnp.exp(mass - top)
+  total = terms.sum(axis=-1, keepdims=True)
+  return (top + jnp.log(total))[:, 0], terms / total
 
 
 def _mean(weights: Array, array: Array) -> jax.Array:
-  """[R, S / group, H] float32 of [R, S, H] and the weights of `_merged`."""
+  """[S / group, H] float32 of [S, H] and the weights of `_merged`."""
   array = array.reshape(*weights.shape, -1)
   return jnp.einsum(
-    'RSG,RSGH->RSH', weights, array, preferred_element_type=jnp.float32
+    'SG,SGH->SH', weights, array, preferred_element_type=jnp.float32
   )
 
 
 def _blocks(parts: list[Keys], size: int) -> Keys:
   """All keys in one list of blocks of `size`, the last of them masked."""
-  joined = Keys(*(jnp.concatenate(arrays, axis=1) for arrays in zip(*parts)))
-  missing = size + -joined.bias.shape[1] % size
+  joined = Keys(*map(jnp.concatenate, zip(*parts)))
+  missing = size + -len(joined.bias) % size
   return Keys(
     *(
-      array.reshape(len(array), -1, size, *array.shape[2:])
+      array.reshape(-1, size, *array.shape[1:])
       for array in _padded(joined, (0, missing))
     )
   )
