@@ -102,8 +102,9 @@ def get_config(task: str) -> ConfigDict:
 
   # What a BERT learns from a teacher; see `embedcomp.distillation.Objective`.
   config.distil = ConfigDict()
-  # A directory with a dense or a packed model, whose pieces are the same; or
-  # 'itself', the model of `bert.path` as it comes. None: from labels alone.
+  # A directory with a dense or a packed model, whose pieces are the same and
+  # whose width need not be; or 'itself', the model of `bert.path` as it comes.
+  # None: from labels alone.
   config.distil.teacher = placeholder(str)
   # What the teacher attends with, as `bert.attention`; its chunks and its way
   # to positions, those of `bert` if not given.

@@ -17,7 +17,13 @@ from embedcomp.distillation.losses import (
   teacher_variance,
 )
 from embedcomp.distillation.means import Mean
-from embedcomp.distillation.objective import COLLECTION, Objective, Said
+from embedcomp.distillation.objective import (
+  COLLECTION,
+  PROJECTION,
+  Objective,
+  Said,
+  init_projection,
+)
 from embedcomp.distillation.relations import (
   relation_loss,
   sample_tokens,
@@ -27,6 +33,7 @@ from embedcomp.distillation.relations import (
 __all__ = [
   'COLLECTION',
   'LAYER_MAPS',
+  'PROJECTION',
   'LayerMap',
   'Mean',
   'Objective',
@@ -34,6 +41,7 @@ __all__ = [
   'cosine_loss',
   'hidden_state_loss',
   'identity_map',
+  'init_projection',
   'last_map',
   'logits_loss',
   'regression_loss',

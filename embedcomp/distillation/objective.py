@@ -21,6 +21,8 @@ from embedcomp.types import Array, PRNGKey
 
 # The collection into which models sow what students learn from.
 COLLECTION = 'distillation'
+# Among a student's params: what takes its features to those of its teacher.
+PROJECTION = 'projection'
 _WEIGHTS = (
   'embeddings',
   'hidden',
@@ -150,6 +152,7 @@ class Objective:
     teacher: Said,
     mask: Array,
     key: PRNGKey | None,
+    projection: Array | None = None,
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The weighted sum.
 
@@ -160,6 +163,8 @@ class Objective:
         counted.
       key: of the tokens whose relations are compared; None draws always the
         same places.
+      projection: [Ds, D] float, learned, of states and sentence vectors; only
+        needed by students of other widths, see `init_projection`.
 
     Returns:
       [] float32, and the losses by name.
@@ -170,7 +175,9 @@ class Objective:
     """
     found = {
       name: part.value
-      for name, part in self.parts(student, teacher, mask, key).items()
+      for name, part in self.parts(
+        student, teacher, mask, key, projection
+      ).items()
     }
     total = sum(getattr(self, name) * value for name, value in found.items())
     return total, found
@@ -181,20 +188,21 @@ class Objective:
     teacher: Said,
     mask: Array,
     key: PRNGKey | None,
+    projection: Array | None = None,
   ) -> dict[str, Mean]:
     """The losses by name, those of weight 0 left out; see `value`."""
     mask = jnp.asarray(mask).astype(bool)
     rows = mask.any(axis=1)
     found = {}
     if self.needs_states:
-      found |= self._of_states(student.states, teacher.states, mask)
+      found |= self._of_states(student.states, teacher.states, mask, projection)
     if self.relations:
       found['relations'] = self._of_relations(
         student.relations, teacher.relations, mask, key
       )
     if self.sentence:
       found['sentence'] = losses.cosine_loss(
-        student.output, teacher.output, rows
+        student.output, teacher.output, rows, projection
       )
     if self.similarities:
       found['similarities'] = losses.similarity_loss(
@@ -204,7 +212,7 @@ class Objective:
       found['logits'] = self._of_logits(student.output, teacher.output, rows)
     return found
 
-  def _of_states(self, student, teacher, mask) -> dict[str, Mean]:
+  def _of_states(self, student, teacher, mask, projection) -> dict[str, Mean]:
     if not student or not teacher:
       raise ValueError(
         f'a model must sow its hidden states into {COLLECTION!r}, as those of '
@@ -218,7 +226,11 @@ class Objective:
 
     def loss(own, of_teacher):
       return losses.hidden_state_loss(
-        student[own], teacher[of_teacher], mask, self.variances[of_teacher]
+        student[own],
+        teacher[of_teacher],
+        mask,
+        self.variances[of_teacher],
+        projection,
       )
 
     found = {}
@@ -256,3 +268,24 @@ class Objective:
     if student.shape[-1] == 1:
       return losses.regression_loss(student[:, 0], teacher[:, 0], rows)
     return losses.logits_loss(student, teacher, rows, self.temperature)
+
+
+def init_projection(key: PRNGKey, width: int, teacher_width: int) -> jax.Array:
+  """A projection to start from, which keeps the variance of features.
+
+  One for all layers, as the layers of a model share one space of features.
+
+  Args:
+    key: of the numbers that are drawn.
+    width: Ds, features of the student.
+    teacher_width: D.
+
+  Returns:
+    [Ds, D] float32.
+
+  Example:
+    >>> init_projection(jax.random.key(0), 16, 32).shape
+    (16, 32)
+  """
+  shape = width, teacher_width
+  return jax.random.normal(key, shape, jnp.float32) * width**-0.5

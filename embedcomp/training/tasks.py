@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from embedcomp.distillation import COLLECTION, Objective, Said
+from embedcomp.distillation import COLLECTION, PROJECTION, Objective, Said
 from embedcomp.training import correlation
 from embedcomp.training.steps import ROWS, Batch, Metrics
 
@@ -101,7 +101,8 @@ class Task:
     """A `LossFn` for `make_train_step` and `make_eval_step`.
 
     Args:
-      params: of the model.
+      params: of the model; beside them may stand a 'projection' of its features
+        to those of a teacher of another width.
       collections: its other collections of variables, by name.
       batch: `ids`, `labels`, `weights` and what else the kind needs.
       dropout_key: None turns dropout off.
@@ -129,7 +130,8 @@ class Task:
       rngs=None if dropout_key is None else {'dropout': dropout_key},
       mutable=['losses', COLLECTION] if is_taught else ['losses'],
     )
-    losses = self._losses(output, batch)
+    projection = params.get(PROJECTION)
+    losses = self._losses(output, batch, projection)
     loss, metrics = (losses * batch['weights']).sum(), {}
     if self.kind in (REGRESSION, SIMILARITY):
       metrics['squared_error'] = loss
@@ -144,7 +146,8 @@ class Task:
       metrics['accuracy'] = (is_right * batch['weights']).sum()
     weight = batch['weights'].sum()
     if is_taught:
-      taught, parts = self._taught(Said.of(output, sown), batch, dropout_key)
+      said = Said.of(output, sown)
+      taught, parts = self._taught(said, batch, dropout_key, projection)
       share = self.objective.share
       loss = (1 - share) * loss + share * weight * taught
       metrics |= {name: weight * part for name, part in parts.items()}
@@ -158,17 +161,20 @@ class Task:
     """Whether the teacher is all there is to learn from."""
     return self.objective is not None and self.objective.share == 1
 
-  def _taught(self, student: Said, batch: Batch, key: Any):
+  def _taught(self, student: Said, batch: Batch, key: Any, projection: Any):
     """The loss of copying a teacher, and its parts by name."""
     is_token = batch['ids'] != self.model.config.pad_token_id
     counts = batch['weights'] > 0
     mask = is_token & counts[:, None]
-    return self.objective.value(student, batch['teacher'], mask, key)
+    return self.objective.value(
+      student, batch['teacher'], mask, key, projection
+    )
 
   def losses(self, variables: Any, batch: Batch) -> jax.Array:
     """The loss of each label, in the shape of the labels, without dropout."""
     ids, inputs = self._inputs(batch)
-    return self._losses(self.model.apply(variables, ids, **inputs), batch)
+    output = self.model.apply(variables, ids, **inputs)
+    return self._losses(output, batch, variables['params'].get(PROJECTION))
 
   def drawn_log_likelihood(
     self, variables: Any, batch: Batch, key: Any, *, chance: float = 0.0
@@ -225,11 +231,15 @@ class Task:
       ids = ids.reshape(-1, ids.shape[-1])  # [2B, T]
     return ids, others
 
-  def _losses(self, output: jax.Array, batch: Batch) -> jax.Array:
+  def _losses(
+    self, output: jax.Array, batch: Batch, projection: Any
+  ) -> jax.Array:
     """The loss of each label, before weights."""
     if self.kind in (REGRESSION, SIMILARITY):
       return jnp.square(self._predictions(output) - batch['labels'])
     if self.kind == DISTILLATION:
+      if projection is not None:
+        output = output @ projection
       vectors = output, batch['teacher'].output
       own, teachers = (_units(v.astype(jnp.float32)) for v in vectors)
       return 1 - (own * teachers).sum(-1)

@@ -19,6 +19,7 @@ import embedcomp
 from embedcomp import data as data_lib
 from embedcomp import frequency
 from embedcomp.compress import CONTEXTUAL_METHODS
+from embedcomp.distillation import PROJECTION
 from embedcomp.nn import to_variables
 from embedcomp.nn.bert import is_lower
 from embedcomp.nn.bert_config import BertConfig
@@ -94,6 +95,7 @@ class BertProblem(Problem):
       **variables['params'],
       'embedder': embedcomp.combine(*(t.get('embedder', {}) for t in tables)),
     }
+    params.pop(PROJECTION, None)  # to the width of a teacher
     model = self.make_model(embedder)
     if isinstance(model, WindowClassifier):
       model = model.of_one_window()
@@ -131,6 +133,7 @@ def word_pieces(
     batches, objective = teaching.with_teacher(
       config, batches, teacher, tokenizer
     )
+    params = teaching.with_projection(params, model, teacher, config.seed)
   model, params = teaching.shallower(model, params, config)
   scheme = getattr(model.embedder, 'scheme', None)
   if scheme is None:

@@ -12,7 +12,12 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from embedcomp import data as data_lib
-from embedcomp.distillation import LAYER_MAPS, Objective
+from embedcomp.distillation import (
+  LAYER_MAPS,
+  PROJECTION,
+  Objective,
+  init_projection,
+)
 from embedcomp.nn.bert_heads import BertModel
 from embedcomp.training import TaughtBatches, Teacher, tasks
 
@@ -163,3 +168,18 @@ def shallower(model: BertModel, params, config: ConfigDict):
     bert[f'layer_{number - 1}'] = params['bert'][f'layer_{source - 1}']
   config = dataclasses.replace(model.config, num_hidden_layers=wanted)
   return model.clone(config=config, parent=None), {**params, 'bert': bert}
+
+
+def with_projection(params, model: BertModel, teacher: Teacher, seed: int):
+  """A student's params, and what takes its features to its teacher's width.
+
+  The latter is learned beside them and written nowhere. Where widths agree
+  there is none.
+  """
+  own, theirs = (m.config.hidden_size for m in (model, teacher.model))
+  if own == theirs:
+    return params
+  return {
+    **params,
+    PROJECTION: init_projection(jax.random.key(seed), own, theirs),
+  }

@@ -9,7 +9,12 @@ import pytest
 import scipy.special
 
 from embedcomp import Bert
-from embedcomp.distillation import COLLECTION, Objective, Said
+from embedcomp.distillation import (
+  COLLECTION,
+  Objective,
+  Said,
+  init_projection,
+)
 from embedcomp.nn import SentenceEncoder
 from tests.small_berts import CONFIG, IDS, random_params
 
@@ -205,3 +210,35 @@ def test_states_need_a_model_that_tells_them_and_their_variance(both):
   objective = Objective().measured(teacher, MASK)
   with pytest.raises(ValueError, match="sow its hidden states into 'distill"):
     objective.value(Said(student.output), teacher, MASK, None)
+
+
+def test_a_projection_is_a_student_of_the_other_width(both, rng):
+  """Each state and vector, as if the student had said the projected ones."""
+  narrow, teacher = (
+    said.replace(
+      output=rng.normal(size=(2, 12)).astype(np.float32), relations=None
+    )
+    for said in both
+  )
+  width = 5
+  narrow = jax.tree.map(lambda array: array[..., :width], narrow)
+  projection = rng.normal(size=(width, 12)).astype(np.float32)
+  wide = jax.tree.map(lambda array: array @ projection, narrow)
+  objective = Objective(embeddings=0.5, hidden=2.0, sentence=4.0)
+  objective = objective.measured(teacher, MASK)
+  found = objective.value(narrow, teacher, MASK, None, projection)
+  expected = objective.value(wide, teacher, MASK, None)
+  assert set(found[1]) == {'embeddings', 'hidden', 'sentence'}
+  jax.tree.map(
+    lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-5),
+    found,
+    expected,
+  )
+  with pytest.raises(ValueError, match='a projection or the width'):
+    objective.value(narrow, teacher, MASK, None)
+
+
+def test_a_projection_starts_with_the_variance_of_its_input(rng):
+  projection = init_projection(jax.random.key(0), 64, 400)
+  states = 3 * rng.normal(size=(2000, 64))
+  assert (states @ projection).std() == pytest.approx(3, rel=0.03)

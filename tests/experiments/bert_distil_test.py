@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import small_bert
+from safetensors.numpy import load_file
 from small_bert import own_cache
 
 import embedcomp
@@ -149,6 +150,29 @@ def test_students_may_have_fewer_layers(folder, tmp_path):
   launch.run(config, tmp_path / 'run', progress=False)
   model, _ = embedcomp.from_pretrained(tmp_path / 'run' / 'model')
   assert model.config.num_hidden_layers == 1
+
+
+def test_students_may_be_narrower_than_their_teacher(folder, tmp_path):
+  """What takes them to its width is learned, and written nowhere."""
+  wide = make_problem(
+    config_of(folder, **{'model.features': 32}), progress=False
+  ).path
+  fields = {'distil.teacher': str(wide), 'method.name': 'dense'}
+  config = config_of(folder, **fields)
+  problem = make_problem(config, progress=False)
+  assert problem.pretrained['params']['projection'].shape == (16, 32)
+  before = launch.run(config, tmp_path / 'before', progress=False)
+  config.optim.epochs = 6.0
+  after = launch.run(config, tmp_path / 'after', progress=False)
+  assert after['value'] > before['value'] + 0.1
+  written, own = (
+    {name.removeprefix('bert.') for name in load_file(path)}
+    for path in (
+      tmp_path / 'after/model/model.safetensors',
+      problem.path / 'model.safetensors',
+    )
+  )
+  assert written < own  # which also has a head for masked words
 
 
 def test_long_students_learn_from_a_teacher_in_windows(folder, tmp_path):
