@@ -174,7 +174,8 @@ class Task:
     """The loss of each label, in the shape of the labels, without dropout."""
     ids, inputs = self._inputs(batch)
     output = self.model.apply(variables, ids, **inputs)
-    return self._losses(output, batch, variables['params'].get(PROJECTION))
+    projection = variables.get('params', {}).get(PROJECTION)
+    return self._losses(output, batch, projection)
 
   def drawn_log_likelihood(
     self, variables: Any, batch: Batch, key: Any, *, chance: float = 0.0
