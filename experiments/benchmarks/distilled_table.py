@@ -71,11 +71,10 @@ def _alone(loss: str) -> Contestant:
 
 
 BY_SIZE = {
-  'search': Contestant(_SEARCH, repeated=(40,)),
+  'search': Contestant(_SEARCH, repeated=(40, 64, 100)),
   'pq': Contestant(
     {'method.name': 'uniform', 'method.option': 'pq', **_FROM_DENSE},
-    factors=(40, 100),
-    repeated=(40,),
+    repeated=(40, 64, 100),
   ),
   # The bytes of `pq`; words change their codewords while they are taught.
   'pq, learned codes': Contestant(
@@ -86,9 +85,7 @@ BY_SIZE = {
     },
     factors=(40,),
   ),
-  'hand-split': Contestant(
-    {'method.name': 'hand_split', **_FROM_DENSE}, factors=(40,)
-  ),
+  'hand-split': Contestant({'method.name': 'hand_split', **_FROM_DENSE}),
 }
 BY_DEPTH = {
   'search, 3 layers': Contestant(

@@ -24,7 +24,7 @@ from experiments.problems import attentions
 from experiments.record import Job, Row
 from experiments.tables import mean_and_deviation
 
-SEEDS = 2
+SEEDS = 3
 # What is read, and with which attention.
 _WAYS = (
   ('first tokens', 'dense'),
