@@ -19,7 +19,7 @@ from embedcomp.nn.recursive import (
   SlidingWindowAttention,
 )
 from experiments import benchmark, launch, strategies
-from experiments.benchmarks import linear_probe, long_needle
+from experiments.benchmarks import linear_probe, long_needle, long_training
 from experiments.benchmarks import long_documents as long_documents_benchmark
 from experiments.problems import attentions, load_texts, make_problem
 from experiments.stages import Stages
@@ -299,13 +299,28 @@ def test_a_frozen_model_is_measured_in_all_ways(tmp_path):
 def test_a_model_is_trained_in_each_way():
   one = benchmark.BENCHMARKS['long_listops']
   jobs = {job.name: job.run for job in one.jobs(smoke=True, seeds=2)}
-  assert len(jobs) == 2 * 6  # no sentences, of which lists have none
+  # No sentences, of which lists have none, but what a first word tells.
+  assert len(jobs) == 2 * 6 + 1
   (row,) = jobs['windows dense 64 1']()
   assert 0 <= row['test'] <= 100
   assert row['seed'] == 1
   other = {**row, 'seed': 2, 'test': row['test'] + 2}
   (line,) = one.summary([row, other])
   assert line['test'] == f'{row["test"] + 1:.1f} ± 1.0'
+
+
+def test_what_the_first_word_tells(monkeypatch):
+  splits = {
+    'train': data_lib.Documents(['a x', 'a y', 'a', 'b x'], [1, 1, 0, 2]),
+    'validation': data_lib.Documents(['b', 'a'], [2, 1]),
+    'test': data_lib.Documents(['b a', 'a b', 'a', 'new'], [2, 1, 0, 0]),
+  }
+  dataset = data_lib.TextDataset('lists', ('0', '1', '2'), splits)
+  monkeypatch.setattr(long_training, 'load_texts', lambda *_, **__: dataset)
+  one = benchmark.BENCHMARKS['long_listops']
+  (job,) = [j for j in one.jobs(smoke=True, seeds=1) if j.name == 'first word']
+  (row,) = job.run()
+  assert (row['validation'], row['test']) == (100, 50)
 
 
 def test_what_was_trained_is_read_with_another_attention(tmp_path):
