@@ -1,17 +1,20 @@
-"""The README's examples run, in order, as one program."""
+"""The README's examples run, in order, as one program; links lead somewhere."""
 
 import re
 from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 
 import embedcomp
 from embedcomp import Bert, BertConfig, save_pretrained
 from embedcomp.data import SubwordTokenizer
 
-README = Path(__file__).parents[1] / 'README.md'
+ROOT = Path(__file__).parents[1]
+README = ROOT / 'README.md'
 BLOCK = re.compile(r'^```python\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+LINK = re.compile(r'\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)')
 
 
 WORDS = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]']
@@ -45,3 +48,25 @@ def test_python_blocks_run(tmp_path, monkeypatch):
   model, _ = embedcomp.from_pretrained('small')
   assert model.embedder.scheme == namespace['scheme']
   assert SubwordTokenizer.load('small').vocab_size == len(WORDS)
+
+
+@pytest.mark.parametrize(
+  'page',
+  sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/**/*.md')]),
+  ids=lambda page: page.name,
+)
+def test_links_lead_to_files(page):
+  missing = [
+    link
+    for link in LINK.findall(page.read_text())
+    if not (page.parent / link).exists()
+  ]
+  assert not missing
+
+
+def test_every_result_has_its_table():
+  """And every table its result."""
+  pages = ''.join(page.read_text() for page in ROOT.glob('docs/measured/*.md'))
+  tables = re.findall(r'<!-- results:(\w+) -->', pages)
+  results = [path.stem for path in (ROOT / 'results').glob('*.json')]
+  assert sorted(tables) == sorted(results)
