@@ -185,7 +185,7 @@ def _settings() -> list[str]:
   return [
     f'{name}={value}'
     for name, value in sorted(os.environ.items())
-    if name.startswith('MALLOC_')
+    if name.startswith('MALLOC_') or name == 'GLIBC_TUNABLES'
   ]
 
 

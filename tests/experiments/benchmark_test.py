@@ -132,6 +132,23 @@ def test_contestants_do_not_follow_the_same_one_each_time():
   assert before_b >= {'a', 'c'}
 
 
+def test_the_command_has_the_settings_of_memory(tmp_path, monkeypatch):
+  class Nothing:
+    """A benchmark of no work."""
+
+    SEEDS = 1
+    jobs = staticmethod(lambda **_: [record.Job('one', lambda: [{'a': 1}])])
+
+  monkeypatch.setitem(benchmark.BENCHMARKS, 'fit', Nothing)
+  monkeypatch.setenv('GLIBC_TUNABLES', 'glibc.malloc.hugetlb=1')
+  monkeypatch.setenv('MALLOC_ARENA_MAX', '1')
+  command = run('fit', tmp_path / 'r.json')['command']
+  assert command.startswith(
+    'GLIBC_TUNABLES=glibc.malloc.hugetlb=1 MALLOC_ARENA_MAX=1 '
+    'python -m experiments.benchmark fit'
+  )
+
+
 @pytest.mark.parametrize('name', ['attention_speed', 'attention_speed_bert'])
 def test_the_speed_of_attentions_is_told_beside_dense(tmp_path, name):
   rows = run(name, tmp_path / 'r.json', '--smoke')['rows']
