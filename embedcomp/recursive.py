@@ -132,8 +132,6 @@ def recursive_attention(
   dropout = {'dropout_rate': dropout_rate, 'dropout_key': dropout_key}
   if pattern.is_dense(length):
     return dense_attention(query, key, value, mask, **dropout)
-  if dropout_key is not None:
-    dropout['dropout_key'], global_key = jax.random.split(dropout_key)
 
   anchors = _mean_query(query, mask)
   if anchor is not None:
@@ -153,13 +151,7 @@ def recursive_attention(
   )
   attended = _attend_in_turn(pattern, all_heads, chunks_at_once, dropout)
   attended = attended.reshape(batch, heads, length, features)
-  attended = jnp.swapaxes(attended, 1, 2)
-  if not num_global:
-    return attended
-  if dropout_key is not None:
-    dropout['dropout_key'] = global_key
-  first = dense_attention(query[:, :num_global], key, value, mask, **dropout)
-  return jnp.concatenate([first, attended[:, num_global:]], axis=1)
+  return jnp.swapaxes(attended, 1, 2)
 
 
 def _attend_in_turn(
@@ -205,24 +197,51 @@ def _attend_head(
   size, shift = pattern.chunk_size, pattern.shift
   num_chunks = pattern.num_chunks(length)
   padding = (shift, num_chunks * size - length - shift)
+  scaled = head._replace(
+    query=head.query * features**-0.5, anchor=head.anchor * features**-0.5
+  )
+  near_key, first_key = _split(dropout['dropout_key'])
+  query = jnp.pad(scaled.query, (padding, (0, 0)))
+  attended = attend_blocks(
+    query.reshape(num_chunks, size, features),
+    *_blocks(_parts(pattern, scaled, padding), pattern.num_summaries),
+    pattern.table(length),
+    chunks_at_once=chunks_at_once,
+    **dropout | {'dropout_key': near_key},
+  )
+  attended = attended.reshape(-1, features)[shift : shift + length]
+  if not (first := pattern.num_global):
+    return attended
+  # All tokens are one block, and these tokens the chunk that reads it.
+  everything = attend_blocks(
+    scaled.query[None, :first],
+    *(array[None] for array in head.tokens),
+    np.zeros((1, 1), int),
+    **dropout | {'dropout_key': first_key},
+  )
+  return jnp.concatenate([everything[0], attended[first:]])
+
+
+def _split(dropout_key: PRNGKey | None) -> tuple:
+  return (None, None) if dropout_key is None else jax.random.split(dropout_key)
+
+
+def _parts(
+  pattern: Pattern, head: _Head, padding: tuple[int, int]
+) -> list[Keys]:
+  """What chunks read of a head: tokens, summaries and global tokens."""
+  length = len(head.tokens.bias)
   is_global = np.arange(length) < pattern.num_global
   bias = jnp.where(is_global, MASKED_SCORE, head.tokens.bias)
   tokens = _padded(head.tokens._replace(bias=bias), padding)
   parts = [tokens]
   if levels := pattern.count_levels(length):
-    group = size // pattern.num_summaries
-    anchor = head.anchor * features**-0.5
-    parts.append(_summaries(tokens, anchor, levels, group, head.level_bias))
+    group = pattern.chunk_size // pattern.num_summaries
+    parts.append(
+      _summaries(tokens, head.anchor, levels, group, head.level_bias)
+    )
   parts.append(Keys(*(array[: pattern.num_global] for array in head.tokens)))
-  query = jnp.pad(head.query * features**-0.5, (padding, (0, 0)))
-  attended = attend_blocks(
-    query.reshape(num_chunks, size, features),
-    *_blocks(parts, pattern.num_summaries),
-    pattern.table(length),
-    chunks_at_once=chunks_at_once,
-    **dropout,
-  )
-  return attended.reshape(-1, features)[shift : shift + length]
+  return parts
 
 
 def _divisor(number: int, most: int) -> int:
