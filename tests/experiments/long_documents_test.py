@@ -361,6 +361,13 @@ def test_needles_are_looked_for_in_all_ways(tmp_path):
   assert deviation == pytest.approx(np.std(of_first), abs=0.05)
 
 
+def test_what_costs_an_hour_is_measured_for_two_seeds():
+  names = [job.name for job in long_needle.jobs(smoke=False, seeds=3)]
+  assert len(names) == 3 * 5 * 4 - 1
+  longest = [name for name in names if name.startswith('all dense 8192')]
+  assert longest == ['all dense 8192 0', 'all dense 8192 1']
+
+
 def test_linear_classifiers_find_what_is_linear(rng):
   vectors = rng.normal(size=(600, 8)).astype(np.float32)
   labels = (vectors @ rng.normal(size=(8, 3))).argmax(1)
