@@ -71,10 +71,10 @@ def _alone(loss: str) -> Contestant:
 
 
 BY_SIZE = {
-  'search': Contestant(_SEARCH, repeated=(40, 64, 100)),
+  'search': Contestant(_SEARCH, repeated=(40,)),
   'pq': Contestant(
     {'method.name': 'uniform', 'method.option': 'pq', **_FROM_DENSE},
-    repeated=(40, 64, 100),
+    repeated=(40,),
   ),
   # The bytes of `pq`; words change their codewords while they are taught.
   'pq, learned codes': Contestant(
