@@ -81,7 +81,7 @@ def get_config(task: str) -> ConfigDict:
   config.bert.dtype = 'float32'  # of the arithmetic; or 'bfloat16'
   # 'dense', 'recursive', 'sliding_window', 'local' (layers take turns with two
   # shifts), 'windows' (all in one place), whatever the directory says; see
-  # `embedcomp.nn.recursive`.
+  # `embedcomp.nn.sparse_attention`.
   config.bert.attention = 'dense'
   config.bert.chunk_size = 256  # tokens; shorter than two of them is dense
   # 'recursive': keys that stand for a far block, levels of blocks (as many as a

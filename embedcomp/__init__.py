@@ -1,10 +1,18 @@
 """embedcomp: the smallest word-embedding layer that keeps the metric."""
 
-from embedcomp import frequency, methods
-from embedcomp.attention import dense_attention
-from embedcomp.compress import compress, fit, frontier
+from embedcomp import methods
+from embedcomp.attention.dense import dense_attention
+from embedcomp.attention.recursive import recursive_attention
+from embedcomp.compression import SizeErrorCurve, frequency, relative_error
+from embedcomp.compression.post_training import compress, fit, frontier
 from embedcomp.embed import embed_from_table
-from embedcomp.grouped import (
+from embedcomp.io.bert.pretrained import from_pretrained, save_pretrained
+from embedcomp.io.packed import load, save
+from embedcomp.nn.bert.config import BertConfig
+from embedcomp.nn.bert.encoder import Bert
+from embedcomp.nn.bert.int8 import dequantize_encoder, quantize_encoder
+from embedcomp.nn.embedding import GroupedEmbed
+from embedcomp.table.read import (
   combine,
   freeze,
   init,
@@ -14,15 +22,7 @@ from embedcomp.grouped import (
   reconstruct,
   thaw,
 )
-from embedcomp.io.huggingface import from_pretrained, save_pretrained
-from embedcomp.io.packed import load, save
-from embedcomp.nn.bert import Bert
-from embedcomp.nn.bert_config import BertConfig
-from embedcomp.nn.embedding import GroupedEmbed
-from embedcomp.nn.int8 import dequantize_encoder, quantize_encoder
-from embedcomp.recursive import recursive_attention
-from embedcomp.scheme import Group, Scheme
-from embedcomp.search import SizeErrorCurve, relative_error
+from embedcomp.table.scheme import Group, Scheme
 
 __all__ = [
   'Bert',

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from embedcomp.compress import compress
+from embedcomp.compression.post_training import compress
 from embedcomp.nn.embedding import GroupedEmbed
 from embedcomp.types import Array, Params
 

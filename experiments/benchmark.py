@@ -14,7 +14,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import record, tables
 from experiments.benchmarks import (
   attention_error,
   bert_speed,
@@ -26,8 +25,10 @@ from experiments.benchmarks import (
   long_documents,
   long_needle,
   lookup,
+  record,
   search_cost,
   table_error,
+  tables,
 )
 from experiments.benchmarks.attention_speed import AttentionSpeed
 from experiments.benchmarks.comparison import Comparison

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from embedcomp.training.tasks import LANGUAGE_MODEL, MASKED_LM
-from experiments.outcomes import Outcome
+from experiments.results import Outcome
 
 _NUM = 10
 

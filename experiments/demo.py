@@ -15,8 +15,9 @@ import numpy as np
 
 from configs import classify
 from embedcomp.io.files import write_atomically
-from experiments import launch, record, report, tables
+from experiments import launch, report
 from experiments.benchmark import BENCHMARKS
+from experiments.benchmarks import record, tables
 
 _LABELS = (
   'dense',

@@ -12,14 +12,14 @@ from ml_collections import ConfigDict
 
 import embedcomp
 from embedcomp import methods, training
+from embedcomp.compression import parse_budget
+from embedcomp.compression.space import SearchSpace
 from embedcomp.io.files import write_atomically
 from embedcomp.nn import to_params
-from embedcomp.search import parse_budget
-from embedcomp.search.space import SearchSpace
 from experiments import deciles, learned, model_sizes, report, strategies
-from experiments.outcomes import Outcome
 from experiments.problems import make_problem
-from experiments.stages import Stages, steps_of
+from experiments.results import Outcome
+from experiments.trainer import Stages, steps_of
 
 # Shares of the dense table that a tolerance is looked for among.
 _TOLERANCE_SIZES = np.geomspace(0.002, 0.5, 9)

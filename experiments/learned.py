@@ -17,34 +17,26 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from embedcomp import frequency
+from embedcomp.compression import SizeErrorCurve, frequency
+from embedcomp.compression.space import SearchSpace
+from embedcomp.compression.weighted_table import WeightedTable
 from embedcomp.nn import GroupedEmbed
-from embedcomp.scheme import Scheme
-from embedcomp.search import SizeErrorCurve
-from embedcomp.search import decide as decide_lib
+from embedcomp.search import discretize as decide_lib
 from embedcomp.search import options as options_lib
 from embedcomp.search.controller import Controller
-from embedcomp.search.fitting import Words
 from embedcomp.search.prior import Prior
 from embedcomp.search.sensitivity import (
   GatedEmbed,
   Sensitivity,
   measure_sensitivity,
 )
-from embedcomp.search.space import SearchSpace
+from embedcomp.search.step import with_mixture
 from embedcomp.search.supernet import Supernet, SupernetEmbed
-from embedcomp.training.search_step import with_mixture
+from embedcomp.table.scheme import Scheme
 from embedcomp.training.state import TrainState
-from experiments.outcomes import (
-  Clock,
-  Outcome,
-  dense,
-  final,
-  fitted,
-  with_table,
-)
 from experiments.problems import Problem
-from experiments.stages import Stages, Variables
+from experiments.results import Clock, Outcome, dense, final, fitted, with_table
+from experiments.trainer import Stages, Variables
 
 _SMALLEST_BIN = 64
 _KNOWN = {
@@ -253,7 +245,9 @@ def prepare(stages: Stages, *, learn_splits: bool = True) -> Groundwork:
 def _prior(stages: Stages, start: Outcome, space: SearchSpace) -> Prior:
   """Options measured on the table of a dense model."""
   table = np.asarray(start.variables['params']['embedder']['embedding'])
-  words = Words.prepare(table, None, stages.problem.importance).as_they_are()
+  words = WeightedTable.prepare(
+    table, None, stages.problem.importance
+  ).as_they_are()
   curve = SizeErrorCurve.measured(
     words, space, stages.config.seed, progress=stages.progress
   )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from experiments import tables
+from experiments.benchmarks import tables
 
 _TEXT = """\
 ---

@@ -16,13 +16,14 @@ from ml_collections import ConfigDict
 
 import embedcomp
 from embedcomp import data as data_lib
-from embedcomp import evaluation, training
+from embedcomp import training
+from embedcomp._internal.progress import track
 from embedcomp.io.files import write_atomically
-from embedcomp.nn import int8
-from embedcomp.progress import track
+from embedcomp.nn.bert import int8
+from embedcomp.workflows import evaluate
 from experiments import launch, model_card
 from experiments.problems import load_texts, parts
-from experiments.report import stages as stages_page
+from experiments.report import training_stages as stages_page
 
 STAGES = ('teacher', 'general', 'task', 'long')
 _RESULT = 'result.json'
@@ -121,7 +122,7 @@ def _write_model(config: ConfigDict, source: Path, target: Path, labels):
 def _measure(path: Path, config: ConfigDict, documents, progress: bool):
   """What a directory does on documents."""
   model, params = embedcomp.from_pretrained(path, head='classification')
-  return evaluation.evaluate(
+  return evaluate.evaluate(
     config.task,
     model,
     jax.device_put(params),

@@ -10,18 +10,11 @@ from collections.abc import Callable
 import numpy as np
 
 import embedcomp
-from embedcomp.scheme import Scheme
+from embedcomp.table.scheme import Scheme
 from embedcomp.types import Shape
-from experiments import hand_made, learned, trials
-from experiments.outcomes import (
-  Clock,
-  Outcome,
-  dense,
-  final,
-  fitted,
-  with_table,
-)
-from experiments.stages import Stages
+from experiments import heuristic_schemes, learned, random_and_tpe
+from experiments.results import Clock, Outcome, dense, final, fitted, with_table
+from experiments.trainer import Stages
 
 _SMALLEST_BIN = 64
 
@@ -48,7 +41,7 @@ def _trained(stages: Stages, scheme: Scheme) -> Outcome:
 def uniform(stages: Stages, budget: int) -> Outcome:
   """One method for all words."""
   method = stages.config.method
-  scheme = hand_made.uniform(
+  scheme = heuristic_schemes.uniform(
     method.option, _shape(stages), budget, method.storage
   )
   return _trained(stages, scheme)
@@ -56,7 +49,7 @@ def uniform(stages: Stages, budget: int) -> Outcome:
 
 def hand_split(stages: Stages, budget: int) -> Outcome:
   """GroupReduce's groups and ranks."""
-  scheme = hand_made.group_reduce(
+  scheme = heuristic_schemes.group_reduce(
     stages.problem.counts,
     _shape(stages),
     budget,
@@ -68,7 +61,7 @@ def hand_split(stages: Stages, budget: int) -> Outcome:
 
 def mgqe(stages: Stages, budget: int) -> Outcome:
   """Learned codes, fewer codewords for rarer words."""
-  return _trained(stages, hand_made.mgqe(_shape(stages), budget))
+  return _trained(stages, heuristic_schemes.mgqe(_shape(stages), budget))
 
 
 def compress_sizes(stages: Stages) -> Callable[[int], Outcome]:
@@ -135,7 +128,7 @@ def guided(stages: Stages, budget: int, propose_name: str) -> Outcome:
 
   scheme = clock.time(
     'search',
-    trials.PROPOSALS[propose_name],
+    random_and_tpe.PROPOSALS[propose_name],
     space,
     budget,
     loss,

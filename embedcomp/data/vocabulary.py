@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from embedcomp._internal.strict_json import unique_fields
 from embedcomp.io import files
-from embedcomp.scheme import unique_fields
 
 PADDING, UNKNOWN = 0, 1
 SPECIAL_WORDS = ('<pad>', '<unk>')

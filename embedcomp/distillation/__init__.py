@@ -16,12 +16,9 @@ from embedcomp.distillation.losses import (
   similarity_loss,
   teacher_variance,
 )
-from embedcomp.distillation.means import Mean
 from embedcomp.distillation.objective import (
-  COLLECTION,
   PROJECTION,
   Objective,
-  Said,
   init_projection,
 )
 from embedcomp.distillation.relations import (
@@ -29,15 +26,17 @@ from embedcomp.distillation.relations import (
   sample_tokens,
   take_tokens,
 )
+from embedcomp.distillation.teacher import TaughtBatches, Teacher
+from embedcomp.distillation.weighted_mean import Mean
 
 __all__ = [
-  'COLLECTION',
   'LAYER_MAPS',
   'PROJECTION',
   'LayerMap',
   'Mean',
   'Objective',
-  'Said',
+  'TaughtBatches',
+  'Teacher',
   'cosine_loss',
   'hidden_state_loss',
   'identity_map',

@@ -20,7 +20,7 @@ References:
 import jax
 import jax.numpy as jnp
 
-from embedcomp.distillation.means import (
+from embedcomp.distillation.weighted_mean import (
   EXACT,
   TINY,
   Mean,

@@ -8,19 +8,15 @@ References:
 """
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 
 from embedcomp.distillation import layer_maps, losses, relations
-from embedcomp.distillation.means import Mean
+from embedcomp.distillation.weighted_mean import Mean
+from embedcomp.nn.bert.outputs import COLLECTION, ModelOutputs
 from embedcomp.types import Array, PRNGKey
 
-# The collection into which models sow what students learn from.
-COLLECTION = 'distillation'
 # Among a student's params: what takes its features to those of its teacher.
 PROJECTION = 'projection'
 _WEIGHTS = (
@@ -31,36 +27,6 @@ _WEIGHTS = (
   'similarities',
   'logits',
 )
-
-
-@flax.struct.dataclass
-class Said:
-  """What a model says of a batch.
-
-  Attributes:
-    output: [B, ...] float, of its head.
-    states: L + 1 of [B, T, D], the output of the embeddings first.
-    relations: [B, T, 3, N, H], queries, keys and values of the last layer.
-  """
-
-  output: jax.Array
-  states: tuple[jax.Array, ...] = ()
-  relations: jax.Array | None = None
-
-  @classmethod
-  def of(cls, output: Array, sown: Mapping[str, Any]) -> 'Said':
-    """Puts together what a model of the BERT family has returned and sown.
-
-    Args:
-      output: of its head.
-      sown: its collections of variables, `COLLECTION` among them.
-    """
-    found = sown.get(COLLECTION, {})
-    found = found.get('bert', found)
-    states = tuple(found.get('states', ()))
-    last = found.get(f'layer_{len(states) - 2}', {})
-    (projected,) = last.get('projected', (None,))
-    return cls(output, states, projected)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +51,7 @@ class Objective:
     ValueError: for values out of range.
 
   Example:
-    >>> said = Said(jnp.ones((2, 3)))
+    >>> said = ModelOutputs(jnp.ones((2, 3)))
     >>> mask = jnp.ones((2, 4), bool)
     >>> objective = Objective(hidden=0, sentence=1)
     >>> parts = objective.parts(said, said, mask, None)
@@ -128,7 +94,7 @@ class Objective:
     """Whether hidden states are compared."""
     return self.embeddings > 0 or self.hidden > 0
 
-  def measured(self, teacher: Said, mask: Array) -> 'Objective':
+  def measured(self, teacher: ModelOutputs, mask: Array) -> 'Objective':
     """The same, knowing how much the teacher's states vary.
 
     Args:
@@ -138,9 +104,9 @@ class Objective:
     variances = (losses.teacher_variance(s, mask) for s in teacher.states)
     return dataclasses.replace(self, variances=tuple(map(float, variances)))
 
-  def needed(self, said: Said) -> Said:
+  def needed(self, said: ModelOutputs) -> ModelOutputs:
     """What of a teacher's words is compared; the rest is None or empty."""
-    return Said(
+    return ModelOutputs(
       said.output,
       said.states if self.needs_states else (),
       said.relations if self.relations else None,
@@ -148,8 +114,8 @@ class Objective:
 
   def value(
     self,
-    student: Said,
-    teacher: Said,
+    student: ModelOutputs,
+    teacher: ModelOutputs,
     mask: Array,
     key: PRNGKey | None,
     projection: Array | None = None,
@@ -184,8 +150,8 @@ class Objective:
 
   def parts(
     self,
-    student: Said,
-    teacher: Said,
+    student: ModelOutputs,
+    teacher: ModelOutputs,
     mask: Array,
     key: PRNGKey | None,
     projection: Array | None = None,

@@ -14,8 +14,8 @@ Distillation for Compressing Pretrained Transformers, Findings of ACL 2021.
 import jax
 import jax.numpy as jnp
 
-from embedcomp.attention import MASKED_SCORE
-from embedcomp.distillation.means import (
+from embedcomp.attention.dense import MASKED_SCORE
+from embedcomp.distillation.weighted_mean import (
   EXACT,
   Mean,
   divergence,

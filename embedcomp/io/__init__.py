@@ -1,6 +1,6 @@
 """Files: packed tables, models of the BERT family, word vectors."""
 
-from embedcomp.io.huggingface import from_pretrained, save_pretrained
+from embedcomp.io.bert.pretrained import from_pretrained, save_pretrained
 from embedcomp.io.packed import load, load_scheme, save
 from embedcomp.io.word_vectors import read_word_vectors
 

@@ -20,10 +20,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from embedcomp import grouped
+from embedcomp._internal.strict_json import unique_fields
 from embedcomp.io import files
 from embedcomp.methods import storage
-from embedcomp.scheme import Scheme, unique_fields
+from embedcomp.table import read
+from embedcomp.table.order import (
+  check_order,
+  groups_from_order,
+  order_from_groups,
+)
+from embedcomp.table.scheme import Scheme
 from embedcomp.types import Params
 
 METADATA_KEY = 'embedcomp'
@@ -143,7 +149,7 @@ def _describe(path: str | os.PathLike, error: Exception) -> str:
 def _file_tensors(scheme: Scheme):
   """Name, dtype and shape of every tensor of the file."""
   tensors = {
-    f'{grouped.group_name(index)}.{name}': tensor
+    f'{read.group_name(index)}.{name}': tensor
     for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes))
     for part in group.method.parts(shape)
     for name, tensor in part.file_tensors().items()
@@ -173,7 +179,7 @@ def _check_unpacked_bytes(scheme: Scheme) -> None:
 
 def _pack(scheme: Scheme, params: Params) -> dict[str, np.ndarray]:
   """The tensors of the file, after checking the params."""
-  names = [grouped.group_name(index) for index in range(len(scheme.groups))]
+  names = [read.group_name(index) for index in range(len(scheme.groups))]
   names += ['order'] * (scheme.order == 'stored')
   if set(params) != set(names):
     raise ValueError(f'params must have {names}, got {sorted(params)}.')
@@ -196,8 +202,8 @@ def _pack(scheme: Scheme, params: Params) -> dict[str, np.ndarray]:
       for key, tensor in part.pack(frozen[part.name]).items():
         tensors[f'{name}.{key}'] = np.ascontiguousarray(tensor)
   if scheme.order == 'stored':
-    order = grouped.check_order(scheme, params['order'])
-    groups = grouped.groups_from_order(scheme, order)
+    order = check_order(scheme, params['order'])
+    groups = groups_from_order(scheme, order)
     tensors.update(scheme.order_part.pack(groups))
   for name, (dtype, shape) in _file_tensors(scheme).items():
     found = tensors[name]
@@ -312,7 +318,7 @@ def _unpack(scheme: Scheme, tensors: dict[str, bytes]) -> Params:
   }
   params: Params = {}
   for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes)):
-    name = grouped.group_name(index)
+    name = read.group_name(index)
     params[name] = {}
     for part in group.method.parts(shape):
       found = {key: arrays[f'{name}.{key}'] for key in part.file_tensors()}
@@ -328,6 +334,6 @@ def _unpack(scheme: Scheme, tensors: dict[str, bytes]) -> Params:
       raise ValueError(
         f'order must give the groups {sizes} words, it gives {counts}.'
       )
-    order = grouped.order_from_groups(groups)
+    order = order_from_groups(groups)
     params['order'] = jnp.asarray(order)
   return params

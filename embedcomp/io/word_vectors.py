@@ -23,9 +23,9 @@ from pathlib import Path
 
 import numpy as np
 
-from embedcomp import progress
-from embedcomp.io import arrays, files
-from embedcomp.scheme import MAX_FEATURES
+from embedcomp._internal import progress
+from embedcomp.io import array_files, files
+from embedcomp.table.scheme import MAX_FEATURES
 
 FORMATS = ('word2vec', 'word2vec_binary', 'glove', 'npy', 'safetensors')
 _BLOCK_BYTES = 2**20
@@ -94,9 +94,11 @@ def read_word_vectors(
         raise ValueError(f'only safetensors have a key, this is {format}.')
       if format == 'safetensors':
         unpacked = blocks if compressed else None
-        return None, arrays.read_safetensors(path, unpacked, key, max_words)
+        return None, array_files.read_safetensors(
+          path, unpacked, key, max_words
+        )
       if format == 'npy':
-        return None, arrays.read_npy(blocks, max_words)
+        return None, array_files.read_npy(blocks, max_words)
       if format == 'word2vec_binary':
         return _read_binary(blocks, max_words)
       return _read_text(blocks, format == 'word2vec', max_words)
@@ -148,7 +150,7 @@ class _Words:
     self.words: list[str] = []
     self._max_words = max_words
     self._known: set[str] = set()
-    self._table = arrays.GrowingTable()
+    self._table = array_files.GrowingTable()
 
   @property
   def is_full(self) -> bool:

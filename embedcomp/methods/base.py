@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from embedcomp.methods import storage
+from embedcomp.methods import gather
 from embedcomp.methods.storage import Part
 from embedcomp.types import Array, Params, PRNGKey, Shape
 
@@ -244,7 +244,7 @@ class PieceMethod(Method):
 
   def lookup(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
     piece_rows = self.piece_rows(params, rows, shape)  # [..., P]
-    pieces = storage.take_pieces(self.pieces(params, shape), piece_rows)
+    pieces = gather.take_pieces(self.pieces(params, shape), piece_rows)
     return pieces.reshape(*rows.shape, shape.features)
 
 

@@ -27,7 +27,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from embedcomp.methods import base, product_quantization, registry, storage
+from embedcomp.methods import (
+  base,
+  gather,
+  product_quantization,
+  registry,
+  storage,
+)
 from embedcomp.methods.product_quantization import ProductQuantization
 from embedcomp.methods.storage import Part
 from embedcomp.types import Array, Params, PRNGKey, Shape
@@ -104,7 +110,7 @@ def gather_codewords(codebooks: Array, codes: Array) -> jax.Array:
   """[..., M, d] codewords of [M, K, d] codebooks at [..., M] codes."""
   _, codewords, width = codebooks.shape
   rows = product_quantization.flat_rows(codes, codewords)
-  return storage.take(codebooks.reshape(-1, width), rows)
+  return gather.take(codebooks.reshape(-1, width), rows)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,14 +166,14 @@ class _Differentiable(base.Method):
       [..., M] integers in [0, K).
     """
     if 'codes' in params:
-      return storage.take(params['codes'], rows)
-    queries = split_blocks(storage.take(params['queries'], rows), self.books)
+      return gather.take(params['codes'], rows)
+    queries = split_blocks(gather.take(params['queries'], rows), self.books)
     return nearest(queries, self._keys(params))
 
   def lookup(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
     if 'codes' in params:
       return self.product.lookup(params, rows, shape)
-    queries = split_blocks(storage.take(params['queries'], rows), self.books)
+    queries = split_blocks(gather.take(params['queries'], rows), self.books)
     words = self._blocks(params, queries)
     return words.reshape(*rows.shape, shape.features)
 
@@ -335,7 +341,7 @@ class DifferentiableNearest(_Differentiable):
     """
     if 'codes' in params:
       return None
-    queries = split_blocks(storage.take(params['queries'], rows), self.books)
+    queries = split_blocks(gather.take(params['queries'], rows), self.books)
     chosen = jax.lax.stop_gradient(self._nearest(params, queries))
     distances = jnp.square(queries - chosen).sum((-2, -1))
     length = jnp.square(self._codebooks(params)).mean() * shape.features

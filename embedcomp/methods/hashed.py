@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
 
-from embedcomp.methods import base, registry, storage
+from embedcomp.methods import base, gather, registry, storage
 from embedcomp.methods.storage import Part
 from embedcomp.types import Array, Params, PRNGKey, Shape
 
@@ -127,7 +127,7 @@ class Hashed(base.Method):
     pairs = bucket_pairs(np.arange(shape.num_words), self.buckets)
     lead = (1,) * (hidden.ndim - 1)
     return sum(
-      storage.take_scores(buckets, pairs[:, h], hidden)
+      gather.take_scores(buckets, pairs[:, h], hidden)
       * weights[:, h].reshape(*lead, -1)
       for h in range(2)
     )

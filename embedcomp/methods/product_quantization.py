@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from embedcomp import kmeans, parallel
-from embedcomp.methods import base, registry, storage
+from embedcomp._internal import threads
+from embedcomp.methods import base, gather, kmeans, registry, storage
 from embedcomp.methods.storage import Part
 from embedcomp.types import Array, Params, PRNGKey, Shape
 
@@ -90,7 +90,7 @@ def fit_codebooks(
     block = np.ascontiguousarray(blocks[:, m])
     return kmeans.kmeans(block, sample_weights, codewords, seed=seed + m)[0]
 
-  return np.stack(list(parallel.map_threads(fit_book, range(books))))
+  return np.stack(list(threads.map_threads(fit_book, range(books))))
 
 
 def quick_distortion(
@@ -130,7 +130,7 @@ def encode(table: np.ndarray, codebooks: np.ndarray) -> np.ndarray:
     block = table[:, m * width : (m + 1) * width]
     codes[:, m] = kmeans.assign(block, codebooks[m])
 
-  for _ in parallel.map_threads(encode_book, range(books)):
+  for _ in threads.map_threads(encode_book, range(books)):
     pass
   return codes
 
@@ -287,7 +287,7 @@ class ProductQuantization(base.PieceMethod):
     return codebooks.reshape(-1, shape.features // self.books)
 
   def piece_rows(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
-    return flat_rows(storage.take(params['codes'], rows), self.codewords)
+    return flat_rows(gather.take(params['codes'], rows), self.codewords)
 
   def lookup(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
     words = super().lookup(params, rows, shape)

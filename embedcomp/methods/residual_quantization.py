@@ -13,8 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from embedcomp import kmeans
-from embedcomp.methods import base, product_quantization, registry, storage
+from embedcomp.methods import (
+  base,
+  gather,
+  kmeans,
+  product_quantization,
+  registry,
+  storage,
+)
 from embedcomp.methods.storage import Part
 from embedcomp.types import Array, Params, PRNGKey, Shape
 
@@ -89,7 +95,7 @@ class ResidualQuantization(base.Method):
     }
 
   def lookup(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
-    codes = storage.take(params['codes'], rows)  # [..., M]
+    codes = gather.take(params['codes'], rows)  # [..., M]
     words = jnp.zeros((*codes.shape[:-1], shape.features), jnp.float32)
     for m in range(self.books):
       book = jax.tree.map(lambda x, m=m: x[m], params['codebooks'])
@@ -101,7 +107,7 @@ class ResidualQuantization(base.Method):
     # decoding blocks of words in the backward pass, and forward if M is small.
     codebooks = storage.read(params['codebooks'], self.storage)
     return sum(
-      storage.take_scores(codebooks[m], params['codes'][:, m], hidden)
+      gather.take_scores(codebooks[m], params['codes'][:, m], hidden)
       for m in range(self.books)
     )
 

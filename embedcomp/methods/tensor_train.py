@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from embedcomp.methods import base, registry, storage
+from embedcomp.methods import base, gather, registry, storage
 from embedcomp.methods.storage import Part
 from embedcomp.types import Array, Params, PRNGKey, Shape
 
@@ -139,18 +139,18 @@ class TensorTrain(base.Method):
       # about V^(2/3) of them, instead of once for each token.
       every = np.arange(num_pairs)
       joined = self._join(params, middle, every // y, every % y)
-      joined = storage.take(joined, pairs)
+      joined = gather.take(joined, pairs)
     else:
       joined = self._join(params, middle, pairs // y, pairs % y)
     last = self._read(params, 'last').swapaxes(0, 1)  # [Z, R, Q]
-    words = jnp.einsum('TJKR,TRQ->TJKQ', joined, storage.take(last, thirds))
+    words = jnp.einsum('TJKR,TRQ->TJKQ', joined, gather.take(last, thirds))
     words = words.reshape(flat.size, -1)[:, : shape.features]
     return words.reshape(*rows.shape, shape.features)
 
   def _join(self, params: Params, middle, firsts, seconds) -> jax.Array:
     """[T, J, K, R] products of the first two cores at the given digits."""
     first = self._read(params, 'first', firsts)  # [T, J, P]
-    return jnp.einsum('TJP,TPKR->TJKR', first, storage.take(middle, seconds))
+    return jnp.einsum('TJP,TPKR->TJKR', first, gather.take(middle, seconds))
 
   def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
     # Both ways avoid the table. Contracting hidden vectors core by core costs

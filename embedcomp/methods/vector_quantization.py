@@ -7,7 +7,13 @@ from typing import ClassVar, Self
 import jax
 import numpy as np
 
-from embedcomp.methods import base, product_quantization, registry, storage
+from embedcomp.methods import (
+  base,
+  gather,
+  product_quantization,
+  registry,
+  storage,
+)
 from embedcomp.methods.product_quantization import ProductQuantization
 from embedcomp.methods.storage import Part
 from embedcomp.types import Array, Params, PRNGKey, Shape
@@ -57,7 +63,7 @@ class VectorQuantization(base.PieceMethod):
 
   def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
     pieces = self.pieces(params, shape)  # [K, D]
-    return storage.take_scores(pieces, params['codes'][:, 0], hidden)
+    return gather.take_scores(pieces, params['codes'][:, 0], hidden)
 
   def narrow(self, params: Params, smaller: Self, shape: Shape) -> Params:
     self.check_nested(smaller, 'codewords')

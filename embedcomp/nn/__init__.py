@@ -1,26 +1,26 @@
 """Flax modules: thin shells that own params and call the pure functions."""
 
-from embedcomp.nn.bert import Bert, BertOutput
-from embedcomp.nn.bert_config import BertConfig
-from embedcomp.nn.bert_heads import (
+from embedcomp.nn.bert.config import BertConfig
+from embedcomp.nn.bert.encoder import Bert, BertOutput
+from embedcomp.nn.bert.heads import (
   BertClassifier,
   BertMaskedLM,
   BertTokenClassifier,
   SentenceEncoder,
 )
+from embedcomp.nn.bert.int8 import dequantize_encoder, quantize_encoder
+from embedcomp.nn.bert.positions import extend_positions
 from embedcomp.nn.classifiers import (
   ConvolutionalClassifier,
   PooledClassifier,
   TransformerClassifier,
 )
 from embedcomp.nn.embedding import GroupedEmbed, to_params, to_variables
-from embedcomp.nn.encoder import Encoder, EncoderBlock
-from embedcomp.nn.int8 import dequantize_encoder, quantize_encoder
-from embedcomp.nn.language_model import (
+from embedcomp.nn.language_models import (
   RecurrentLanguageModel,
   TransformerLanguageModel,
 )
-from embedcomp.nn.positions import extend_positions
+from embedcomp.nn.transformer import Encoder, EncoderBlock
 
 __all__ = [
   'Bert',

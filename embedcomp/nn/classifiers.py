@@ -16,7 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from embedcomp.nn.encoder import Encoder, embed_words
+from embedcomp.nn.transformer import Encoder, embed_words
 from embedcomp.types import Array
 
 POOLS = ('mean', 'max')

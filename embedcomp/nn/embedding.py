@@ -11,8 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from embedcomp import grouped
-from embedcomp.scheme import Scheme
+from embedcomp.table import read
+from embedcomp.table.scheme import Scheme
 from embedcomp.types import Array, Params
 
 
@@ -25,7 +25,7 @@ def to_variables(params: Params) -> dict[str, Params]:
   Returns:
     `{'params': ..., 'buffers': ...}`, one of them empty if it holds nothing.
   """
-  floats, integers = grouped.partition(params)
+  floats, integers = read.partition(params)
   return {'params': floats, 'buffers': integers}
 
 
@@ -39,9 +39,7 @@ def to_params(variables: dict[str, Params]) -> Params:
   Returns:
     Params as the functions of `embedcomp` take them.
   """
-  return grouped.combine(
-    variables.get('params', {}), variables.get('buffers', {})
-  )
+  return read.combine(variables.get('params', {}), variables.get('buffers', {}))
 
 
 class GroupedEmbed(nn.Module):
@@ -111,10 +109,10 @@ class GroupedEmbed(nn.Module):
   def setup(self):
     if not self.is_initializing() or self._params():
       return
-    params = grouped.init(self.scheme, self.make_rng('params'))
+    params = read.init(self.scheme, self.make_rng('params'))
     # The method's arrays differ from form to form (see `methods.storage`), so
     # no shapes are declared: whatever variables are given later are read.
-    floats, integers = grouped.partition(params)
+    floats, integers = read.partition(params)
     for name, value in floats.items():
       self.put_variable('params', name, value)
     for name, value in integers.items():
@@ -128,9 +126,9 @@ class GroupedEmbed(nn.Module):
   def _checked_params(self) -> Params:
     params = self._params()
     for index in range(len(self.scheme.groups)):
-      if grouped.group_name(index) not in params:
+      if read.group_name(index) not in params:
         raise ValueError(
-          f'variables lack {grouped.group_name(index)}, got {sorted(params)}; '
+          f'variables lack {read.group_name(index)}, got {sorted(params)}; '
           "pass both collections, 'params' and 'buffers', of init, from_params "
           'or to_variables.'
         )
@@ -150,7 +148,7 @@ class GroupedEmbed(nn.Module):
       ValueError: if an id is out of range, outside of jit.
     """
     params = self._checked_params()
-    words = grouped.lookup(self.scheme, params, ids)
+    words = read.lookup(self.scheme, params, ids)
     ids = jnp.asarray(ids)
     if self.padding_id is not None:
       words = jnp.where((ids == self.padding_id)[..., None], 0, words)
@@ -160,7 +158,7 @@ class GroupedEmbed(nn.Module):
 
   @nn.nowrap
   def _sow_commitment(self, params: Params, ids: jax.Array) -> None:
-    terms = grouped.commitment(self.scheme, params, ids)
+    terms = read.commitment(self.scheme, params, ids)
     if terms is None:
       return
     real = jnp.ones(ids.shape, bool)
@@ -181,7 +179,7 @@ class GroupedEmbed(nn.Module):
     Raises:
       ValueError: if the last axis is not the scheme's features.
     """
-    scores = grouped.logits(self.scheme, self._checked_params(), query)
+    scores = read.logits(self.scheme, self._checked_params(), query)
     if self.padding_id is not None:
       is_padding = jnp.arange(self.num_embeddings) == self.padding_id
       lead = (1,) * (scores.ndim - 1)

@@ -5,15 +5,15 @@ returns the Axes; those of several panels return their figure. Needs
 matplotlib: `pip install 'embedcomp[plots]'`.
 """
 
-from embedcomp.plots.attention import plot_pattern
-from embedcomp.plots.comparison import (
+from embedcomp.plots.attention_pattern import plot_pattern
+from embedcomp.plots.frequencies import plot_frequency
+from embedcomp.plots.search_history import plot_metrics, plot_odds, plot_splits
+from embedcomp.plots.size_metric import (
   plot_deciles,
   plot_frontier,
   plot_methods,
   plot_size_metric,
 )
-from embedcomp.plots.frequencies import plot_frequency
-from embedcomp.plots.search import plot_metrics, plot_odds, plot_splits
 from embedcomp.plots.sizes import plot_sizes
 from embedcomp.plots.style import bytes_text
 

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embedcomp import frequency
+from embedcomp.compression import frequency
 from embedcomp.plots.sizes import group_label
 from embedcomp.plots.style import COLORS, INK, make_axes
-from embedcomp.scheme import Scheme
+from embedcomp.table.scheme import Scheme
 from embedcomp.types import Array
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import numpy as np
 
 from embedcomp.methods import registry
 from embedcomp.plots.style import COLORS, GRID, INK, bytes_text, make_axes
-from embedcomp.scheme import Scheme
+from embedcomp.table.scheme import Scheme
 
 if TYPE_CHECKING:
   from matplotlib.axes import Axes

@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from embedcomp import relaxation
-from embedcomp.search.space import SearchSpace
+from embedcomp.compression.space import SearchSpace
+from embedcomp.search import relaxation
 from embedcomp.types import Array, Params, PRNGKey
 
 # How much likelier a split starts at its own even share of the bins.

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from embedcomp.search.curve import SizeErrorCurve
-from embedcomp.search.discretise import Choice
+from embedcomp.compression.dynamic_program import Choice
+from embedcomp.compression.rate_distortion import SizeErrorCurve
 from embedcomp.types import Params
 
 # How much likelier splits of the best division start than others, and how much

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from embedcomp.progress import track
+from embedcomp._internal.progress import track
 from embedcomp.types import Array, PRNGKey
 
 # (variables, batch, key) -> [] the log-likelihood of a batch's labels, drawn by

@@ -23,12 +23,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from embedcomp import grouped
 from embedcomp import methods as methods_lib
-from embedcomp.methods import storage
-from embedcomp.scheme import Scheme
-from embedcomp.search import codebooks
-from embedcomp.search.space import SearchSpace
+from embedcomp.compression.space import SearchSpace
+from embedcomp.methods import gather
+from embedcomp.search import supernet_codes
+from embedcomp.table import read
+from embedcomp.table.scheme import Scheme
 from embedcomp.types import Array, Params, PRNGKey, Shape
 
 # The step of a uniform quantizer of 255 or 15 levels, of least error for a
@@ -62,7 +62,7 @@ class Supernet:
       if isinstance(option, methods_lib.LowRank) and option.rank > self.rank:
         raise ValueError(f'{option} exceeds the rank {self.rank}.')
       nested = (methods_lib.LowRank, methods_lib.Dense, methods_lib.Drop)
-      if not isinstance(option, (*nested, *codebooks.CODED)):
+      if not isinstance(option, (*nested, *supernet_codes.CODED)):
         raise ValueError(
           f'{option.name} cannot be searched with a task, only low_rank, '
           'dense, pq, vq, dpq_sx, dpq_vq and drop.'
@@ -71,8 +71,8 @@ class Supernet:
     self._codebooks.validate()
 
   @functools.cached_property
-  def _codebooks(self) -> codebooks.Codebooks:
-    return codebooks.Codebooks(self.space, self.rank)
+  def _codebooks(self) -> supernet_codes.Codebooks:
+    return supernet_codes.Codebooks(self.space, self.rank)
 
   @property
   def coded(self) -> tuple[int, ...]:
@@ -207,7 +207,7 @@ class Supernet:
       words = coefficients_of(params, buffers, mixture, flat) @ params['basis']
     else:  # fewer words than tokens: each is made once
       table = coefficients_of(params, buffers, mixture, None) @ params['basis']
-      words = storage.take_pieces(table, flat)
+      words = gather.take_pieces(table, flat)
     return words.reshape(*ids.shape, -1)
 
   def logits(
@@ -234,17 +234,17 @@ class Supernet:
   def _chosen(self, params, buffers, choice, ids) -> jax.Array:
     """[T, R] coefficients of words, or of all, one option for each bin."""
     own, bins = _words(ids, params['coefficients'], buffers['bin_of_word'])
-    reach = storage.take(self._reach.sum(axis=0), choice)  # [B, R]
-    steps = storage.take(self._steps, choice)[:, None] * buffers['spread']
-    limits = storage.take(self._limits, choice)  # [B]
-    rounded = _round(own, storage.take(steps, bins), storage.take(limits, bins))
-    total = storage.take(reach, bins) * rounded
-    is_dropped = storage.take(storage.take(self._dropped, choice), bins)
+    reach = gather.take(self._reach.sum(axis=0), choice)  # [B, R]
+    steps = gather.take(self._steps, choice)[:, None] * buffers['spread']
+    limits = gather.take(self._limits, choice)  # [B]
+    rounded = _round(own, gather.take(steps, bins), gather.take(limits, bins))
+    total = gather.take(reach, bins) * rounded
+    is_dropped = gather.take(gather.take(self._dropped, choice), bins)
     total += is_dropped[:, None] * params['dropped'][None]
     if not self.coded:
       return total
-    book = storage.take(self._book_of_option, choice)  # [B], -1 if not coded
-    books = storage.take(book, bins)
+    book = gather.take(self._book_of_option, choice)  # [B], -1 if not coded
+    books = gather.take(book, bins)
     codewords = self._codebooks.codewords(
       buffers, jnp.maximum(books, 0), ids, own
     )
@@ -260,7 +260,7 @@ class Supernet:
     )
     total = of_word(mixture @ self._dropped[:, None]) * params['dropped'][None]
     for index, (step, bits) in enumerate(_ROUNDINGS.values()):
-      steps = storage.take(buffers['spread'] * step, bins)
+      steps = gather.take(buffers['spread'] * step, bins)
       rounded = _round(own, steps, np.full(1, _limit(bits)))
       total += of_word(mixture @ self._reach[index]) * rounded
     shares = of_word(mixture[:, np.array(self.coded, int)])  # [T, C]
@@ -304,7 +304,7 @@ class Supernet:
         found = {part.name: part.trainable(vector)}
       else:
         found = method.fit(own @ basis, weights[start:stop], seed)
-      extracted[grouped.group_name(index)] = found
+      extracted[read.group_name(index)] = found
     return extracted
 
 
@@ -312,7 +312,7 @@ def _words(ids: Array | None, *arrays: Array) -> list[jax.Array]:
   """Rows of arrays, all of them where no ids are given."""
   if ids is None:
     return list(arrays)
-  return [storage.take(array, ids) for array in arrays]
+  return [gather.take(array, ids) for array in arrays]
 
 
 def _rounding(option: methods_lib.Method) -> int:

@@ -1,10 +1,10 @@
 """Training: one state, pure steps over it, and a loop that survives kills."""
 
-from embedcomp.training.checkpoint import Checkpoints
+from embedcomp.training.checkpoints import Checkpoints
+from embedcomp.training.data_parallel import data_mesh, jit_step, pmap_step
 from embedcomp.training.evaluator import make_evaluator
 from embedcomp.training.loop import Cadence, NonFiniteLossError, run
-from embedcomp.training.metrics import MetricsLog, read_metrics
-from embedcomp.training.parallel import data_mesh, jit_step, pmap_step
+from embedcomp.training.metrics_log import MetricsLog, read_metrics
 from embedcomp.training.state import Best, TrainState
 from embedcomp.training.steps import (
   evaluate,
@@ -14,7 +14,6 @@ from embedcomp.training.steps import (
   replica_key,
   total,
 )
-from embedcomp.training.teaching import TaughtBatches, Teacher
 from embedcomp.training.workdir import claim
 
 __all__ = [
@@ -23,8 +22,6 @@ __all__ = [
   'Checkpoints',
   'MetricsLog',
   'NonFiniteLossError',
-  'TaughtBatches',
-  'Teacher',
   'TrainState',
   'claim',
   'data_mesh',

@@ -7,7 +7,7 @@ import jax
 import optax
 
 from embedcomp.training import steps
-from embedcomp.training.parallel import DataParallel, jit_step
+from embedcomp.training.data_parallel import DataParallel, jit_step
 from embedcomp.training.state import TrainState
 from embedcomp.training.tasks import Task
 

@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm.auto import tqdm
 
-from embedcomp.training.checkpoint import Checkpoints
-from embedcomp.training.metrics import MetricsLog
-from embedcomp.training.parallel import DataParallel
+from embedcomp.training.checkpoints import Checkpoints
+from embedcomp.training.data_parallel import DataParallel
+from embedcomp.training.metrics_log import MetricsLog
 from embedcomp.training.state import Best, TrainState, with_best
 
 # Batches that are made ahead, and steps that are handed to the devices ahead:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from embedcomp.training.parallel import DataParallel
+from embedcomp.training.data_parallel import DataParallel
 from embedcomp.training.state import TrainState
 
 Batch = Any

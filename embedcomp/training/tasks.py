@@ -1,6 +1,6 @@
 """What a model is trained for: losses and metrics of batches.
 
-The fields of a batch are those of `embedcomp.data.batching`. Kinds of tasks:
+The fields of a batch are those of `embedcomp.data.batches`. Kinds of tasks:
 
   kind            the model's output       loss            metric
   classification  logits [B, classes]      cross-entropy   accuracy
@@ -24,7 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from embedcomp.distillation import COLLECTION, PROJECTION, Objective, Said
+from embedcomp.distillation import PROJECTION, Objective
+from embedcomp.nn.bert.outputs import COLLECTION, ModelOutputs
 from embedcomp.training import correlation
 from embedcomp.training.steps import ROWS, Batch, Metrics
 
@@ -146,7 +147,7 @@ class Task:
       metrics['accuracy'] = (is_right * batch['weights']).sum()
     weight = batch['weights'].sum()
     if is_taught:
-      said = Said.of(output, sown)
+      said = ModelOutputs.of(output, sown)
       taught, parts = self._taught(said, batch, dropout_key, projection)
       share = self.objective.share
       loss = (1 - share) * loss + share * weight * taught
@@ -161,7 +162,9 @@ class Task:
     """Whether the teacher is all there is to learn from."""
     return self.objective is not None and self.objective.share == 1
 
-  def _taught(self, student: Said, batch: Batch, key: Any, projection: Any):
+  def _taught(
+    self, student: ModelOutputs, batch: Batch, key: Any, projection: Any
+  ):
     """The loss of copying a teacher, and its parts by name."""
     is_token = batch['ids'] != self.model.config.pad_token_id
     counts = batch['weights'] > 0

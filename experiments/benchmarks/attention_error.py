@@ -17,14 +17,14 @@ import numpy as np
 
 import embedcomp
 from embedcomp import data as data_lib
-from embedcomp.attention import dense_attention
-from embedcomp.nn.bert import Bert
-from embedcomp.nn.recursive import LocalAttention, RecursiveAttention
-from embedcomp.progress import track
+from embedcomp._internal.progress import track
+from embedcomp.attention.dense import dense_attention
+from embedcomp.nn.bert.encoder import Bert
+from embedcomp.nn.sparse_attention import LocalAttention, RecursiveAttention
 from experiments.benchmarks.attention_speed import window_like
+from experiments.benchmarks.record import Job, Row
+from experiments.benchmarks.tables import mean_and_deviation
 from experiments.problems import tiny_bert
-from experiments.record import Job, Row
-from experiments.tables import mean_and_deviation
 
 SEEDS = 3
 _LENGTHS = (1024, 2048, 4096)

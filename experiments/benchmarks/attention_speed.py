@@ -16,19 +16,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from embedcomp.attention import dense_attention
-from embedcomp.nn.bert import Bert
-from embedcomp.nn.bert_config import BertConfig
-from embedcomp.nn.recursive import (
+from embedcomp._internal.progress import track
+from embedcomp.attention.dense import dense_attention
+from embedcomp.attention.recursive import recursive_attention
+from embedcomp.nn.bert.config import BertConfig
+from embedcomp.nn.bert.encoder import Bert
+from embedcomp.nn.sparse_attention import (
   ChunkedAttention,
   RecursiveAttention,
   SlidingWindowAttention,
 )
-from embedcomp.progress import track
-from embedcomp.recursive import recursive_attention
 from experiments.benchmarks import race
 from experiments.benchmarks.minilm import minilm_sizes
-from experiments.record import Job, Row, num_cores
+from experiments.benchmarks.record import Job, Row, num_cores
 
 _LENGTHS = (512, 1024, 2048, 4096, 8192, 16384)
 _HEADS, _FEATURES = 4, 64  # of the inputs of attentions alone
@@ -52,7 +52,7 @@ class _Entry:
 
 
 class AttentionSpeed:
-  """A race of attentions (see `experiments.record`), a job for each length.
+  """A race of attentions (see `experiments.benchmarks.record`), a job for each length.
 
   Attributes:
     SEEDS: draws of inputs, if the command does not say.

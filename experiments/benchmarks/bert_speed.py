@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from embedcomp.nn.bert import Bert
-from embedcomp.nn.bert_config import BertConfig
+from embedcomp.nn.bert.config import BertConfig
+from embedcomp.nn.bert.encoder import Bert
 from experiments.benchmarks import race
 from experiments.benchmarks.minilm import minilm_sizes
-from experiments.record import Job, Row, num_cores
+from experiments.benchmarks.record import Job, Row, num_cores
 
 SEEDS = 2
 _ROUNDS = 10

@@ -16,17 +16,21 @@ import jax.numpy as jnp
 import numpy as np
 
 import embedcomp
-from embedcomp import Group, Scheme, frequency, methods
+from embedcomp import Group, Scheme, methods
 from embedcomp import data as data_lib
-from embedcomp.compress import CONTEXTUAL_METHODS, DEFAULT_METHODS
+from embedcomp.compression import frequency
+from embedcomp.compression.post_training import (
+  CONTEXTUAL_METHODS,
+  DEFAULT_METHODS,
+)
 from embedcomp.methods.base import Method
 from embedcomp.training import make_evaluator, tasks
 from embedcomp.types import Params, Shape
 from experiments.benchmarks import minilm, sts
-from experiments.outcomes import groups_in_words
+from experiments.benchmarks.record import Job, Row
+from experiments.benchmarks.tables import mean_and_deviation
 from experiments.problems import tiny_bert
-from experiments.record import Job, Row
-from experiments.tables import mean_and_deviation
+from experiments.results import groups_in_words
 
 SEEDS = 2
 _SPLITS = ('validation', 'test')

@@ -14,12 +14,12 @@ from experiments import launch, learned, strategies
 from experiments.benchmarks import contestants
 from experiments.benchmarks.contestants import LOW_RANK, Contestant
 from experiments.benchmarks.equal_metric import summarise
-from experiments.outcomes import Outcome, groups_in_words
+from experiments.benchmarks.record import Job, Row
 from experiments.problems import make_problem
-from experiments.record import Job, Row
-from experiments.report import comparison as report_comparison
+from experiments.report import comparison_page as report_comparison
 from experiments.report import pictures
-from experiments.stages import Stages
+from experiments.results import Outcome, groups_in_words
+from experiments.trainer import Stages
 
 # Room below the worst of search and compress, of their range.
 _ZOOM = 0.5
@@ -27,7 +27,7 @@ _RANK_SHARES = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)
 
 
 class Comparison:
-  """A benchmark (see `experiments.record`) of one config's task.
+  """A benchmark (see `experiments.benchmarks.record`) of one config's task.
 
   Attributes:
     SEEDS: of the main rows if the command does not say.

@@ -15,13 +15,13 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from configs import bert_distil
-from embedcomp.distillation import COLLECTION, Said
+from embedcomp.nn.bert.outputs import COLLECTION, ModelOutputs
 from experiments import strategies
-from experiments.outcomes import Outcome
+from experiments.benchmarks.record import Job, Row
+from experiments.benchmarks.tables import mean_and_deviation
 from experiments.problems import make_problem
-from experiments.record import Job, Row
-from experiments.stages import Stages, steps_of
-from experiments.tables import mean_and_deviation
+from experiments.results import Outcome
+from experiments.trainer import Stages, steps_of
 
 SEEDS = 1
 _LENGTH, _BATCH_SIZE, _BATCHES = 2048, 4, 10
@@ -108,7 +108,7 @@ def _compared(outcome: Outcome) -> list[Row]:
 
   @jax.jit
   def say(variables, ids):
-    return Said.of(*model.apply(variables, ids, mutable=[COLLECTION]))
+    return ModelOutputs.of(*model.apply(variables, ids, mutable=[COLLECTION]))
 
   rows = []
   batches = problem.splits['test'].for_evaluation()

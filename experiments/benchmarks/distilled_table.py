@@ -19,12 +19,15 @@ from ml_collections import ConfigDict
 import embedcomp
 from configs import bert_distil
 from embedcomp import data as data_lib
-from embedcomp import evaluation
-from embedcomp.data import reading
+from embedcomp.data import long_documents
 from embedcomp.io.files import write_atomically
+from embedcomp.workflows import evaluate
 from experiments import learned, strategies
 from experiments.benchmarks import sts
-from experiments.outcomes import (
+from experiments.benchmarks.record import Job, Row
+from experiments.benchmarks.tables import mean_and_deviation
+from experiments.problems import Problem, make_problem
+from experiments.results import (
   Clock,
   Outcome,
   final,
@@ -32,10 +35,7 @@ from experiments.outcomes import (
   groups_in_words,
   with_table,
 )
-from experiments.problems import Problem, make_problem
-from experiments.record import Job, Row
-from experiments.stages import Stages, steps_of
-from experiments.tables import mean_and_deviation
+from experiments.trainer import Stages, steps_of
 
 _FACTORS = (20, 40, 64, 100)
 _FROM_DENSE = {'method.start': 'dense', 'method.storage': 'int8'}
@@ -103,7 +103,7 @@ BY_LOSS = {
 
 
 class DistilledTable:
-  """A benchmark (see `experiments.record`) of students of plain text.
+  """A benchmark (see `record`) of students of plain text.
 
   Attributes:
     SEEDS: of all that is random, if the command does not say.
@@ -257,7 +257,7 @@ def _write_texts(folder: Path, smoke: bool) -> None:
   lines = list(dict.fromkeys([*train.texts, *train.pairs]))
   if not smoke:
     texts = data_lib.load('newsgroups', progress=False).splits['train'].texts
-    others = [one for text in texts for one in reading.sentences(text)]
+    others = [one for text in texts for one in long_documents.sentences(text)]
     drawn = np.random.default_rng(0).permutation(len(others))[: len(lines)]
     lines += [others[number] for number in drawn]
   lines = [' '.join(line.split()) for line in lines]
@@ -294,7 +294,7 @@ def _scores(path: Path, smoke: bool) -> Row:
   splits = _dataset(smoke).splits
   return {
     name: 100
-    * evaluation.evaluate(
+    * evaluate.evaluate(
       'similarity', model, params, tokenizer, splits[name], progress=False
     )['spearman']
     for name in ('validation', 'test')

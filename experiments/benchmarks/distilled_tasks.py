@@ -15,8 +15,8 @@ import numpy as np
 
 from configs import bert_pipeline
 from experiments import pipeline
-from experiments.record import Job, Row
-from experiments.tables import mean_and_deviation
+from experiments.benchmarks.record import Job, Row
+from experiments.benchmarks.tables import mean_and_deviation
 
 SEEDS = 3
 # Headings of a table, and what stands below them.

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from experiments.benchmarks.contestants import LOW_RANK
-from experiments.record import Row
-from experiments.report import comparison
+from experiments.benchmarks.record import Row
+from experiments.report import comparison_page
 
 
 def low_rank_ratio(rows: Sequence[Row], value: float, better: int) -> float:
@@ -50,7 +50,7 @@ def _by_size(rows: Sequence[Row], label: str) -> dict[float, list[Row]]:
   return {
     # Sizes of equal ranks are equal but for a few bytes.
     same[0].get('budget') or float(f'{_mean(same, "ratio"):.2g}'): same
-    for same in comparison.by_size(ours)
+    for same in comparison_page.by_size(ours)
   }
 
 

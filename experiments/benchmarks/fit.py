@@ -21,7 +21,7 @@ import numpy as np
 
 from embedcomp.data import cache_folder
 from experiments.benchmarks import minilm, synthetic
-from experiments.record import Job, Row
+from experiments.benchmarks.record import Job, Row
 
 SEEDS = 3
 _FACTOR = 32

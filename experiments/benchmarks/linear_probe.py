@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.record import Row
+from experiments.benchmarks.record import Row
 
 _STEPS = 200  # each with all vectors
 _LEARNING_RATE, _WEIGHT_DECAY, _DROPOUT = 0.01, 0.1, 0.3

@@ -26,13 +26,13 @@ import numpy as np
 import embedcomp
 from configs import common
 from embedcomp import data as data_lib
-from embedcomp.data import reading
+from embedcomp._internal.progress import track
+from embedcomp.data import long_documents as reading
 from embedcomp.nn.classifiers import masked_mean
-from embedcomp.progress import track
 from experiments.benchmarks import linear_probe
+from experiments.benchmarks.record import Job, Row
+from experiments.benchmarks.tables import mean_and_deviation
 from experiments.problems import attentions, tiny_bert
-from experiments.record import Job, Row
-from experiments.tables import mean_and_deviation
 
 SEEDS = 3
 _SPLITS = ('train', 'test')

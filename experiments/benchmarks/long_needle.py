@@ -20,9 +20,9 @@ import embedcomp
 from configs import common
 from embedcomp import data as data_lib
 from experiments.benchmarks import short_texts
+from experiments.benchmarks.record import Job, Row
+from experiments.benchmarks.tables import mean_and_deviation
 from experiments.problems import attentions
-from experiments.record import Job, Row
-from experiments.tables import mean_and_deviation
 
 SEEDS = 3
 _COSTLY = ('all', 'dense', 8192)  # to read: an hour of a core for each seed

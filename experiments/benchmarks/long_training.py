@@ -9,16 +9,16 @@ import numpy as np
 from configs import long_documents
 from experiments import strategies
 from experiments.benchmarks import short_texts
+from experiments.benchmarks.record import Job, Row
+from experiments.benchmarks.tables import mean_and_deviation
 from experiments.problems import load_texts, make_problem
-from experiments.record import Job, Row
-from experiments.stages import Stages
-from experiments.tables import mean_and_deviation
+from experiments.trainer import Stages
 
 _ATTENTIONS = ('recursive', 'sliding_window', 'local', 'dense')
 
 
 class LongTraining:
-  """A benchmark (see `experiments.record`) of one variant of the config.
+  """A benchmark (see `record`) of one variant of the config.
 
   Attributes:
     SEEDS: of each way to read, if the command does not say.

@@ -7,7 +7,7 @@ import numpy as np
 import embedcomp
 from embedcomp import Group, Scheme, methods
 from experiments.benchmarks import minilm, peers, race, synthetic
-from experiments.record import Job, Row
+from experiments.benchmarks.record import Job, Row
 
 SEEDS = 5
 _FACTOR = 25

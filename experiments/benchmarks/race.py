@@ -15,9 +15,11 @@ import jax
 import numpy as np
 
 import embedcomp
-from embedcomp import Scheme, grouped
-from embedcomp.progress import track
-from experiments.record import Row
+from embedcomp import Scheme
+from embedcomp._internal.progress import track
+from embedcomp.table import read as grouped
+from embedcomp.table.order import order_from_groups
+from experiments.benchmarks.record import Row
 
 _WARM_UP_ROUNDS = 3
 
@@ -221,7 +223,7 @@ def fit(scheme: Scheme, table: np.ndarray, counts: np.ndarray) -> Any:
     frozen = group.method.freeze(fitted, shape)
     params[grouped.group_name(index)] = frozen
   if scheme.order == 'stored':
-    order = grouped.order_from_groups(group_of_id)
+    order = order_from_groups(group_of_id)
     params['order'] = jax.numpy.asarray(order)
   return params
 

@@ -15,9 +15,9 @@ from embedcomp import Group, Scheme
 from embedcomp.methods import LowRank
 from embedcomp.nn import GroupedEmbed
 from experiments import launch, learned, strategies
+from experiments.benchmarks.record import Job, Row
 from experiments.problems import make_problem
-from experiments.record import Job, Row
-from experiments.stages import Stages, Work
+from experiments.trainer import Stages, Work
 
 SEEDS = 3
 TASKS = {

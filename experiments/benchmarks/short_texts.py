@@ -8,7 +8,7 @@ from pathlib import Path
 from configs import long_documents
 from experiments import strategies
 from experiments.problems import make_problem
-from experiments.stages import Stages
+from experiments.trainer import Stages
 
 
 @functools.lru_cache(maxsize=1)

@@ -10,10 +10,10 @@ from embedcomp import Group, Scheme, methods
 from embedcomp.methods import storage
 from embedcomp.methods.base import Method
 from embedcomp.types import Shape
-from experiments import hand_made
+from experiments import heuristic_schemes
 from experiments.benchmarks import minilm, synthetic
-from experiments.record import Job, Row
-from experiments.tables import mean_and_deviation
+from experiments.benchmarks.record import Job, Row
+from experiments.benchmarks.tables import mean_and_deviation
 
 SEEDS = 3
 _FACTORS = (10, 20, 40, 80)
@@ -226,7 +226,7 @@ def _group_reduce(
   counts: np.ndarray, shape: Shape, budget: int, stored: str = 'float32'
 ) -> Iterator[Scheme]:
   try:
-    yield hand_made.group_reduce(counts, shape, budget, stored)
+    yield heuristic_schemes.group_reduce(counts, shape, budget, stored)
   except ValueError:  # nothing that small
     return
 

@@ -4,14 +4,14 @@ from ml_collections import ConfigDict
 
 from embedcomp import data as data_lib
 from embedcomp.training import tasks
-from experiments.problems import bert, words
-from experiments.problems.base import Problem
+from experiments.problems import bert_problem, word_problems
+from experiments.problems.problem import Problem
 
 __all__ = ['Problem', 'load_texts', 'make_problem']
 
 _MAKERS = {
-  tasks.CLASSIFICATION: words.classification,
-  tasks.LANGUAGE_MODEL: words.language_modelling,
+  tasks.CLASSIFICATION: word_problems.classification,
+  tasks.LANGUAGE_MODEL: word_problems.language_modelling,
 }
 
 
@@ -35,7 +35,7 @@ def make_problem(config: ConfigDict, *, progress: bool = True) -> Problem:
     )
   dataset = load_texts(config, progress=progress)
   if config.model.name == 'bert':
-    return bert.word_pieces(config, dataset)
+    return bert_problem.word_pieces(config, dataset)
   return _MAKERS[config.task](config, dataset)
 
 

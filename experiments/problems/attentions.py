@@ -2,9 +2,9 @@
 
 from ml_collections import ConfigDict
 
-from embedcomp import attention
-from embedcomp.nn.bert import AttentionFns
-from embedcomp.nn.recursive import (
+from embedcomp.attention import dense
+from embedcomp.nn.bert.encoder import AttentionFns
+from embedcomp.nn.sparse_attention import (
   LocalAttention,
   RecursiveAttention,
   SlidingWindowAttention,
@@ -25,7 +25,7 @@ def from_config(config: ConfigDict) -> AttentionFns:
   """
   size = config.chunk_size
   makers = {
-    'dense': lambda: attention.dense_attention,
+    'dense': lambda: dense.dense_attention,
     'recursive': lambda: RecursiveAttention(
       chunk_size=size,
       num_summaries=config.num_summaries,

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 
 import embedcomp
 from embedcomp import data as data_lib
-from embedcomp.nn.bert_config import BertConfig
-from embedcomp.nn.bert_heads import BertMaskedLM
+from embedcomp.nn.bert.config import BertConfig
+from embedcomp.nn.bert.heads import BertMaskedLM
 
 _VOCAB_SIZE = 500
 _MAX_LETTERS = 100

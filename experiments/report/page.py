@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from embedcomp.plots import bytes_text
-from embedcomp.scheme import Scheme
-from experiments.report.comparison import Comparison, deviation
+from embedcomp.table.scheme import Scheme
+from experiments.benchmarks.tables import cell
+from experiments.report.comparison_page import Comparison, deviation
 from experiments.report.pictures import Picture
 from experiments.report.read import Run
-from experiments.tables import cell
 
 # Pictures stand on white in both modes: they are drawn for it.
 _STYLE = """

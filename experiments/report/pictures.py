@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from embedcomp import plots
-from experiments.report.comparison import Comparison, deviation
+from experiments.report.comparison_page import Comparison, deviation
 from experiments.report.read import Run
 
 _DPI = 110

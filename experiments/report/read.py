@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from embedcomp import data, training
-from embedcomp.scheme import Scheme
-from experiments.report.comparison import Comparison, compare, number
+from embedcomp.table.scheme import Scheme
+from experiments.report.comparison_page import Comparison, compare, number
 
 _RESULT_NUMBERS = (
   'value',

@@ -12,7 +12,7 @@ from tokenizers import (
   trainers,
 )
 
-from embedcomp.data.tokenization import SubwordTokenizer
+from embedcomp.data.subword_tokenizer import SubwordTokenizer
 
 TEXTS = (
   'The cat sat on the mat, and the dog sat on the cat.',

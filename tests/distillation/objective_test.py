@@ -9,13 +9,9 @@ import pytest
 import scipy.special
 
 from embedcomp import Bert
-from embedcomp.distillation import (
-  COLLECTION,
-  Objective,
-  Said,
-  init_projection,
-)
+from embedcomp.distillation import Objective, init_projection
 from embedcomp.nn import SentenceEncoder
+from embedcomp.nn.bert.outputs import COLLECTION, ModelOutputs
 from tests.small_berts import CONFIG, IDS, random_params
 
 MODEL = SentenceEncoder(CONFIG)
@@ -24,7 +20,7 @@ MASK = IDS != 0
 
 def said_by(params, model=MODEL):
   apply = jax.jit(lambda params: model.apply(params, IDS, mutable=[COLLECTION]))
-  return Said.of(*apply({'params': params}))
+  return ModelOutputs.of(*apply({'params': params}))
 
 
 @pytest.fixture(scope='module')
@@ -123,12 +119,12 @@ def test_each_part_is_as_worked_out_by_hand(both, rng):
 def test_logits_are_odds_of_classes_or_one_number(rng):
   logits = rng.normal(size=(2, 2, 3)).astype(np.float32)
   objective = Objective(hidden=0, logits=1, temperature=2.0)
-  student, teacher = map(Said, logits)
+  student, teacher = map(ModelOutputs, logits)
   odds = [scipy.special.log_softmax(one / 2, axis=-1) for one in logits]
   expected = 4 * (np.exp(odds[1]) * (odds[1] - odds[0])).sum(-1).mean()
   found, _ = objective.value(student, teacher, MASK, None)
   np.testing.assert_allclose(found, expected, rtol=1e-5)
-  student, teacher = (Said(one[:, :1]) for one in logits)
+  student, teacher = (ModelOutputs(one[:, :1]) for one in logits)
   found, _ = objective.value(student, teacher, MASK, None)
   expected = np.square(logits[0, :, 0] - logits[1, :, 0]).mean()
   np.testing.assert_allclose(found, expected, rtol=1e-5)
@@ -153,7 +149,7 @@ def test_a_copy_has_nothing_to_learn(both):
 
 def test_layers_learn_from_those_of_the_map(both):
   _, teacher = both
-  student = Said(both[0].output, both[0].states[:2])  # of one layer
+  student = ModelOutputs(both[0].output, both[0].states[:2])  # of one layer
   objective = Objective(layer_map='uniform').measured(teacher, MASK)
   total, _ = objective.value(student, teacher, MASK, None)
   expected = plain_states(student, teacher, objective.variances, [(1, 2)])
@@ -209,7 +205,7 @@ def test_states_need_a_model_that_tells_them_and_their_variance(both):
     Objective().value(student, teacher, MASK, None)
   objective = Objective().measured(teacher, MASK)
   with pytest.raises(ValueError, match="sow its hidden states into 'distill"):
-    objective.value(Said(student.output), teacher, MASK, None)
+    objective.value(ModelOutputs(student.output), teacher, MASK, None)
 
 
 def test_a_projection_is_a_student_of_the_other_width(both, rng):

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from matplotlib import pyplot
 
-from experiments import benchmark, record, tables
+from experiments import benchmark
 from experiments.benchmarks import (
   attention_error,
   attention_speed,
   bert_speed,
   bert_table,
   race,
+  record,
+  tables,
 )
 
 FIELDS = {

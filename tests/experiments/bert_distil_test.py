@@ -4,15 +4,15 @@ import json
 
 import numpy as np
 import pytest
-import small_bert
 from safetensors.numpy import load_file
-from small_bert import own_cache
 
 import embedcomp
 from configs import bert_distil, common
 from embedcomp import data as data_lib
 from experiments import launch
 from experiments.problems import make_problem
+from tests.experiments import small_bert
+from tests.experiments.small_bert import own_cache
 
 pytestmark = pytest.mark.usefixtures(own_cache.__name__)
 

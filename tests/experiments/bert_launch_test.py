@@ -7,17 +7,17 @@ import struct
 
 import numpy as np
 import pytest
-import small_bert
-from small_bert import own_cache
 
 import embedcomp
 from configs import bert_compress, common
 from embedcomp import data as data_lib
-from embedcomp import evaluation
-from embedcomp.io import bert_config
+from embedcomp.io.bert import config_json
+from embedcomp.workflows import evaluate
 from experiments import launch, strategies
 from experiments.problems import make_problem, tiny_bert
-from experiments.stages import Stages
+from experiments.trainer import Stages
+from tests.experiments import small_bert
+from tests.experiments.small_bert import own_cache
 
 pytestmark = pytest.mark.usefixtures(own_cache.__name__)
 
@@ -61,7 +61,7 @@ def measured(workdir, kind, dataset, scale=1.0):
   if documents.has_real_labels:
     labels = documents.labels / scale
     documents = dataclasses.replace(documents, labels=labels)
-  return evaluation.evaluate(
+  return evaluate.evaluate(
     kind, model, params, tokenizer, documents, progress=False
   )
 
@@ -73,7 +73,7 @@ def test_the_directory_has_the_metric_that_the_result_says(finished, folder):
   assert found['accuracy'] == result['value']
   assert result['value'] > 0.8  # chance is 0.5
   fields = json.loads((workdir / 'model' / 'config.json').read_text())
-  assert bert_config.label_names(fields) == ['topic0', 'topic1']
+  assert config_json.label_names(fields) == ['topic0', 'topic1']
 
 
 def test_bytes_are_those_of_the_files(finished):

@@ -3,15 +3,15 @@
 import jax
 import numpy as np
 import pytest
-import small_bert
-from small_bert import own_cache
 
 import embedcomp
 from embedcomp import data as data_lib
-from embedcomp import evaluation
-from embedcomp.nn.recursive import RecursiveAttention
+from embedcomp.nn.sparse_attention import RecursiveAttention
+from embedcomp.workflows import evaluate
 from experiments import launch
 from experiments.problems import make_problem
+from tests.experiments import small_bert
+from tests.experiments.small_bert import own_cache
 
 pytestmark = pytest.mark.usefixtures(own_cache.__name__)
 
@@ -72,7 +72,7 @@ def test_a_run_writes_the_model_that_it_has_measured(
   np.testing.assert_array_equal(table[1:33], table[128:])  # 127 rows repeat
   assert moved(before, params) == {'pooler', 'classifier'}
   documents = data_lib.load(folder).splits['test']
-  found = evaluation.evaluate(
+  found = evaluate.evaluate(
     'classification',
     model,
     params,

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import small_text
 
 from experiments.benchmarks import comparison, equal_metric, search_cost
-from experiments.stages import Stages
+from experiments.trainer import Stages
+from tests.experiments import small_text
 
 
 def rows_of(label, ratio, *values):

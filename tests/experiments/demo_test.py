@@ -1,11 +1,11 @@
 """The demo, on a small text."""
 
 import pytest
-import small_text
 
 from configs import classify
 from experiments import demo
 from experiments.benchmark import BENCHMARKS
+from tests.experiments import small_text
 
 
 @pytest.fixture(name='on_small_text')

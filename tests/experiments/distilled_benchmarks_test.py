@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from small_bert import own_cache
 
 from experiments import benchmark, pipeline
+from tests.experiments.small_bert import own_cache
 
 pytestmark = pytest.mark.usefixtures(own_cache.__name__)
 

@@ -9,7 +9,6 @@ import flax.linen as nn
 import jax
 import numpy as np
 import pytest
-import small_text
 
 import embedcomp
 from configs import classify, common, language_model
@@ -18,7 +17,8 @@ from embedcomp.search.sensitivity import Sensitivity
 from embedcomp.training import loop
 from experiments import launch, learned, strategies
 from experiments.problems import make_problem
-from experiments.stages import Stages
+from experiments.trainer import Stages
+from tests.experiments import small_text
 
 
 @pytest.fixture(scope='module')

@@ -6,14 +6,12 @@ import flax.linen as nn
 import jax
 import numpy as np
 import pytest
-import small_bert
-from small_bert import own_cache
 
 import embedcomp
 from configs import common, long_documents
 from embedcomp import data as data_lib
-from embedcomp.attention import dense_attention
-from embedcomp.nn.recursive import (
+from embedcomp.attention.dense import dense_attention
+from embedcomp.nn.sparse_attention import (
   LocalAttention,
   RecursiveAttention,
   SlidingWindowAttention,
@@ -22,7 +20,9 @@ from experiments import benchmark, launch, strategies
 from experiments.benchmarks import linear_probe, long_needle, long_training
 from experiments.benchmarks import long_documents as long_documents_benchmark
 from experiments.problems import attentions, load_texts, make_problem
-from experiments.stages import Stages
+from experiments.trainer import Stages
+from tests.experiments import small_bert
+from tests.experiments.small_bert import own_cache
 
 pytestmark = pytest.mark.usefixtures(own_cache.__name__)
 

@@ -5,12 +5,12 @@ import subprocess
 import sys
 
 import pytest
-import small_bert
-from small_bert import own_cache
 
 import embedcomp
 from configs import bert_pipeline, common
 from experiments import launch, pipeline
+from tests.experiments import small_bert
+from tests.experiments.small_bert import own_cache
 
 pytestmark = pytest.mark.usefixtures(own_cache.__name__)
 

@@ -4,17 +4,17 @@ import flax.linen as nn
 import jax
 import numpy as np
 import pytest
-import small_bert
-from small_bert import own_cache
 
 import embedcomp
 from embedcomp import data as data_lib
-from embedcomp.nn.bert_config import BertConfig
-from embedcomp.nn.bert_heads import BertMaskedLM
+from embedcomp.nn.bert.config import BertConfig
+from embedcomp.nn.bert.heads import BertMaskedLM
 from embedcomp.search.sensitivity import Sensitivity
 from experiments.problems import make_problem
 from tests import small_berts
 from tests.data.tiny_tokenizers import TEXTS, tiny
+from tests.experiments import small_bert
+from tests.experiments.small_bert import own_cache
 
 pytestmark = pytest.mark.usefixtures(own_cache.__name__)
 

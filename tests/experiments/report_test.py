@@ -5,17 +5,18 @@ import html.parser
 import json
 import re
 
-import fake_run
 import matplotlib as mpl
 import numpy as np
 import pytest
+
+from tests.experiments import fake_run
 
 mpl.use('Agg')
 from matplotlib import pyplot
 
 from experiments import report
 from experiments.report import __main__ as command
-from experiments.report import comparison, page, pictures, read
+from experiments.report import comparison_page, page, pictures, read
 
 VOID = {'meta', 'img', '!doctype'}
 SECTIONS = {
@@ -94,7 +95,7 @@ def test_page_holds_every_picture_and_asks_for_nothing_else(whole):
 
 def test_page_tells_every_method_run_and_group(whole):
   text = ' '.join(Reader((whole / 'report.html').read_text()).text)
-  for method in comparison.aggregate(fake_run.comparison()['rows']):
+  for method in comparison_page.aggregate(fake_run.comparison()['rows']):
     assert method.label in text
     assert f'{round(method.num_bytes):,}' in text
     mean, spread = np.mean(method.values), np.std(method.values, ddof=1)
@@ -192,7 +193,7 @@ def test_sizes_of_seeds_are_brought_together():
   larger = [row('a', size, seed) for seed, size in enumerate((200, 199))]
   close = [row('b', size, seed) for size in (50, 51) for seed in (0, 1)]
   rows = [*larger, *close, *searched]
-  found = comparison.aggregate(rows)
+  found = comparison_page.aggregate(rows)
   assert [(m.label, m.num_bytes, len(m.values)) for m in found] == [
     ('a', pytest.approx(290 / 3), 3),
     ('a', 199.5, 2),
@@ -211,7 +212,7 @@ def test_rows_of_one_budget_are_of_one_size():
     | {'value': 1.0, 'budget': budget}
     for size, seed, budget in ((60, 0, 0.1), (99, 1, 0.1), (99, 0, 0.2))
   ]
-  found = comparison.aggregate(rows)
+  found = comparison_page.aggregate(rows)
   assert [(m.num_bytes, len(m.values)) for m in found] == [(79.5, 2), (99, 1)]
 
 
@@ -224,12 +225,12 @@ def test_dense_rows_are_the_line_to_compare_with(workdir):
   ]
   for row in rows:
     del row['method']
-  found = comparison.compare([*dense, *rows], higher_is_better=True)
+  found = comparison_page.compare([*dense, *rows], higher_is_better=True)
   assert found.dense == pytest.approx((0.92, np.sqrt(2) * 0.02))
   assert [m.label for m in found.methods[::4]] == list(fake_run.METHODS)
   assert found.label_of('search') == 'search'
   assert found.label_of('dense') is None
-  assert comparison.compare(dense, higher_is_better=True).methods == []
+  assert comparison_page.compare(dense, higher_is_better=True).methods == []
 
 
 def test_steps_of_a_lost_life_are_left_out(workdir):

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import small_text
 from ml_collections import ConfigDict
 
 from configs import bert_compress, common
+from tests.experiments import small_text
 
 
 @pytest.fixture(scope='module')

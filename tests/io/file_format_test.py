@@ -11,8 +11,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from embedcomp import Group, Scheme, grouped, methods
+from embedcomp import Group, Scheme, methods
 from embedcomp.io import packed
+from embedcomp.table import read
+from embedcomp.table.order import order_from_groups
 
 DTYPES = {
   'F32': np.float32,
@@ -181,10 +183,10 @@ def test_reads_what_we_write(tmp_path, kind, order):
   if order == 'stored':
     group_of_id = np.repeat(np.arange(len(sizes)), sizes)
     group_of_id = np.random.default_rng(0).permutation(group_of_id)
-    ranks = grouped.order_from_groups(group_of_id)
-  params = grouped.init(scheme, jax.random.key(0), ranks)
+    ranks = order_from_groups(group_of_id)
+  params = read.init(scheme, jax.random.key(0), ranks)
   packed.save(tmp_path / 'a', scheme, params)
   table = read_table(tmp_path / 'a')
   np.testing.assert_allclose(
-    table, grouped.reconstruct(scheme, params), rtol=1e-5, atol=1e-5
+    table, read.reconstruct(scheme, params), rtol=1e-5, atol=1e-5
   )

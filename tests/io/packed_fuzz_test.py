@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from packed_test import (
+from tests.io.packed_test import (
   CONFIGS,
   assert_equal_params,
   random_frozen,

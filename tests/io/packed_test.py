@@ -14,9 +14,11 @@ import jax
 import numpy as np
 import pytest
 
-from embedcomp import Group, Scheme, grouped, methods
+from embedcomp import Group, Scheme, methods
 from embedcomp.io import packed
 from embedcomp.methods import storage
+from embedcomp.table import read as grouped
+from embedcomp.table.order import order_from_groups
 
 # One small config for every registered method, for 24 words of 8 features.
 CONFIGS = {
@@ -83,7 +85,7 @@ def random_frozen(scheme, rng):
   if scheme.order == 'stored':
     sizes = [group.size for group in scheme.groups]
     ids = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
-    params['order'] = grouped.order_from_groups(ids)
+    params['order'] = order_from_groups(ids)
   return params
 
 

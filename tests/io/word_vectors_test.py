@@ -15,7 +15,7 @@ import safetensors.numpy
 from hypothesis.extra import numpy as hnp
 
 from embedcomp.io import read_word_vectors, word_vectors
-from embedcomp.scheme import MAX_FEATURES
+from embedcomp.table.scheme import MAX_FEATURES
 
 WORDS = ['the', 'cat', 'é☃']
 TABLE = np.array([[0.5, -1], [2, 0.25], [-3e-5, 1e10]], np.float32)

@@ -3,11 +3,11 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from plain_tables import fmix32, hashed_buckets
 
 from embedcomp import methods
 from embedcomp.methods import hashed
 from embedcomp.types import Shape
+from tests.methods.plain_tables import fmix32, hashed_buckets
 
 
 def test_mix_is_the_finaliser_of_murmur_hash(rng):

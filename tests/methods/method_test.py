@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from plain_tables import dequantize, plain_table
 
-from embedcomp import grouped, methods
+from embedcomp import methods
 from embedcomp.methods import base, storage
+from embedcomp.table import read
 from embedcomp.types import Shape
+from tests.methods.plain_tables import dequantize, plain_table
 
 SHAPE = Shape(61, 12)
 CONFIGS = (
@@ -225,7 +226,7 @@ def test_gradients_equal_those_of_the_plain_table(
   monkeypatch.setattr(base, 'LOGITS_BLOCK', 16)
   method = stored_as(method, kind)
   params, _ = fitted(method)
-  floats, integers = grouped.partition(params)
+  floats, integers = read.partition(params)
   rows = rng.integers(SHAPE.num_words, size=(2, 9))
   hidden = rng.normal(size=(4, SHAPE.features)).astype(np.float32)
   storages = {
@@ -250,7 +251,7 @@ def test_gradients_equal_those_of_the_plain_table(
   @jax.jit
   @jax.grad
   def found(floats, hidden):
-    params = grouped.combine(floats, integers)
+    params = read.combine(floats, integers)
     words = method.lookup(params, rows, SHAPE)
     return loss(words, method.logits(params, hidden, SHAPE))
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from embedcomp.methods import packing, rounding, storage
+from embedcomp.methods import bit_packing, gather, rounding, storage
 
 
 @st.composite
@@ -23,28 +23,28 @@ def test_pack_bits_writes_one_little_endian_number(case):
   bits, values = case
   number = sum(value << (bits * place) for place, value in enumerate(values))
   num_bytes = -(-bits * len(values) // 8)
-  packed = packing.pack_bits(np.array(values, np.uint32), bits)
+  packed = bit_packing.pack_bits(np.array(values, np.uint32), bits)
   assert packed.dtype == np.uint8
   assert packed.tobytes() == number.to_bytes(num_bytes, 'little')
-  unpacked = packing.unpack_bits(packed, bits, len(values))
+  unpacked = bit_packing.unpack_bits(packed, bits, len(values))
   assert unpacked.tolist() == values
 
 
 def test_unpack_bits_refuses_other_lengths():
   with pytest.raises(ValueError, match='3 codes of 3 bits take 2 bytes, got 3'):
-    packing.unpack_bits(np.zeros(3, np.uint8), 3, 3)
+    bit_packing.unpack_bits(np.zeros(3, np.uint8), 3, 3)
 
 
 def test_unpack_bits_refuses_unused_bits():
   with pytest.raises(ValueError, match='unused bits'):
-    packing.unpack_bits(np.array([0, 2], np.uint8), 3, 3)
+    bit_packing.unpack_bits(np.array([0, 2], np.uint8), 3, 3)
 
 
 @pytest.mark.parametrize(
   ('num', 'bits'), [(0, 0), (1, 0), (2, 1), (3, 2), (16, 4), (17, 5), (257, 9)]
 )
 def test_code_bits(num, bits):
-  assert packing.code_bits(num) == bits
+  assert bit_packing.code_bits(num) == bits
 
 
 def test_unknown_storage_is_refused():
@@ -181,12 +181,12 @@ def test_unpack_refuses_values():
     part.unpack({'x': np.array([1, np.nan], np.float32)})
   codes = storage.Codes('c', (2,), 3)
   with pytest.raises(ValueError, match='c must be below 3, got 3'):
-    codes.unpack({'c': packing.pack_bits(np.array([0, 3]), 2)})
+    codes.unpack({'c': bit_packing.pack_bits(np.array([0, 3]), 2)})
 
 
 def test_take_scores_equals_products(rng):
   vectors = rng.normal(size=(5, 3)).astype(np.float32)
   hidden = rng.normal(size=(2, 4, 3)).astype(np.float32)
   rows = np.array([4, 0, 0, 2])
-  found = storage.take_scores(vectors, rows, hidden)
+  found = gather.take_scores(vectors, rows, hidden)
   np.testing.assert_allclose(found, hidden @ vectors[rows].T, atol=1e-6)

@@ -10,8 +10,10 @@ from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import embedcomp
-from embedcomp import Group, GroupedEmbed, Scheme, grouped, methods
+from embedcomp import Group, GroupedEmbed, Scheme, methods
 from embedcomp.nn import to_params, to_variables
+from embedcomp.table import read
+from embedcomp.table.order import order_from_groups
 
 SCHEME = Scheme(
   12,
@@ -30,8 +32,8 @@ def mixed_params(seed: int = 0):
   groups = np.random.default_rng(seed).permutation(
     np.repeat(np.arange(4), [5, 9, 20, 16])
   )
-  order = grouped.order_from_groups(groups)
-  return grouped.init(SCHEME, jax.random.key(seed), order)
+  order = order_from_groups(groups)
+  return read.init(SCHEME, jax.random.key(seed), order)
 
 
 def test_one_dense_group_is_flax_embed():
@@ -74,7 +76,7 @@ def test_results_have_the_dtype_asked_for(dtype):
 def test_trainable_and_frozen_variables_read_the_same():
   params = mixed_params()
   module, variables = GroupedEmbed.from_params(SCHEME, params)
-  frozen = to_variables(grouped.freeze(SCHEME, params))
+  frozen = to_variables(read.freeze(SCHEME, params))
   assert 'queries' in variables['params']['group_3']
   assert frozen['buffers']['group_3']['codes'].dtype == jnp.uint8
   assert frozen['buffers']['group_0']['table']['values'].dtype == jnp.int8
@@ -83,7 +85,7 @@ def test_trainable_and_frozen_variables_read_the_same():
     module.apply(variables, ids), module.apply(frozen, ids)
   )
   np.testing.assert_array_equal(
-    module.apply(variables, ids), grouped.lookup(SCHEME, params, ids)
+    module.apply(variables, ids), read.lookup(SCHEME, params, ids)
   )
 
 
@@ -91,7 +93,7 @@ def test_trainable_and_frozen_variables_read_the_same():
 def test_variables_and_params_are_one_to_one(is_frozen):
   params = mixed_params()
   if is_frozen:
-    params = grouped.freeze(SCHEME, params)
+    params = read.freeze(SCHEME, params)
   variables = to_variables(params)
   floats = jax.tree.leaves(variables['params'])
   assert all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in floats)
@@ -103,7 +105,7 @@ def test_variables_and_params_are_one_to_one(is_frozen):
 def test_init_inside_jit_makes_what_grouped_init_makes():
   module = GroupedEmbed(SCHEME)
   variables = jax.jit(module.init)(jax.random.key(3), jnp.zeros((2, 2), int))
-  expected = jax.eval_shape(lambda: grouped.init(SCHEME, jax.random.key(3)))
+  expected = jax.eval_shape(lambda: read.init(SCHEME, jax.random.key(3)))
   shapes = jax.tree.map(lambda x: (x.shape, x.dtype), to_params(variables))
   assert shapes == jax.tree.map(lambda x: (x.shape, x.dtype), expected)
   assert set(variables) == {'params', 'buffers'}
@@ -164,9 +166,9 @@ def test_training_a_tied_model_lowers_the_loss_and_keeps_buffers():
       'buffers': variables['buffers']['embed'],
     }
   )
-  frozen = grouped.freeze(SCHEME, trained)
+  frozen = read.freeze(SCHEME, trained)
   np.testing.assert_array_equal(
-    grouped.lookup(SCHEME, frozen, ids), grouped.lookup(SCHEME, trained, ids)
+    read.lookup(SCHEME, frozen, ids), read.lookup(SCHEME, trained, ids)
   )
 
 
@@ -203,16 +205,16 @@ def test_commitment_is_the_mean_over_real_words():
   module, variables = GroupedEmbed.from_params(SCHEME, params, padding_id=0)
   ids = jnp.array([[0, 7], [49, 30]])
   _, sown = module.apply(variables, ids, mutable=['losses'])
-  terms = grouped.commitment(SCHEME, params, ids)
+  terms = read.commitment(SCHEME, params, ids)
   np.testing.assert_allclose(
     sown['losses']['commitment'][0], terms.reshape(-1)[1:].mean(), rtol=1e-6
   )
-  frozen = to_variables(grouped.freeze(SCHEME, params))
+  frozen = to_variables(read.freeze(SCHEME, params))
   assert module.apply(frozen, ids, mutable=['losses'])[1] == {}
 
 
 def test_missing_variables_are_named():
-  variables = to_variables(grouped.freeze(SCHEME, mixed_params()))
+  variables = to_variables(read.freeze(SCHEME, mixed_params()))
   module = GroupedEmbed(DENSE)
   with pytest.raises(ValueError, match='variables lack group_0'):
     module.apply({'params': {}}, jnp.array([1]))
@@ -240,10 +242,10 @@ def test_works_from_bare_jax():
   params = mixed_params()
   module, variables = GroupedEmbed.from_params(SCHEME, params)
   ids = jnp.arange(50).reshape(5, 10)
-  floats, integers = grouped.partition(params)
+  floats, integers = read.partition(params)
 
   def bare(floats):
-    params = grouped.combine(floats, integers)
+    params = read.combine(floats, integers)
     return jnp.square(embedcomp.lookup(SCHEME, params, ids)).sum()
 
   def flax(floats):
@@ -291,7 +293,7 @@ def test_from_a_table_in_one_call(rng):
   words = module.apply(variables, jnp.arange(400))
   assert np.square(words[1:] - table[1:]).mean() < 0.6
   np.testing.assert_array_equal(words[0], 0)
-  trainable = grouped.thaw(module.scheme, to_params(variables))
+  trainable = read.thaw(module.scheme, to_params(variables))
   np.testing.assert_array_equal(
     module.apply(to_variables(trainable), jnp.arange(400)), words
   )

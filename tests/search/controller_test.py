@@ -10,14 +10,14 @@ import optax
 import pytest
 
 from embedcomp import methods
-from embedcomp.search import slack
+from embedcomp.compression import refinement
+from embedcomp.compression.space import SearchSpace
 from embedcomp.search.controller import (
   Controller,
   Schedule,
   objective,
   update_multiplier,
 )
-from embedcomp.search.space import SearchSpace
 
 OPTIONS = (
   methods.Dense(),
@@ -112,7 +112,7 @@ def test_certain_odds_cost_what_their_scheme_costs(
   space = SearchSpace(8, SPACE.bins, OPTIONS, GROUPS, order)
   controller = Controller(space)
   _, mixture, num_bytes = evaluate(controller, certain(places, options))
-  division = slack.Division(splits, chosen)
+  division = refinement.Division(splits, chosen)
   expected = space.num_bytes(division) - space.order_bytes(len(chosen))
   # The order map is counted as if all groups had words.
   expected += space.order_bytes(GROUPS)
@@ -281,7 +281,7 @@ def all_divisions():
       for options in itertools.product(range(4), repeat=groups):
         by_bin = np.repeat(options, np.diff(ends))
         loss = WORTH @ np.square(1 - KEPT[by_bin])
-        yield SPACE.num_bytes(slack.Division(splits, options)), loss
+        yield SPACE.num_bytes(refinement.Division(splits, options)), loss
 
 
 @jax.jit

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from embedcomp import methods
-from embedcomp.search.space import SearchSpace
+from embedcomp.compression.space import SearchSpace
 from embedcomp.search.supernet import Supernet
 
 VOCAB, FEATURES, RANK = 40, 8, 4

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from embedcomp import methods
-from embedcomp.search import SizeErrorCurve
+from embedcomp.compression import SizeErrorCurve
+from embedcomp.compression.space import SearchSpace
+from embedcomp.compression.weighted_table import WeightedTable
 from embedcomp.search.controller import Controller
-from embedcomp.search.fitting import Words
 from embedcomp.search.prior import Prior
-from embedcomp.search.space import SearchSpace
 
 OPTIONS = (
   methods.Drop('int8'),
@@ -27,7 +27,7 @@ def measured_curve():
   table = rng.normal(size=(240, 8)).astype(np.float32)
   weights = rng.permutation(1 / np.arange(1, 241))  # in no order
   weights[:16] += 1
-  words = Words.prepare(table, None, weights).as_they_are()
+  words = WeightedTable.prepare(table, None, weights).as_they_are()
   return SizeErrorCurve.measured(words, SPACE, 0, progress=False)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from embedcomp.nn.classifiers import PooledClassifier
-from embedcomp.nn.language_model import RecurrentLanguageModel
+from embedcomp.nn.language_models import RecurrentLanguageModel
 from embedcomp.search import sensitivity
 from embedcomp.search.sensitivity import GatedEmbed, measure_sensitivity
 from embedcomp.training import tasks

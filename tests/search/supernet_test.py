@@ -5,7 +5,12 @@ import functools
 import jax
 import numpy as np
 import pytest
-from plain_supernet import (
+
+from embedcomp import Group, Scheme, methods
+from embedcomp.compression.space import SearchSpace
+from embedcomp.search.supernet import Supernet, SupernetEmbed
+from embedcomp.table import read
+from tests.search.plain_supernet import (
   ALL,
   BIN_OF_WORD,
   BINS,
@@ -24,10 +29,6 @@ from plain_supernet import (
   plain_table,
   weights,
 )
-
-from embedcomp import Group, Scheme, grouped, methods
-from embedcomp.search.space import SearchSpace
-from embedcomp.search.supernet import Supernet, SupernetEmbed
 
 
 @pytest.mark.parametrize('option', range(len(OPTIONS)))
@@ -181,7 +182,7 @@ def test_a_bin_of_zeros_is_finite():
 
 def extracted_table(scheme):
   params = SUPERNET.extract(weights()[0], scheme, np.ones(VOCAB))
-  return np.asarray(grouped.reconstruct(scheme, params))
+  return np.asarray(read.reconstruct(scheme, params))
 
 
 def test_extracted_floats_are_the_supernets_own_rows():

@@ -13,16 +13,16 @@ import scipy.stats
 
 from embedcomp import training
 from embedcomp.data import Encoded, TokenBatches
-from embedcomp.nn import bert_heads
-from embedcomp.nn.bert_config import BertConfig
+from embedcomp.nn.bert import heads
+from embedcomp.nn.bert.config import BertConfig
 from embedcomp.training.tasks import Task
 
 CONFIG = BertConfig(20, 8, 1, 2, 16, hidden_dropout_prob=0.3)
 HEADS = {
-  'classification': bert_heads.BertClassifier(CONFIG, num_labels=3),
-  'regression': bert_heads.BertClassifier(CONFIG, num_labels=1),
-  'similarity': bert_heads.SentenceEncoder(CONFIG),
-  'masked_lm': bert_heads.BertMaskedLM(CONFIG),
+  'classification': heads.BertClassifier(CONFIG, num_labels=3),
+  'regression': heads.BertClassifier(CONFIG, num_labels=1),
+  'similarity': heads.SentenceEncoder(CONFIG),
+  'masked_lm': heads.BertMaskedLM(CONFIG),
 }
 
 

@@ -10,9 +10,9 @@ import time
 import jax
 import numpy as np
 import pytest
-import tiny_run
 
 from embedcomp import training
+from tests.training import tiny_run
 
 
 def assert_same(one, other):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from embedcomp import Group, GroupedEmbed, Scheme, methods
+from embedcomp.compression.space import SearchSpace
 from embedcomp.nn import PooledClassifier
-from embedcomp.search.space import SearchSpace
+from embedcomp.search import step
 from embedcomp.search.supernet import Supernet, SupernetEmbed
-from embedcomp.training import search_step
 from embedcomp.training.tasks import Task
 
 VOCAB, FEATURES, CLASSES = 12, 4, 3
@@ -231,7 +231,7 @@ def test_a_model_around_a_supernet_learns_weights_and_mixtures():
   assert set(variables) == {'buffers', 'mixture'}
 
   def loss_of(weights, mixture):
-    collections = search_step.with_mixture(variables, mixture)
+    collections = step.with_mixture(variables, mixture)
     return task.loss_fn(weights, collections, batch, None)[0]
 
   relaxed = jax.jit(jax.value_and_grad(loss_of, argnums=(0, 1)))

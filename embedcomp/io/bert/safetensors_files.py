@@ -1,0 +1,188 @@
+"""Weights of a Hugging Face directory: one safetensors file, or shards.
+
+Trusts none of it, and reads no pickles.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embedcomp.io import files
+from embedcomp.io.bert import config_json, tensor_names
+
+WEIGHTS_FILE = 'model.safetensors'
+INDEX_FILE = 'model.safetensors.index.json'
+# What the same weights are called in other forms.
+_OTHER_FILES = (
+  'pytorch_model.bin',
+  'pytorch_model.bin.index.json',
+  'tf_model.h5',
+  'flax_model.msgpack',
+)
+FLOATS = ('F16', 'BF16', 'F32', 'F64')
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+  """A tensor that has not been read yet.
+
+  Attributes:
+    name: in the file.
+    shape: of the tensor.
+    dtype: of the tensor, in safetensors' words.
+    file: as opened.
+  """
+
+  name: str
+  shape: tuple[int, ...]
+  dtype: str
+  file: Any
+
+  def check(
+    self, shape: tuple[int, ...], dtypes: tuple[str, ...] = FLOATS
+  ) -> None:
+    """Raises ValueError unless it has this shape and one of these dtypes."""
+    if self.shape != shape or self.dtype not in dtypes:
+      wanted = 'floats ' if dtypes == FLOATS else '/'.join(dtypes)
+      raise ValueError(
+        f'{self.name} must be {wanted}{list(shape)} by config.json, '
+        f'got {self.dtype}{list(self.shape)}.'
+      )
+
+  def stored(self) -> np.ndarray:
+    """The numbers as they are in the file, whatever they are."""
+    return self.file.get_tensor(self.name)
+
+  def read(self) -> np.ndarray:
+    """The numbers as float32.
+
+    Raises:
+      ValueError: unless all are finite in it.
+    """
+    with np.errstate(over='ignore'):  # shows as infinity
+      array = self.file.get_tensor(self.name).astype(np.float32, copy=False)
+    if not np.isfinite(array).all():
+      raise ValueError(f'{self.name} must be finite in float32.')
+    return array
+
+
+def import_safetensors():
+  """The `safetensors` library.
+
+  Raises:
+    ImportError: naming the extra that has it.
+  """
+  try:
+    import safetensors.numpy
+  except ImportError as error:
+    raise ImportError(
+      'checkpoints need safetensors: pip install "embedcomp[files]".'
+    ) from error
+  return safetensors
+
+
+@contextlib.contextmanager
+def open_tensors(folder: Path, family: str) -> Iterator[dict[str, Tensor]]:
+  """Opens the weights of a directory.
+
+  Args:
+    folder: the directory.
+    family: `model_type`.
+
+  Yields:
+    The tensors by canonical name (see `tensor_names`).
+
+  Raises:
+    FileNotFoundError: if there are no weights.
+    ImportError: without safetensors.
+    ValueError: if they are damaged, or not in safetensors files.
+  """
+  safetensors = import_safetensors()
+  found: dict[str, Tensor] = {}
+  with contextlib.ExitStack() as stack:
+    for path, names in _weight_files(folder).items():
+      files.check_regular(path)
+      try:
+        file = stack.enter_context(safetensors.safe_open(path, 'numpy'))
+        present = {
+          name: file.get_slice(name)
+          for name in file.keys()  # noqa: SIM118
+        }
+      except safetensors.SafetensorError as error:
+        raise ValueError(f'{path} is damaged: {error}.') from None
+      if names is not None and (absent := names - set(present)):
+        raise ValueError(f'{path} lacks {sorted(absent)} of {INDEX_FILE}.')
+      for name, view in present.items():
+        if names is not None and name not in names:
+          continue
+        shape = tuple(view.get_shape())
+        tensor = Tensor(name, shape, view.get_dtype(), file)
+        known = found.setdefault(tensor_names.canonical(family, name), tensor)
+        if known is not tensor:
+          raise ValueError(
+            f'{folder} has the same tensor twice: {known.name} and {name}.'
+          )
+    yield found
+
+
+def _weight_files(folder: Path) -> dict[Path, set[str] | None]:
+  """The files that hold weights, and which of theirs, all if None."""
+  if (folder / WEIGHTS_FILE).exists():
+    return {folder / WEIGHTS_FILE: None}
+  index = folder / INDEX_FILE
+  if not index.exists():
+    _refuse_others(folder)
+  with files.open_regular(index) as file:
+    text = file.read()
+  try:
+    shards = config_json.parse_fields(text).get('weight_map')
+    if not isinstance(shards, dict) or not shards:
+      raise ValueError('weight_map must say where each tensor is.')
+    by_file: dict[Path, set[str] | None] = {}
+    for name, shard in shards.items():
+      is_name = isinstance(shard, str) and shard.endswith('.safetensors')
+      if not is_name or Path(shard).name != shard:
+        raise ValueError(
+          f'{name} must be in a file *.safetensors, got {shard!r}.'
+        )
+      by_file.setdefault(folder / shard, set()).add(name)
+  except ValueError as error:
+    raise ValueError(f'{index} is not valid: {error}') from None
+  if absent := [path.name for path in by_file if not path.exists()]:
+    raise FileNotFoundError(f'{folder} lacks {absent} of {INDEX_FILE}.')
+  return by_file
+
+
+def _refuse_others(folder: Path) -> None:
+  others = [name for name in _OTHER_FILES if (folder / name).exists()]
+  if not others:
+    raise FileNotFoundError(f'{folder} has no {WEIGHTS_FILE}.')
+  raise ValueError(
+    f'{folder} has {others} but no {WEIGHTS_FILE}. A pickle may run any code '
+    'when it is read, so only safetensors are. Where you trust it, convert it '
+    'with transformers: read it by the class that config.json names under '
+    'architectures and call save_pretrained.'
+  )
+
+
+def write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
+  """Writes a file of weights that transformers reads.
+
+  Args:
+    path: of the file.
+    tensors: by name.
+
+  Raises:
+    ImportError: without safetensors.
+    OSError: if it cannot be written.
+  """
+  safetensors = import_safetensors()
+  try:
+    # Transformers asks for this word.
+    safetensors.numpy.save_file(tensors, path, metadata={'format': 'pt'})
+  except safetensors.SafetensorError as error:
+    raise OSError(f'{path} could not be written: {error}.') from None

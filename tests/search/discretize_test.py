@@ -1,0 +1,101 @@
+"""Schemes decided for are the best within budget, and spend it."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from embedcomp import methods
+from embedcomp.compression import refinement
+from embedcomp.compression.space import SearchSpace
+from embedcomp.search.discretize import decide, decide_greedily
+from embedcomp.search.options import OPTION_SETS
+
+OPTIONS = (
+  methods.Drop('int8'),
+  methods.LowRank(1, 'int8', 'int8'),
+  methods.Dense('int4'),
+  methods.Dense('int8'),
+)
+SPACE = SearchSpace(8, (0, 10, 40, 100), OPTIONS, max_groups=3)
+
+
+def all_divisions(space):
+  """Every division into whole bins with every choice of options."""
+  inner = range(1, space.num_bins)
+  for num in range(space.max_groups):
+    for cuts in itertools.combinations(inner, num):
+      edges = (0, *cuts, space.num_bins)
+      for options in itertools.product(
+        range(len(space.options)), repeat=len(edges) - 1
+      ):
+        splits = tuple(space.bins[edge] for edge in edges)
+        yield edges, refinement.Division(splits, options)
+
+
+def loss_of(edges, division, losses):
+  return sum(
+    losses[start:stop, option].sum()
+    for start, stop, option in zip(edges, edges[1:], division.options)
+  )
+
+
+@pytest.mark.parametrize('budget', [60, 200, 420, 700])
+def test_the_decision_is_at_least_as_good_as_any_of_whole_bins(rng, budget):
+  losses = np.sort(rng.random((3, 4)), axis=1)[:, ::-1]
+  scheme = decide(SPACE, losses, budget)
+  assert scheme.num_bytes <= budget
+  best = min(
+    loss_of(edges, division, losses)
+    for edges, division in all_divisions(SPACE)
+    if SPACE.num_bytes(division) <= budget
+  )
+  # Words of a bin lose alike, wherever the splits have moved to.
+  per_word = np.repeat(losses / SPACE.bin_sizes[:, None], SPACE.bin_sizes, 0)
+  options = [OPTIONS.index(group.method) for group in scheme.groups]
+  found = sum(
+    per_word[start:stop, option].sum()
+    for start, stop, option in zip(scheme.splits, scheme.splits[1:], options)
+  )
+  assert found <= best + 1e-9
+
+
+def test_bins_can_be_kept_apart():
+  space = SearchSpace(8, SPACE.bins, OPTIONS, max_groups=3)
+  losses = np.tile([4.0, 3.0, 2.0, 1.0], (3, 1))
+  scheme = decide(space, losses, 10_000, merge_bins=False)
+  assert scheme.splits == (0, 10, 40, 100)
+
+
+def test_what_is_likeliest_everywhere_is_taken_if_it_fits():
+  log_odds = np.log(np.full((3, 4), 0.1) + 0.6 * np.eye(4)[[3, 2, 0]])
+  scheme = decide_greedily(SPACE, log_odds, 10_000)
+  assert [group.method for group in scheme.groups] == [
+    OPTIONS[3],
+    OPTIONS[2],
+    OPTIONS[0],
+  ]
+
+
+def test_the_likeliest_options_are_made_cheaper_until_they_fit():
+  log_odds = np.log(np.tile([0.1, 0.2, 0.3, 0.4], (3, 1)))
+  scheme = decide_greedily(SPACE, log_odds, 150)
+  assert scheme.num_bytes <= 150
+  with pytest.raises(ValueError, match='no options are left'):
+    decide_greedily(SPACE, log_odds, 5)
+
+
+@pytest.mark.parametrize('losses', [np.zeros((2, 4)), np.full((3, 4), np.inf)])
+def test_losses_that_are_no_losses_are_refused(losses):
+  with pytest.raises(ValueError, match='losses must be'):
+    decide(SPACE, losses, 100)
+
+
+@pytest.mark.parametrize('name', OPTION_SETS)
+@pytest.mark.parametrize('features', [8, 64, 300])
+def test_option_sets_suit_tables_of_any_width(name, features):
+  options = OPTION_SETS[name](features)
+  assert len(set(options)) == len(options) > 3
+  space = SearchSpace(features, (0, 1000, 5000), options)
+  sizes = space.bytes_per_word
+  assert sizes.min() == 0 < sizes.max() <= 4 * features + 4

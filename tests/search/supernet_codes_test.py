@@ -1,0 +1,87 @@
+"""Codes and codewords of a supernet as they follow its coefficients."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from embedcomp import Group, Scheme
+from embedcomp.search.supernet import Supernet
+from embedcomp.table import read
+from tests.search.plain_supernet import (
+  ALL,
+  BIN_OF_WORD,
+  BINS,
+  CODED,
+  FEATURES,
+  OPTIONS,
+  SPACE,
+  SUPERNET,
+  VOCAB,
+  all_bins,
+  close,
+  codebooks_of,
+  lookup,
+  nearest,
+  weights,
+)
+
+
+@pytest.mark.parametrize('option', CODED)
+def test_extracted_codes_lose_no_more_than_the_supernets(rng, option):
+  """With as many coefficients as features; the fit is of more iterations."""
+  table = rng.normal(size=(VOCAB, FEATURES)).astype(np.float32)
+  supernet = Supernet(SPACE, FEATURES)
+  params, buffers = supernet.from_table(table, np.ones(VOCAB))
+  scheme = Scheme(FEATURES, (Group(VOCAB, OPTIONS[option]),))
+  extracted = supernet.extract(params, scheme, np.ones(VOCAB))
+  errors = [
+    np.square(table - words).mean()
+    for words in (
+      jax.jit(supernet.lookup)(params, buffers, all_bins(option), ALL),
+      read.reconstruct(scheme, extracted),
+    )
+  ]
+  assert 0 < errors[1] < 1.1 * errors[0]
+
+
+def code_error(params, buffers, option):
+  own = np.asarray(params['coefficients'])
+  weight = (1 / np.diff(BINS))[BIN_OF_WORD]
+  coded = nearest(own, codebooks_of(buffers, option))
+  return weight @ np.square(own - coded).sum(1)
+
+
+def test_refresh_goes_on_until_it_stays():
+  params, buffers = weights()
+  params = params | {'coefficients': params['coefficients'][::-1] * 1.1}
+  errors = []
+  for _ in range(30):
+    before, buffers = buffers, SUPERNET.refresh(params, buffers)
+    errors.append([code_error(params, buffers, option) for option in CODED])
+  assert (np.diff(errors, axis=0) < 1e-6).all()
+  jax.tree.map(np.testing.assert_array_equal, before, buffers)
+  own = np.asarray(params['coefficients'])
+  close(
+    buffers['spread'],
+    [np.sqrt(np.square(own[a:b]).mean(0)) for a, b in itertools.pairwise(BINS)],
+  )
+  # The codes are those of the nearest codewords.
+  words = lookup(params, buffers, all_bins(6), ALL)
+  coded = nearest(own, codebooks_of(buffers, 6))
+  close(words, coded @ np.asarray(params['basis']))
+
+
+def test_refresh_revives_dead_codewords():
+  params, buffers = weights()
+  far = buffers | {'codebooks': jnp.full_like(buffers['codebooks'], 1e3)}
+  alive = SUPERNET.refresh(params, far)
+  own = np.asarray(params['coefficients'])
+  for option, (books, codewords) in CODED.items():
+    revived = codebooks_of(alive, option)
+    for m, block in enumerate(np.split(nearest(own, revived), books, 1)):
+      assert len(np.unique(block, axis=0)) == codewords, (option, m)
+    first = code_error(params, far, option)
+    assert code_error(params, alive, option) < 1e-3 * first
