@@ -1,11 +1,14 @@
 """embedcomp: the smallest word-embedding layer that keeps the metric."""
 
 from embedcomp import methods
-from embedcomp.attention.dense import dense_attention
+from embedcomp.attention.dot_product import dense_attention
 from embedcomp.attention.recursive import recursive_attention
-from embedcomp.compression import SizeErrorCurve, frequency, relative_error
-from embedcomp.compression.post_training import compress, fit, frontier
-from embedcomp.embed import embed_from_table
+from embedcomp.compression import RateDistortionCurve, frequency, relative_error
+from embedcomp.compression.post_training import (
+  compress,
+  fit,
+  rate_distortion_curve,
+)
 from embedcomp.io.bert.pretrained import from_pretrained, save_pretrained
 from embedcomp.io.packed import load, save
 from embedcomp.nn.bert.config import BertConfig
@@ -29,18 +32,16 @@ __all__ = [
   'BertConfig',
   'Group',
   'GroupedEmbed',
+  'RateDistortionCurve',
   'Scheme',
-  'SizeErrorCurve',
   'combine',
   'compress',
   'dense_attention',
   'dequantize_encoder',
-  'embed_from_table',
   'fit',
   'freeze',
   'frequency',
   'from_pretrained',
-  'frontier',
   'init',
   'load',
   'logits',
@@ -48,6 +49,7 @@ __all__ = [
   'methods',
   'partition',
   'quantize_encoder',
+  'rate_distortion_curve',
   'reconstruct',
   'recursive_attention',
   'relative_error',

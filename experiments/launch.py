@@ -43,7 +43,9 @@ def run(
     NonFiniteLossError: if training diverges.
     OSError: if files cannot be written.
   """
-  workdir = training.claim(workdir, json.loads(config.to_json_best_effort()))
+  workdir = training.bind_workdir(
+    workdir, json.loads(config.to_json_best_effort())
+  )
   start = time.monotonic()
   problem = make_problem(config, progress=progress)
   stages = Stages(problem, config, workdir, progress)

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from embedcomp.compression import SizeErrorCurve, frequency
+from embedcomp.compression import RateDistortionCurve, frequency
 from embedcomp.compression.space import SearchSpace
 from embedcomp.compression.weighted_table import WeightedTable
 from embedcomp.nn import GroupedEmbed
@@ -129,7 +129,7 @@ def _sensitivity(stages: Stages, start: Outcome) -> Sensitivity:
   )
   if len(measured) < len(batches):
     seen = _occurrences(problem, measured)
-    sensitivity = sensitivity.of_all(seen, problem.counts)
+    sensitivity = sensitivity.extrapolate(seen, problem.counts)
   return sensitivity.blended(importance, config.by_counts)
 
 
@@ -247,8 +247,8 @@ def _prior(stages: Stages, start: Outcome, space: SearchSpace) -> Prior:
   table = np.asarray(start.variables['params']['embedder']['embedding'])
   words = WeightedTable.prepare(
     table, None, stages.problem.importance
-  ).as_they_are()
-  curve = SizeErrorCurve.measured(
+  ).in_id_order()
+  curve = RateDistortionCurve.measured(
     words, space, stages.config.seed, progress=stages.progress
   )
   return Prior(curve, stages.config.search.prior)

@@ -57,7 +57,9 @@ def run(
     OSError: if files cannot be written.
   """
   stages = _stages(config)
-  workdir = training.claim(workdir, json.loads(config.to_json_best_effort()))
+  workdir = training.bind_workdir(
+    workdir, json.loads(config.to_json_best_effort())
+  )
   start, done = time.monotonic(), {}
   for stage in track(stages, 'stages', enabled=progress, unit='stage'):
     own = _prepared(config, stage, workdir, done)
@@ -99,7 +101,7 @@ def _run_once(config: ConfigDict, folder: Path, progress: bool):
   """What a stage has found, which is read where it has ended before."""
   path = folder / _STAGE
   if path.exists():
-    training.claim(folder, json.loads(config.to_json_best_effort()))
+    training.bind_workdir(folder, json.loads(config.to_json_best_effort()))
     return json.loads(path.read_text())
   result = launch.run(config, folder, progress=progress)
   # Kilobytes on Linux: the most that the process has had so far.

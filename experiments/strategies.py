@@ -80,7 +80,7 @@ def compress_sizes(stages: Stages) -> Callable[[int], Outcome]:
   table = np.asarray(start.variables['params']['embedder']['embedding'])
   curve = clock.time(
     'compress',
-    embedcomp.frontier,
+    embedcomp.rate_distortion_curve,
     table,
     importance=problem.importance,
     methods=problem.methods,

@@ -181,7 +181,7 @@ class Stages:
       optimizer,
       self._key('search', 'noise'),
       buffers=buffers,
-      extra=search_step.no_price(budget),
+      extra=search_step.init_search_state(budget),
     )
     step = search_step.make_search_step(
       loss_fn, optimizer, controller, schedule

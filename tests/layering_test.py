@@ -1,6 +1,8 @@
 """Tests that imports only go down and that `import embedcomp` stays light."""
 
 import ast
+import collections
+import graphlib
 import json
 import pathlib
 import subprocess
@@ -11,18 +13,13 @@ import pytest
 import embedcomp
 
 ROOT = pathlib.Path(embedcomp.__file__).parent
-# Each file or folder of the package and the floor it is on.
-LAYERS = {
-  0: (
-    'attention block_tables blocks distillation frequency grouped kmeans'
-    ' methods parallel progress recursive relaxation scheme trees types'
-  ),
-  1: 'nn',
-  2: 'compress embed search',
-  3: 'data io plots training',
-  4: 'command_line command_parser evaluation',
-}
-FLOORS = {room: n for n, rooms in LAYERS.items() for room in rooms.split()}
+# The folders of the package from the ground up: files import from their own
+# folder and from those before it.
+ROOMS = (
+  *('types', '_internal', 'attention', 'methods', 'table', 'compression'),
+  *('nn', 'nn.bert', 'io', 'data', 'data.batches', 'data.datasets', 'io.bert'),
+  *('distillation', 'training', 'search', 'plots', 'workflows', 'cli'),
+)
 HEAVY = {
   'absl',
   'array_record',
@@ -44,52 +41,76 @@ HEAVY = {
 BELOW = 'import jax, flax, optax, chex, numpy, scipy.optimize, scipy.sparse'
 
 
-def package_files() -> list[pathlib.Path]:
-  files = sorted(ROOT.rglob('*.py'))
-  return [path for path in files if path != ROOT / '__init__.py']
+def module_of(path: pathlib.Path) -> str:
+  """The dotted name of a file, its package's for an `__init__`."""
+  parts = path.relative_to(ROOT.parent).with_suffix('').parts
+  return '.'.join(parts).removesuffix('.__init__')
 
 
-def room_of(module: str) -> str | None:
-  """The file or folder of a module of the package, else None."""
-  package, _, rest = module.partition('.')
-  return rest.split('.')[0] if package == 'embedcomp' and rest else None
+FILES = {module_of(path): path for path in sorted(ROOT.rglob('*.py'))}
+EXPERIMENTS = {
+  module_of(path): path
+  for path in sorted((ROOT.parent / 'experiments').rglob('*.py'))
+}
+INNER = [name for name, path in FILES.items() if path.stem != '__init__']
 
 
-def imported_rooms(path: pathlib.Path) -> set[str]:
-  """Rooms that a file imports from anywhere, also inside of functions."""
-  rooms = set()
+def imports_of(path: pathlib.Path) -> list[str]:
+  """Modules that a file imports from anywhere, also inside of functions."""
+  modules = []
   for node in ast.walk(ast.parse(path.read_text())):
     if isinstance(node, ast.Import):
-      modules = [name.name for name in node.names]
+      modules += [name.name for name in node.names]
     elif isinstance(node, ast.ImportFrom):
       assert node.level == 0, f'{path}: imports must be absolute.'
-      modules = [f'{node.module}.{name.name}' for name in node.names]
-      if node.module != 'embedcomp':
-        modules = [node.module]
-    else:
-      continue
-    rooms |= {room for m in modules if (room := room_of(m)) is not None}
-  return rooms
+      for name in node.names:
+        inner = f'{node.module}.{name.name}'
+        is_module = inner in FILES or inner in EXPERIMENTS
+        modules.append(inner if is_module else node.module)
+  return modules
+
+
+def room_of(module: str) -> str:
+  """The folder of a file of the package, or the folder itself."""
+  inside = FILES[module].relative_to(ROOT).with_suffix('')
+  if inside.parent == pathlib.Path('.'):
+    return inside.name
+  return '.'.join(inside.parent.parts)
 
 
 def test_every_room_has_a_floor():
-  rooms = {path.relative_to(ROOT).parts[0] for path in package_files()}
-  homeless = {room.removesuffix('.py') for room in rooms} - set(FLOORS)
-  assert not homeless, f'put {homeless} on a floor in LAYERS.'
+  rooms = {room_of(module) for module in FILES} - {'__init__'}
+  assert rooms == set(ROOMS), 'name each folder in ROOMS, and no other.'
 
 
-@pytest.mark.parametrize(
-  'path', package_files(), ids=lambda path: str(path.relative_to(ROOT))
-)
-def test_imports_only_go_down(path):
-  own = path.relative_to(ROOT).parts[0].removesuffix('.py')
-  for room in imported_rooms(path):
-    assert room in FLOORS, f'{path} imports {room} from the whole package.'
-    assert FLOORS[room] <= FLOORS[own], f'{own} must not import {room}.'
+@pytest.mark.parametrize('module', INNER)
+def test_imports_only_go_down(module):
+  own = ROOMS.index(room_of(module))
+  for imported in imports_of(FILES[module]):
+    if imported.partition('.')[0] != 'embedcomp':
+      continue
+    assert imported != 'embedcomp', f'{module} imports the whole package.'
+    assert ROOMS.index(room_of(imported)) <= own, f'{module} -> {imported}'
+    own_face = module.startswith(f'{imported}.')
+    assert not own_face, f'{module} imports what its own folder exports.'
+
+
+def test_no_files_import_each_other_in_a_circle():
+  files = {name: FILES[name] for name in INNER} | EXPERIMENTS
+  graph = {
+    name: [module for module in imports_of(path) if module in files]
+    for name, path in files.items()
+  }
+  graphlib.TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+def test_names_of_files_are_used_once():
+  names = collections.Counter(FILES[module].stem for module in INNER)
+  assert not [name for name, count in names.items() if count > 1]
 
 
 def test_nothing_in_the_package_imports_the_experiments():
-  for path in package_files():
+  for path in FILES.values():
     for node in ast.walk(ast.parse(path.read_text())):
       names = [getattr(node, 'module', None) or '']
       if isinstance(node, ast.Import):

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from embedcomp.attention.dense import drop_weights
+from embedcomp.attention.dot_product import drop_weights
 from embedcomp.types import Array, PRNGKey
 
 

@@ -27,7 +27,7 @@ import numpy as np
 
 from embedcomp.attention.block_patterns import Pattern
 from embedcomp.attention.block_sparse import attend_blocks
-from embedcomp.attention.dense import MASKED_SCORE, dense_attention
+from embedcomp.attention.dot_product import MASKED_SCORE, dense_attention
 from embedcomp.types import Array, PRNGKey
 
 # Chunks that are worked off at once on a CPU: their scores stay in its cache.

@@ -7,17 +7,17 @@ from embedcomp.compression.post_training import (
   DEFAULT_METHODS,
   compress,
   fit,
-  frontier,
+  rate_distortion_curve,
 )
-from embedcomp.compression.rate_distortion import SizeErrorCurve
+from embedcomp.compression.rate_distortion import RateDistortionCurve
 
 __all__ = [
   'CONTEXTUAL_METHODS',
   'DEFAULT_METHODS',
-  'SizeErrorCurve',
+  'RateDistortionCurve',
   'compress',
   'fit',
-  'frontier',
   'parse_budget',
+  'rate_distortion_curve',
   'relative_error',
 ]

@@ -41,7 +41,7 @@ class Choice:
 
 
 @dataclasses.dataclass(frozen=True)
-class Frontier:
+class BestDivisions:
   """The least loss of every size, and the choices that reach it.
 
   Attributes:
@@ -109,7 +109,7 @@ def solve(
   max_groups: int,
   fixed_bytes: Callable[[int], int] = lambda num_groups: 0,
   num_sizes: int = 1 << 14,
-) -> Frontier:
+) -> BestDivisions:
   """Finds the best division of bins into groups for every size at once.
 
   The result is exact for costs rounded up to `max_bytes / num_sizes`; it never
@@ -227,7 +227,7 @@ def _extend(losses, tables, groups, index, segment) -> None:
     taken[step:][better] = row
 
 
-def _frontier(finals, tables, unit, least) -> Frontier:
+def _frontier(finals, tables, unit, least) -> BestDivisions:
   """The best number of groups at every size."""
   best = np.full_like(finals, np.inf)
   for groups, fixed in enumerate(tables.fixed):
@@ -235,4 +235,4 @@ def _frontier(finals, tables, unit, least) -> Frontier:
       best[groups, fixed:] = finals[groups, : finals.shape[1] - fixed]
   num_groups = best.argmin(axis=0)
   losses = best.min(axis=0)
-  return Frontier(unit, losses, num_groups, least, tables)
+  return BestDivisions(unit, losses, num_groups, least, tables)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from embedcomp import methods as methods_lib
 from embedcomp.compression import fitting, frequency
-from embedcomp.compression.rate_distortion import SizeErrorCurve
+from embedcomp.compression.rate_distortion import RateDistortionCurve
 from embedcomp.compression.space import SearchSpace
 from embedcomp.compression.weighted_table import WeightedTable
 from embedcomp.table.scheme import Scheme
@@ -78,7 +78,7 @@ def compress(
     raise ValueError(
       f'give either a budget or a tolerance, got {budget=} and {tolerance=}.'
     )
-  curve = frontier(
+  curve = rate_distortion_curve(
     table,
     counts,
     importance=importance,
@@ -93,7 +93,7 @@ def compress(
   return curve.compress(budget, progress=progress)
 
 
-def frontier(
+def rate_distortion_curve(
   table: Array,
   counts: Array | None = None,
   *,
@@ -103,7 +103,7 @@ def frontier(
   max_groups: int = 6,
   seed: int = 0,
   progress: bool = True,
-) -> SizeErrorCurve:
+) -> RateDistortionCurve:
   """Measures all options once and returns the whole size-error curve.
 
   Args:
@@ -130,7 +130,7 @@ def frontier(
   space = SearchSpace(
     words.table.shape[1], bins, options, max_groups, words.order, words.dtype
   )
-  return SizeErrorCurve.measured(words, space, seed, progress=progress)
+  return RateDistortionCurve.measured(words, space, seed, progress=progress)
 
 
 def fit(

@@ -20,16 +20,17 @@ _BLOCK = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class SizeErrorCurve:
+class RateDistortionCurve:
   """What every size of a table costs, from one pass over the options.
 
-  Made by `embedcomp.frontier`. Its errors are those measured on samples.
+  Made by `embedcomp.rate_distortion_curve`. Its errors are those measured on
+  samples.
 
   Example:
     >>> import embedcomp
     >>> table = np.random.default_rng(0).normal(size=(500, 8))
     >>> counts = 500 // np.arange(1, 501)
-    >>> curve = embedcomp.frontier(table, counts, progress=False)
+    >>> curve = embedcomp.rate_distortion_curve(table, counts, progress=False)
     >>> scheme, params = curve.compress('8x', progress=False)
     >>> curve.error('8x') > curve.error('4x')
     True
@@ -48,7 +49,7 @@ class SizeErrorCurve:
     seed: int,
     *,
     progress: bool = True,
-  ) -> 'SizeErrorCurve':
+  ) -> 'RateDistortionCurve':
     """Measures all options of a space.
 
     Args:
@@ -67,7 +68,7 @@ class SizeErrorCurve:
     )
     return cls(words, space, segments, seed)
 
-  def adjusted(self, losses: np.ndarray) -> 'SizeErrorCurve':
+  def adjusted(self, losses: np.ndarray) -> 'RateDistortionCurve':
     """The curve with something added to what options lose.
 
     Args:
@@ -85,7 +86,7 @@ class SizeErrorCurve:
       )
       for segment in self._segments
     ]
-    return SizeErrorCurve(self._words, self.space, segments, self._seed)
+    return RateDistortionCurve(self._words, self.space, segments, self._seed)
 
   @property
   def dense_bytes(self) -> int:

@@ -26,7 +26,7 @@ class Division:
     splits = (*self.splits[:split], rank, *self.splits[split + 1 :])
     return Division(splits, self.options)
 
-  def headed(self, group: int, size: int, option: int) -> 'Division':
+  def with_head_group(self, group: int, size: int, option: int) -> 'Division':
     """The first `size` words of a group made a group of another option."""
     rank = self.splits[group] + size
     splits = (*self.splits[: group + 1], rank, *self.splits[group + 1 :])
@@ -132,7 +132,7 @@ def _best_head(
         continue
 
       def fits(size, group=group, option=option):
-        headed = division.headed(group, size, option)
+        headed = division.with_head_group(group, size, option)
         return prices.num_bytes(headed) <= budget
 
       size = _furthest(fits, stop - start - 1)
@@ -141,5 +141,5 @@ def _best_head(
       head = (start, start + size)
       saved = prices.loss(*head, current) - prices.loss(*head, option)
       if saved > most_saved:
-        best, most_saved = division.headed(group, size, option), saved
+        best, most_saved = division.with_head_group(group, size, option), saved
   return best

@@ -150,7 +150,7 @@ class SearchSpace:
 
   def solve(
     self, segments: Sequence[dynamic_program.Segment], max_bytes: int
-  ) -> dynamic_program.Frontier:
+  ) -> dynamic_program.BestDivisions:
     """The best divisions of all sizes; see `dynamic_program.solve`.
 
     Args:

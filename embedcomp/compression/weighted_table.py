@@ -66,7 +66,7 @@ class WeightedTable:
       order='identity' if sorted_already else 'stored',
     )
 
-  def as_they_are(self) -> 'WeightedTable':
+  def in_id_order(self) -> 'WeightedTable':
     """The same words, taken in the order of their ids whatever they weigh."""
     ids = np.arange(len(self.table))
     return dataclasses.replace(self, ids=ids, order='identity')

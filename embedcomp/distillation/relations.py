@@ -14,7 +14,7 @@ Distillation for Compressing Pretrained Transformers, Findings of ACL 2021.
 import jax
 import jax.numpy as jnp
 
-from embedcomp.attention.dense import MASKED_SCORE
+from embedcomp.attention.dot_product import MASKED_SCORE
 from embedcomp.distillation.weighted_mean import (
   EXACT,
   Mean,

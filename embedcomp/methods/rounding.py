@@ -47,12 +47,12 @@ def round_to(values: Array, dtype: np.dtype) -> jax.Array:
   return jax.lax.stop_gradient(rounded) + through
 
 
-def numpy_of(values: Array):
+def array_namespace(values: Array):
   """NumPy for known values, which needs no compilation; else JAX's."""
   return jnp if isinstance(values, jax.core.Tracer) else np
 
 
-def largest_scale(values: Array, axes: tuple[int, ...], bits: int):
+def absmax_scale(values: Array, axes: tuple[int, ...], bits: int):
   """The scale at which the largest number is the last one of the grid.
 
   It is a bfloat16, so that what has been rounded with it gives it again.
@@ -66,20 +66,20 @@ def largest_scale(values: Array, axes: tuple[int, ...], bits: int):
     Float32, NumPy's for known values; `axes` have length 1. It is 1 where all
     numbers are 0.
   """
-  largest = numpy_of(values).abs(values).max(axis=axes, keepdims=True)
+  largest = array_namespace(values).abs(values).max(axis=axes, keepdims=True)
   return _scale_of(largest, bits, 1.0)
 
 
 def _scale_of(largest: Array, bits: int, shrink: float):
   """The scale for numbers up to a share of the largest ones."""
-  numpy = numpy_of(largest)
+  numpy = array_namespace(largest)
   limit = 2 ** (bits - 1) - 1
   scale = (largest * np.float32(shrink / limit)).astype(SCALE_DTYPE)
   scale = numpy.where(scale > 0, scale, SCALE_DTYPE.type(1))
   return scale.astype(np.float32)
 
 
-def best_scale(values: Array, axes: tuple[int, ...], bits: int):
+def mse_scale(values: Array, axes: tuple[int, ...], bits: int):
   """The scale of least squared rounding error among clipped ranges.
 
   Args:
@@ -88,9 +88,9 @@ def best_scale(values: Array, axes: tuple[int, ...], bits: int):
     bits: of the integers.
 
   Returns:
-    As `largest_scale`.
+    As `absmax_scale`.
   """
-  numpy = numpy_of(values)
+  numpy = array_namespace(values)
   limit = 2 ** (bits - 1) - 1
   largest = numpy.abs(values).max(axis=axes, keepdims=True)
   best, best_error = None, None

@@ -29,8 +29,8 @@ from embedcomp.methods.bit_packing import code_bits, pack_bits, unpack_bits
 from embedcomp.methods.gather import take
 from embedcomp.methods.rounding import (
   SCALE_DTYPE,
-  best_scale,
-  numpy_of,
+  array_namespace,
+  mse_scale,
   quantize,
   round_to,
 )
@@ -140,11 +140,13 @@ class Factor:
 
   def trainable(self, values: Array):
     """The trainable form of given float values, with scales that fit them."""
-    values = numpy_of(values).asarray(values, np.float32).reshape(self.shape)
+    values = (
+      array_namespace(values).asarray(values, np.float32).reshape(self.shape)
+    )
     if not self.is_integer:
       return jnp.asarray(values)
     axes = tuple(a for a in range(values.ndim) if a not in self.scale_axes)
-    scale = best_scale(values, axes, INTEGER_BITS[self.storage])
+    scale = mse_scale(values, axes, INTEGER_BITS[self.storage])
     return {'values': jnp.asarray(values), 'scale': jnp.asarray(scale)}
 
   def round_trip(self, values: np.ndarray) -> np.ndarray:
@@ -153,7 +155,7 @@ class Factor:
       return values.astype(FLOAT_DTYPES[self.storage]).astype(np.float32)
     bits = INTEGER_BITS[self.storage]
     axes = tuple(a for a in range(values.ndim) if a not in self.scale_axes)
-    scale = best_scale(values, axes, bits)
+    scale = mse_scale(values, axes, bits)
     limit = 2 ** (bits - 1) - 1
     return np.clip(np.round(values / scale), -limit, limit) * scale
 
@@ -247,7 +249,7 @@ class Codes:
 
   def trainable(self, values: Array) -> jax.Array:
     """Codes are the same in both forms."""
-    codes = numpy_of(values).asarray(values, self.dtype)
+    codes = array_namespace(values).asarray(values, self.dtype)
     return jnp.asarray(codes.reshape(self.shape))
 
   freeze = trainable

@@ -31,7 +31,7 @@ def plot_frontier(
 
   Args:
     curves: by name, [S] bytes in increasing order and [S] errors, e.g.
-      `{'mixed': (curve.num_bytes, curve.errors)}` of `embedcomp.frontier`.
+      `{'mixed': (curve.num_bytes, curve.errors)}` of a `RateDistortionCurve`.
       Curves of up to 20 points get markers.
     dense_bytes: size of the uncompressed table, for an axis of factors.
     ylabel: what the errors are.

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from embedcomp.compression.dynamic_program import Choice
-from embedcomp.compression.rate_distortion import SizeErrorCurve
+from embedcomp.compression.rate_distortion import RateDistortionCurve
 from embedcomp.types import Params
 
 # How much likelier splits of the best division start than others, and how much
@@ -31,7 +31,7 @@ class Prior:
     strength: of the prior, 1 / that share.
   """
 
-  curve: SizeErrorCurve
+  curve: RateDistortionCurve
   strength: float = 10.0
 
   def __post_init__(self):

@@ -134,7 +134,7 @@ class Sensitivity:
 
     return Sensitivity(blend(self.weights), blend(self.drops))
 
-  def of_all(self, seen: Array, counts: Array) -> 'Sensitivity':
+  def extrapolate(self, seen: Array, counts: Array) -> 'Sensitivity':
     """What measuring a part of the data says of all of it.
 
     An occurrence of a word matters as much as those that were seen, and as one

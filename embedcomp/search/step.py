@@ -51,7 +51,7 @@ def with_mixture(collections: Params, mixture: jax.Array) -> Params:
   return dict(collections, mixture={'embedder': {'odds': mixture}})
 
 
-def no_price(budget: int) -> Params:
+def init_search_state(budget: int) -> Params:
   """What a search's `state.extra` holds before the first step.
 
   Args:
@@ -72,8 +72,8 @@ def make_search_step(
 ) -> Callable[..., tuple[TrainState, Metrics]]:
   """Makes the step of a search.
 
-  `state.params` is as `make_optimizer` wants it, `state.extra` as `no_price`
-  makes it.
+  `state.params` is as `make_optimizer` wants it, `state.extra` as
+  `init_search_state` makes it.
 
   Args:
     loss_fn: as for plain training; its buffers are the model's collections

@@ -14,7 +14,7 @@ from embedcomp.training.steps import (
   replica_key,
   total,
 )
-from embedcomp.training.workdir import claim
+from embedcomp.training.workdir import bind_workdir
 
 __all__ = [
   'Best',
@@ -23,7 +23,7 @@ __all__ = [
   'MetricsLog',
   'NonFiniteLossError',
   'TrainState',
-  'claim',
+  'bind_workdir',
   'data_mesh',
   'evaluate',
   'jit_step',

@@ -13,7 +13,7 @@ from embedcomp.io.files import write_atomically
 FILE_NAME = 'config.json'
 
 
-def claim(workdir: str | os.PathLike, config: Mapping[str, Any]) -> Path:
+def bind_workdir(workdir: str | os.PathLike, config: Mapping[str, Any]) -> Path:
   """Makes a folder the one of a config, or finds that it already is.
 
   Args:

@@ -18,7 +18,7 @@ import numpy as np
 import embedcomp
 from embedcomp import data as data_lib
 from embedcomp._internal.progress import track
-from embedcomp.attention.dense import dense_attention
+from embedcomp.attention.dot_product import dense_attention
 from embedcomp.nn.bert.encoder import Bert
 from embedcomp.nn.sparse_attention import LocalAttention, RecursiveAttention
 from experiments.benchmarks.attention_speed import window_like

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from embedcomp._internal.progress import track
-from embedcomp.attention.dense import dense_attention
+from embedcomp.attention.dot_product import dense_attention
 from embedcomp.attention.recursive import recursive_attention
 from embedcomp.nn.bert.config import BertConfig
 from embedcomp.nn.bert.encoder import Bert
@@ -52,7 +52,7 @@ class _Entry:
 
 
 class AttentionSpeed:
-  """A race of attentions (see `experiments.benchmarks.record`), a job for each length.
+  """A race of attentions (see `record`), a job for each length.
 
   Attributes:
     SEEDS: draws of inputs, if the command does not say.

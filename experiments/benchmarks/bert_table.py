@@ -216,7 +216,7 @@ def _curve(smoke: bool, label: str, seed: int):
   """The curve of one choice of methods, and the seconds that it took."""
   problem = _problem(smoke)
   start = time.perf_counter()
-  curve = embedcomp.frontier(
+  curve = embedcomp.rate_distortion_curve(
     problem.table,
     importance=problem.importance,
     methods=_CHOICES[label],

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 import embedcomp
 from configs import bert_distil
 from embedcomp import data as data_lib
-from embedcomp.data import long_documents
+from embedcomp.data.batches import long_documents
 from embedcomp.io.files import write_atomically
 from embedcomp.workflows import evaluate
 from experiments import learned, strategies

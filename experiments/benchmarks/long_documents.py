@@ -27,7 +27,7 @@ import embedcomp
 from configs import common
 from embedcomp import data as data_lib
 from embedcomp._internal.progress import track
-from embedcomp.data import long_documents as reading
+from embedcomp.data.batches import long_documents as reading
 from embedcomp.nn.classifiers import masked_mean
 from experiments.benchmarks import linear_probe
 from experiments.benchmarks.record import Job, Row

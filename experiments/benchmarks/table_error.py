@@ -60,9 +60,9 @@ def _data(smoke: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 @functools.cache
-def _curve(smoke: bool, seed: int) -> embedcomp.SizeErrorCurve:
+def _curve(smoke: bool, seed: int) -> embedcomp.RateDistortionCurve:
   table, counts = _data(smoke)
-  return embedcomp.frontier(
+  return embedcomp.rate_distortion_curve(
     table, counts, num_bins=3 if smoke else 10, seed=seed
   )
 

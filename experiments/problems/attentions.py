@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from embedcomp.attention import dense
+from embedcomp.attention import dot_product
 from embedcomp.nn.bert.encoder import AttentionFns
 from embedcomp.nn.sparse_attention import (
   LocalAttention,
@@ -25,7 +25,7 @@ def from_config(config: ConfigDict) -> AttentionFns:
   """
   size = config.chunk_size
   makers = {
-    'dense': lambda: dense.dense_attention,
+    'dense': lambda: dot_product.dense_attention,
     'recursive': lambda: RecursiveAttention(
       chunk_size=size,
       num_summaries=config.num_summaries,

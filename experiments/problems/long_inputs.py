@@ -7,7 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from embedcomp import data as data_lib
-from embedcomp.data import long_documents
+from embedcomp.data.batches import long_documents
 from embedcomp.training import tasks
 
 _READINGS = ('first', 'sentences', 'fixed_sentences', 'windows', 'apart')

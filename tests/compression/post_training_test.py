@@ -35,7 +35,9 @@ QUICK = {'num_bins': 4, 'progress': False}
 
 @pytest.fixture(scope='module')
 def curve():
-  return embedcomp.frontier(*make_table(), num_bins=6, progress=False)
+  return embedcomp.rate_distortion_curve(
+    *make_table(), num_bins=6, progress=False
+  )
 
 
 @pytest.mark.parametrize('factor', [2.5, 4, 7, 10, 20, 40, 80])

@@ -9,7 +9,7 @@ import pytest
 import scipy.special
 
 from embedcomp import distillation
-from embedcomp.attention.dense import attention_weights
+from embedcomp.attention.dot_product import attention_weights
 from embedcomp.distillation import sample_tokens, take_tokens
 
 LENGTHS = (5, 0, 2)

@@ -10,7 +10,7 @@ import pytest
 import embedcomp
 from configs import common, long_documents
 from embedcomp import data as data_lib
-from embedcomp.attention.dense import dense_attention
+from embedcomp.attention.dot_product import dense_attention
 from embedcomp.nn.sparse_attention import (
   LocalAttention,
   RecursiveAttention,

@@ -9,15 +9,15 @@ import time
 
 import numpy as np
 import pytest
+
+from embedcomp import Group, Scheme, methods
+from embedcomp.io import packed
 from tests.io.packed_test import (
   CONFIGS,
   assert_equal_params,
   random_frozen,
   with_storage,
 )
-
-from embedcomp import Group, Scheme, methods
-from embedcomp.io import packed
 
 NUM_RANDOM = 600  # mutants of each of four base files
 

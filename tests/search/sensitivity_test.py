@@ -151,12 +151,12 @@ def test_words_are_ordered_by_drops_but_for_the_first():
 def test_words_that_were_not_seen_matter_as_the_average_word():
   # Four occurrences cost 2.0 on average; one more such is added to each word.
   part = sensitivity.Sensitivity(np.array([1.5, 0.5, 0.0]), np.ones(3))
-  found = part.of_all(seen=[3, 1, 0], counts=[30, 10, 40])
+  found = part.extrapolate(seen=[3, 1, 0], counts=[30, 10, 40])
   for_each = np.array([(4 * 1.5 + 2) / 4, (4 * 0.5 + 2) / 2, 2.0])
   expected = for_each * np.array([30, 10, 40]) / 80
   np.testing.assert_allclose(found.weights, expected)
   with pytest.raises(ValueError, match='positive, got 0 seen of 80'):
-    part.of_all([0, 0, 0], [30, 10, 40])
+    part.extrapolate([0, 0, 0], [30, 10, 40])
 
 
 def test_a_part_says_what_matters_in_all(rng):
@@ -165,7 +165,7 @@ def test_a_part_says_what_matters_in_all(rng):
   cost = np.array([3.0, 1.0, 2.0, 5.0])
   seen = rng.binomial(counts, 0.5)
   part = cost * seen / seen.sum()
-  found = sensitivity.Sensitivity(part, 2 * part).of_all(seen, counts)
+  found = sensitivity.Sensitivity(part, 2 * part).extrapolate(seen, counts)
   np.testing.assert_allclose(found.weights, cost * counts / 8000, rtol=1e-2)
   np.testing.assert_allclose(found.drops, 2 * found.weights)
 

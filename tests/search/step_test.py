@@ -63,7 +63,7 @@ def first_state(step=0, multiplier=0.5, budget=BUDGET):
     OPTIMIZER,
     jax.random.key(7),
     buffers=buffers,
-    extra=search_step.no_price(budget)
+    extra=search_step.init_search_state(budget)
     | {'multiplier': jnp.float32(multiplier)},
   )
   return state.replace(step=jnp.int32(step))

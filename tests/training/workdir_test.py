@@ -19,14 +19,14 @@ def changed(**model):
 
 
 def test_a_claim_is_written_and_holds(tmp_path):
-  workdir = training.claim(tmp_path / 'new' / 'run', CONFIG)
+  workdir = training.bind_workdir(tmp_path / 'new' / 'run', CONFIG)
   written = (workdir / 'config.json').read_bytes()
   assert json.loads(written)['model'] == {
     'features': 64,
     'sizes': [1, 2],
     'empty': {},
   }
-  assert training.claim(str(workdir), changed(sizes=[1, 2])) == workdir
+  assert training.bind_workdir(str(workdir), changed(sizes=[1, 2])) == workdir
   assert (workdir / 'config.json').read_bytes() == written
   assert os.listdir(workdir) == ['config.json']
 
@@ -43,28 +43,28 @@ def test_a_claim_is_written_and_holds(tmp_path):
   ],
 )
 def test_another_config_is_refused(tmp_path, config, message):
-  training.claim(tmp_path, CONFIG)
+  training.bind_workdir(tmp_path, CONFIG)
   with pytest.raises(ValueError, match=f'another config: .*{message}'):
-    training.claim(tmp_path, config)
-  assert training.claim(tmp_path, CONFIG)
+    training.bind_workdir(tmp_path, config)
+  assert training.bind_workdir(tmp_path, CONFIG)
 
 
 @pytest.mark.parametrize('text', ['{"a": ', '', '\x00'])
 def test_a_damaged_config_is_refused(tmp_path, text):
   (tmp_path / 'config.json').write_text(text)
   with pytest.raises(ValueError, match=r'config\.json is not JSON'):
-    training.claim(tmp_path, CONFIG)
+    training.bind_workdir(tmp_path, CONFIG)
 
 
 def test_a_run_without_its_config_is_refused(tmp_path):
   (tmp_path / 'checkpoints').mkdir()
   with pytest.raises(ValueError, match=r'has checkpoints but no config\.json'):
-    training.claim(tmp_path, CONFIG)
+    training.bind_workdir(tmp_path, CONFIG)
 
 
 def test_a_config_is_plain_data(tmp_path):
   with pytest.raises(TypeError, match='plain data only'):
-    training.claim(tmp_path, {'a': object()})
+    training.bind_workdir(tmp_path, {'a': object()})
   assert not os.listdir(tmp_path)
 
 
@@ -73,4 +73,4 @@ def test_a_file_in_the_way_is_named(tmp_path):
   path.write_text('')
   for workdir in (path, path / 'deeper'):
     with pytest.raises(OSError, match=r'workdir cannot be used .*choose'):
-      training.claim(workdir, CONFIG)
+      training.bind_workdir(workdir, CONFIG)

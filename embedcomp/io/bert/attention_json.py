@@ -12,8 +12,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from embedcomp.attention.dense import AttentionFn, dense_attention
-from embedcomp.nn.bert.encoder import AttentionFns, in_turn
+from embedcomp.attention.dot_product import AttentionFn, dense_attention
+from embedcomp.nn.bert.encoder import AttentionFns, per_layer
 from embedcomp.nn.sparse_attention import (
   LocalAttention,
   RecursiveAttention,
@@ -65,7 +65,7 @@ def to_fields(attention_fn: AttentionFns) -> dict[str, Any]:
   """
   if attention_fn is dense_attention:
     return {}
-  entries = [_to_entry(each) for each in in_turn(attention_fn)]
+  entries = [_to_entry(each) for each in per_layer(attention_fn)]
   return {KEY: entries if isinstance(attention_fn, tuple) else entries[0]}
 
 
@@ -83,7 +83,7 @@ def describe(attention_fn: AttentionFns) -> str:
     'local (chunk_size 64, num_global 1, shift 0)'
   """
   lines = []
-  for each in in_turn(attention_fn):
+  for each in per_layer(attention_fn):
     entry = _to_entry(each)
     kind = entry.pop('type')
     sizes = ', '.join(f'{k} {v}' for k, v in entry.items() if v is not None)

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from embedcomp.attention.dense import dense_attention
+from embedcomp.attention.dot_product import dense_attention
 from embedcomp.io.bert import int8_tensors, tensor_names
 from embedcomp.io.bert.safetensors_files import Tensor
 from embedcomp.io.bert.tensor_names import Leaf
 from embedcomp.nn.bert.config import BertConfig
-from embedcomp.nn.bert.encoder import AttentionFns, in_turn
+from embedcomp.nn.bert.encoder import AttentionFns, per_layer
 from embedcomp.nn.bert.int8 import is_frozen
 from embedcomp.nn.bert.layers import BertLayer
 from embedcomp.types import Params
@@ -164,7 +164,7 @@ def _encoder_leaves(config, head, is_packed: bool) -> list[Leaf]:
 
 def _attention_leaves(config, head, attention_fn: AttentionFns) -> list[Leaf]:
   """What the attentions of the layers have learned, mostly nothing."""
-  functions = in_turn(attention_fn)
+  functions = per_layer(attention_fn)
   shapes = [_attention_shapes(config, function) for function in functions]
   return [
     tensor_names.attention_leaf(config, _inside(head), layer, path, shape)

@@ -26,7 +26,7 @@ from embedcomp.io.bert import (
 from embedcomp.io.bert import params as bert_params
 from embedcomp.nn.bert import int8
 from embedcomp.nn.bert.config import BertConfig
-from embedcomp.nn.bert.encoder import AttentionFns, Bert, in_turn
+from embedcomp.nn.bert.encoder import AttentionFns, Bert, per_layer
 from embedcomp.nn.bert.heads import (
   BertClassifier,
   BertMaskedLM,
@@ -114,7 +114,7 @@ def from_pretrained(
   is_new_attention = attention_fn is not None
   if attention_fn is None:
     attention_fn = saved_fn
-  in_turn(attention_fn)  # refuses an empty tuple
+  per_layer(attention_fn)  # refuses an empty tuple
   labels = 0
   if head in _LABELLED:
     labels = num_labels or config_json.num_labels(fields)

@@ -15,7 +15,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from embedcomp.attention import dense
+from embedcomp.attention import dot_product
 from embedcomp.nn.bert import outputs
 from embedcomp.nn.bert.config import BertConfig
 from embedcomp.nn.bert.int8 import check_weights
@@ -23,7 +23,7 @@ from embedcomp.nn.bert.layers import BertEmbeddings, BertLayer, pool_first
 from embedcomp.nn.bert.remat import recomputed_layer
 from embedcomp.types import Array
 
-AttentionFns = dense.AttentionFn | tuple[dense.AttentionFn, ...]
+AttentionFns = dot_product.AttentionFn | tuple[dot_product.AttentionFn, ...]
 
 
 @flax.struct.dataclass
@@ -73,7 +73,7 @@ class Bert(nn.Module):
 
   config: BertConfig
   embedder: nn.Module | None = None
-  attention_fn: AttentionFns = dense.dense_attention
+  attention_fn: AttentionFns = dot_product.dense_attention
   add_pooler: bool = True
   dtype: Any = None
   remat: bool = False
@@ -114,7 +114,7 @@ class Bert(nn.Module):
       ValueError: for more tokens than there are positions, shapes that do not
         agree, or an empty tuple of attentions.
     """
-    config, attention_fns = self.config, in_turn(self.attention_fn)
+    config, attention_fns = self.config, per_layer(self.attention_fn)
     input_ids = jnp.asarray(input_ids)
     _check_inputs(config, input_ids, attention_mask, token_type_ids)
     if attention_mask is None:
@@ -164,7 +164,9 @@ class Bert(nn.Module):
       self.sow(outputs.COLLECTION, 'states', hidden)
 
 
-def in_turn(attention_fn: AttentionFns) -> tuple[dense.AttentionFn, ...]:
+def per_layer(
+  attention_fn: AttentionFns,
+) -> tuple[dot_product.AttentionFn, ...]:
   """The attentions that layers take in turn.
 
   Args:

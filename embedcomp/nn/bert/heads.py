@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from embedcomp.attention import dense as attention
+from embedcomp.attention import dot_product as attention
 from embedcomp.nn.bert.config import ACTIVATIONS, BertConfig
 from embedcomp.nn.bert.encoder import AttentionFns, Bert, dense_embedder
 from embedcomp.nn.bert.int8 import check_weights

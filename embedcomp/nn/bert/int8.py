@@ -171,7 +171,7 @@ def freeze(values: Array, axes: tuple[int, ...], name: str) -> Params:
     raise ValueError(f'{name} must be finite floats, got {values.dtype}.')
   values = values.astype(np.float32)
   factor = storage.Factor(name, values.shape, 'int8', axes)
-  scale = rounding.largest_scale(values, _others(axes, values.ndim), 8)
+  scale = rounding.absmax_scale(values, _others(axes, values.ndim), 8)
   return factor.freeze({'values': values, 'scale': jnp.asarray(scale)})
 
 
@@ -191,7 +191,7 @@ def round_as_stored(values: Array, axes: tuple[int, ...]) -> jax.Array:
     [...] float32.
   """
   still = jax.lax.stop_gradient(values).astype(jnp.float32)
-  scale = rounding.largest_scale(still, _others(axes, values.ndim), 8)
+  scale = rounding.absmax_scale(still, _others(axes, values.ndim), 8)
   rounded = storage.read({'values': still, 'scale': scale}, 'int8')
   # The bracket is exactly 0.
   return rounded + (values - jax.lax.stop_gradient(values))

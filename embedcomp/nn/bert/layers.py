@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from embedcomp.attention import dense as attention
+from embedcomp.attention import dot_product as attention
 from embedcomp.nn.bert import outputs
 from embedcomp.nn.bert.config import ACTIVATIONS, FAMILIES, BertConfig
 from embedcomp.nn.bert.int8 import Int8Dense, Int8Embed

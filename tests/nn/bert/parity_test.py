@@ -13,13 +13,13 @@ import warnings
 from pathlib import Path
 
 import jax
-from tests.nn.bert import make_goldens as make_bert_goldens
 import numpy as np
 import pytest
 
 import embedcomp
 from embedcomp.data import minilm_l6
 from tests.nn.bert import cases as bert_cases
+from tests.nn.bert import make_goldens as make_bert_goldens
 
 TOLERANCE, SMALL_TOLERANCE = 1e-4, 1e-5
 HAS_TORCH = all(

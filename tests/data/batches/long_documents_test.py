@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from embedcomp.data import Documents, TokenBatches, long_documents
+from embedcomp.data import Documents, TokenBatches
+from embedcomp.data.batches import long_documents
 from tests.data.tiny_tokenizers import TEXTS, tiny
 
 CLS, SEP = 2, 3

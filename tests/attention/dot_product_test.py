@@ -7,7 +7,7 @@ import pytest
 from jax.test_util import check_grads
 
 import embedcomp
-from embedcomp.attention import dense
+from embedcomp.attention import dot_product
 
 SHAPE = (2, 5, 3, 4)  # B, S, N, H
 
@@ -44,7 +44,7 @@ def test_it_is_the_textbook_formula(arrays):
 
 def test_weights_sum_to_one_over_what_may_be_seen(arrays):
   query, key, _, mask = arrays
-  weights = np.asarray(dense.attention_weights(query, key, mask))
+  weights = np.asarray(dot_product.attention_weights(query, key, mask))
   assert weights.shape == (2, 3, 3, 5)
   assert weights.dtype == np.float32
   np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-6)
@@ -110,7 +110,9 @@ def test_half_precision_is_close_and_stays_so(arrays):
 
 def test_dropout_leaves_out_a_share_and_keeps_the_mean():
   weights = np.ones((100, 100), np.float32)
-  dropped = np.asarray(dense.drop_weights(weights, 0.25, jax.random.key(0)))
+  dropped = np.asarray(
+    dot_product.drop_weights(weights, 0.25, jax.random.key(0))
+  )
   assert set(np.unique(dropped)) == {0, np.float32(4 / 3)}
   assert abs((dropped == 0).mean() - 0.25) < 0.02
   assert abs(dropped.mean() - 1) < 0.02
