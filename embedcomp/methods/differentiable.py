@@ -211,18 +211,6 @@ class _Differentiable(base.Method):
     )
     return self.product.freeze(dict(params, codes=codes), shape)
 
-  def narrow(self, params: Params, smaller: Self, shape: Shape) -> Params:
-    """See the base class; words of dropped codewords choose among the rest."""
-    self.check_nested(smaller, 'codewords')
-    if 'codes' in params:
-      return self.product.narrow(params, smaller.product, shape)
-    narrowed = {
-      name: product_quantization.leading_codewords(leaf, smaller.codewords)
-      for name, leaf in params.items()
-      if name != 'queries'
-    }
-    return dict(narrowed, queries=params['queries'])
-
   @classmethod
   def options(cls, shape: Shape) -> tuple[Self, ...]:
     return tuple(

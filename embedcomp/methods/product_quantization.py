@@ -156,36 +156,6 @@ def flat_rows(codes: Array, codewords: int) -> jax.Array:
   return codes.astype(jnp.int32) + offsets.reshape(*lead, -1)
 
 
-def leading_codewords(codebooks, codewords: int):
-  """The leading codewords of every book, in either form of the factor.
-
-  Args:
-    codebooks: [M, K, d] factor whose scales, if any, all codewords share.
-    codewords: how many to keep.
-  """
-  if isinstance(codebooks, dict):
-    return dict(codebooks, values=codebooks['values'][:, :codewords])
-  return codebooks[:, :codewords]
-
-
-def leading_codes(codes: Array, codebooks: Array, codewords: int) -> np.ndarray:
-  """Moves words of dropped codewords to the nearest one that stays.
-
-  Args:
-    codes: [W, M] integers in [0, K).
-    codebooks: [M, K, d] float.
-    codewords: how many leading ones stay.
-
-  Returns:
-    [W, M] integers in [0, codewords).
-  """
-  codebooks = np.asarray(codebooks)
-  moved = np.stack([kmeans.assign(b, b[:codewords]) for b in codebooks])
-  # Identical codewords must not trade places.
-  moved[:, :codewords] = np.arange(codewords)
-  return moved[np.arange(len(codebooks)), np.asarray(codes)]
-
-
 @registry.register
 @dataclasses.dataclass(frozen=True)
 class ProductQuantization(base.PieceMethod):
@@ -301,16 +271,6 @@ class ProductQuantization(base.PieceMethod):
     plain = dataclasses.replace(self, rotation=False)
     rotation = storage.read(params['rotation'], self.storage)
     return plain.logits(params, hidden @ rotation.T, shape)
-
-  def narrow(self, params: Params, smaller: Self, shape: Shape) -> Params:
-    self.check_nested(smaller, 'codewords')
-    codebooks = storage.read(params['codebooks'], self.storage)
-    codes = leading_codes(params['codes'], codebooks, smaller.codewords)
-    return dict(
-      params,
-      codes=smaller.parts(shape)[0].trainable(codes),
-      codebooks=leading_codewords(params['codebooks'], smaller.codewords),
-    )
 
   @classmethod
   def options(cls, shape: Shape) -> tuple[Self, ...]:

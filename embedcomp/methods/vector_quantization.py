@@ -65,10 +65,6 @@ class VectorQuantization(base.PieceMethod):
     pieces = self.pieces(params, shape)  # [K, D]
     return gather.take_scores(pieces, params['codes'][:, 0], hidden)
 
-  def narrow(self, params: Params, smaller: Self, shape: Shape) -> Params:
-    self.check_nested(smaller, 'codewords')
-    return self._product.narrow(params, smaller._product, shape)
-
   @classmethod
   def options(cls, shape: Shape) -> tuple[Self, ...]:
     return tuple(cls(k, 'int8') for k in (16, 64, 256) if k <= shape.num_words)

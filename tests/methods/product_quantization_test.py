@@ -80,23 +80,6 @@ def test_allocated_rotation_balances_blocks(rng):
   np.testing.assert_allclose(variances.prod(axis=1), [64, 64], rtol=0.1)
 
 
-def test_narrow_moves_words_to_the_nearest_codeword_that_stays(rng):
-  method = methods.ProductQuantization(2, 9)
-  smaller = methods.ProductQuantization(2, 4)
-  params = method.init(jax.random.key(0), SHAPE)
-  narrowed = method.narrow(params, smaller, SHAPE)
-  for m in range(2):
-    book = np.asarray(params['codebooks'][m])
-    codes = np.asarray(params['codes'][:, m])
-    distances = np.square(book[:, None] - book[:4]).sum(-1)
-    np.testing.assert_array_equal(
-      narrowed['codes'][:, m], distances.argmin(axis=1)[codes]
-    )
-  np.testing.assert_array_equal(
-    narrowed['codebooks'], params['codebooks'][:, :4]
-  )
-
-
 def test_random_codes_use_codewords_evenly():
   codes = product_quantization.random_codes(
     jax.random.key(0), Shape(100, 8), 3, 7
