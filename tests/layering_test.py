@@ -133,6 +133,13 @@ def test_importing_the_package_loads_nothing_heavy():
   assert heavy_modules('import embedcomp') <= heavy_modules(BELOW)
 
 
+def test_training_and_data_load_what_they_need_when_it_is_asked_for():
+  found = heavy_modules('import embedcomp.data, embedcomp.training')
+  assert found <= heavy_modules(BELOW) | {'safetensors', 'tokenizers', 'tqdm'}
+  asked = heavy_modules('from embedcomp.training import Checkpoints')
+  assert 'orbax' in asked
+
+
 @pytest.mark.parametrize('name', embedcomp.__all__)
 def test_public_names_are_documented(name):
   assert (getattr(embedcomp, name).__doc__ or '').strip()
