@@ -1,4 +1,4 @@
-"""Post-training compression: schemes for a table, by size or by error."""
+"""Post-training compression of tables to a size or to an error."""
 
 from embedcomp.compression.budget import parse_budget
 from embedcomp.compression.fitting import relative_error
