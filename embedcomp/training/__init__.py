@@ -1,6 +1,8 @@
 """Training: one state, pure steps over it, and a loop that survives kills."""
 
-from embedcomp.training.checkpoints import Checkpoints
+from typing import TYPE_CHECKING
+
+from embedcomp._internal import lazy
 from embedcomp.training.data_parallel import data_mesh, jit_step, pmap_step
 from embedcomp.training.evaluator import make_evaluator
 from embedcomp.training.loop import Cadence, NonFiniteLossError, run
@@ -15,6 +17,9 @@ from embedcomp.training.steps import (
   total,
 )
 from embedcomp.training.workdir import bind_workdir
+
+if TYPE_CHECKING:
+  from embedcomp.training.checkpoints import Checkpoints
 
 __all__ = [
   'Best',
@@ -37,3 +42,8 @@ __all__ = [
   'run',
   'total',
 ]
+
+if not TYPE_CHECKING:  # orbax is loaded for those who keep checkpoints
+  __getattr__, __dir__ = lazy.attach(
+    __name__, {'Checkpoints': 'embedcomp.training.checkpoints'}
+  )

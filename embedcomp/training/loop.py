@@ -12,17 +12,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from tqdm.auto import tqdm
 
-from embedcomp.training.checkpoints import Checkpoints
 from embedcomp.training.data_parallel import DataParallel
 from embedcomp.training.metrics_log import MetricsLog
 from embedcomp.training.state import Best, TrainState, with_best
+
+if TYPE_CHECKING:  # orbax is not needed without checkpoints
+  from embedcomp.training.checkpoints import Checkpoints
 
 # Batches that are made ahead, and steps that are handed to the devices ahead:
 # enough to keep them busy, and few enough to hold little memory.
@@ -72,7 +74,7 @@ def run(
   batch_at: Callable[[int], tuple[Any, ...]],
   cadence: Cadence,
   *,
-  checkpoints: Checkpoints | None = None,
+  checkpoints: 'Checkpoints | None' = None,
   log: MetricsLog | None = None,
   evaluate: Callable[[TrainState], dict[str, float]] | None = None,
   keep_best: tuple[str, str] | None = None,
@@ -162,7 +164,7 @@ class _Report:
 
 
 def _resume(
-  state: TrainState, checkpoints: Checkpoints | None, log: MetricsLog | None
+  state: TrainState, checkpoints: 'Checkpoints | None', log: MetricsLog | None
 ) -> tuple[TrainState, float]:
   """The state to go on from and the seconds it took; the log ends there."""
   seconds = 0.0
@@ -245,7 +247,7 @@ def _better(
 def _check_losses(
   window: list[dict[str, jax.Array]],
   step: int,
-  checkpoints: Checkpoints | None,
+  checkpoints: 'Checkpoints | None',
 ) -> None:
   """Raises NonFiniteLossError for the first bad loss among the latest steps."""
   losses = jax.device_get([metrics['loss'] for metrics in window])
@@ -262,7 +264,7 @@ def _all_finite(params: Any) -> jax.Array:
 
 
 def _check_params(
-  state: TrainState, step: int, checkpoints: Checkpoints
+  state: TrainState, step: int, checkpoints: 'Checkpoints'
 ) -> None:
   """Raises NonFiniteLossError rather than have broken params saved."""
   if not _all_finite(state.params):
@@ -270,7 +272,7 @@ def _check_params(
 
 
 def _non_finite(
-  what: str, step: int, checkpoints: Checkpoints | None
+  what: str, step: int, checkpoints: 'Checkpoints | None'
 ) -> NonFiniteLossError:
   kept = checkpoints.latest_step() if checkpoints else None
   where = (
