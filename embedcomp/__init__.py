@@ -1,41 +1,68 @@
 """embedcomp: the smallest word-embedding layer that keeps the metric."""
 
-from embedcomp import methods
-from embedcomp.attention.dot_product import dense_attention
-from embedcomp.attention.recursive import recursive_attention
-from embedcomp.compression import RateDistortionCurve, frequency, relative_error
-from embedcomp.compression.post_training import (
-  compress,
-  fit,
-  rate_distortion_curve,
-)
-from embedcomp.io.bert.pretrained import from_pretrained, save_pretrained
-from embedcomp.io.packed import load, save
-from embedcomp.nn.bert.config import BertConfig
-from embedcomp.nn.bert.encoder import Bert
-from embedcomp.nn.bert.int8 import dequantize_encoder, quantize_encoder
-from embedcomp.nn.embedding import GroupedEmbed
-from embedcomp.table.read import (
-  combine,
-  freeze,
-  init,
-  logits,
-  lookup,
-  partition,
-  reconstruct,
-  thaw,
-)
-from embedcomp.table.scheme import Group, Scheme
+from typing import TYPE_CHECKING
+
+from embedcomp._internal import lazy
+
+if TYPE_CHECKING:
+  from embedcomp import attention as attention
+  from embedcomp import compression as compression
+  from embedcomp import data as data
+  from embedcomp import distillation as distillation
+  from embedcomp import io as io
+  from embedcomp import methods as methods
+  from embedcomp import nn as nn
+  from embedcomp import plots as plots
+  from embedcomp import search as search
+  from embedcomp import table as table
+  from embedcomp import training as training
+  from embedcomp import types as types
+  from embedcomp._internal.version import __version__ as __version__
+  from embedcomp.attention.dot_product import dense_attention
+  from embedcomp.attention.recursive import recursive_attention
+  from embedcomp.compression import (
+    CONTEXTUAL_METHODS,
+    RateDistortionCurve,
+    compress,
+    fit,
+    frequency,
+    rate_distortion_curve,
+    relative_error,
+  )
+  from embedcomp.data.subword_tokenizer import SubwordTokenizer
+  from embedcomp.io.bert.pretrained import from_pretrained, save_pretrained
+  from embedcomp.io.packed import load, save
+  from embedcomp.nn.bert.config import BertConfig
+  from embedcomp.nn.bert.encoder import Bert
+  from embedcomp.nn.bert.int8 import dequantize_encoder, quantize_encoder
+  from embedcomp.nn.embedding import GroupedEmbed, to_variables
+  from embedcomp.nn.sparse_attention import RecursiveAttention
+  from embedcomp.table.read import (
+    combine,
+    freeze,
+    init,
+    logits,
+    lookup,
+    partition,
+    reconstruct,
+    thaw,
+  )
+  from embedcomp.table.scheme import Group, Scheme
+  from embedcomp.workflows.compress_model import compress_model
 
 __all__ = [
+  'CONTEXTUAL_METHODS',
   'Bert',
   'BertConfig',
   'Group',
   'GroupedEmbed',
   'RateDistortionCurve',
+  'RecursiveAttention',
   'Scheme',
+  'SubwordTokenizer',
   'combine',
   'compress',
+  'compress_model',
   'dense_attention',
   'dequantize_encoder',
   'fit',
@@ -56,4 +83,50 @@ __all__ = [
   'save',
   'save_pretrained',
   'thaw',
+  'to_variables',
 ]
+
+# The module of each name, which is imported when the name is first asked for:
+# importing the package itself loads next to nothing.
+_MODULES = {
+  '__version__': 'embedcomp._internal.version',
+  'CONTEXTUAL_METHODS': 'embedcomp.compression',
+  'Bert': 'embedcomp.nn.bert.encoder',
+  'BertConfig': 'embedcomp.nn.bert.config',
+  'Group': 'embedcomp.table.scheme',
+  'GroupedEmbed': 'embedcomp.nn.embedding',
+  'RateDistortionCurve': 'embedcomp.compression',
+  'RecursiveAttention': 'embedcomp.nn.sparse_attention',
+  'Scheme': 'embedcomp.table.scheme',
+  'SubwordTokenizer': 'embedcomp.data.subword_tokenizer',
+  'combine': 'embedcomp.table.read',
+  'compress': 'embedcomp.compression',
+  'compress_model': 'embedcomp.workflows.compress_model',
+  'dense_attention': 'embedcomp.attention.dot_product',
+  'dequantize_encoder': 'embedcomp.nn.bert.int8',
+  'fit': 'embedcomp.compression',
+  'freeze': 'embedcomp.table.read',
+  'frequency': 'embedcomp.compression',
+  'from_pretrained': 'embedcomp.io.bert.pretrained',
+  'init': 'embedcomp.table.read',
+  'load': 'embedcomp.io.packed',
+  'logits': 'embedcomp.table.read',
+  'lookup': 'embedcomp.table.read',
+  'partition': 'embedcomp.table.read',
+  'quantize_encoder': 'embedcomp.nn.bert.int8',
+  'rate_distortion_curve': 'embedcomp.compression',
+  'reconstruct': 'embedcomp.table.read',
+  'recursive_attention': 'embedcomp.attention.recursive',
+  'relative_error': 'embedcomp.compression',
+  'save': 'embedcomp.io.packed',
+  'save_pretrained': 'embedcomp.io.bert.pretrained',
+  'thaw': 'embedcomp.table.read',
+  'to_variables': 'embedcomp.nn.embedding',
+}
+_SUBMODULES = (
+  *('attention', 'compression', 'data', 'distillation', 'io', 'methods', 'nn'),
+  *('plots', 'search', 'table', 'training', 'types'),
+)
+
+if not TYPE_CHECKING:  # else every misspelt name would pass
+  __getattr__, __dir__ = lazy.attach(__name__, _MODULES, _SUBMODULES)

@@ -23,7 +23,7 @@ def attach(
     of the package, so that it is asked once for each name.
 
   Example:
-    >>> get, _ = attach('embedcomp.cli', {'gcd': 'math'})
+    >>> get, _ = attach('embedcomp._internal', {'gcd': 'math'})
     >>> get('gcd')(4, 6)
     2
   """

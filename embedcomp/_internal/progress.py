@@ -1,7 +1,9 @@
-"""Progress bars for long work (tqdm, from the extra `embedcomp[fit]`)."""
+"""Progress bars for long work."""
 
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
+
+from tqdm.auto import tqdm
 
 T = TypeVar('T')
 
@@ -14,7 +16,7 @@ def track(
   Args:
     iterable: what to iterate over.
     description: words before the bar.
-    enabled: whether to show it; without tqdm nothing is shown.
+    enabled: whether to show it.
     **options: passed on to tqdm (`total`, `unit`, `unit_scale`, ...).
 
   Returns:
@@ -25,9 +27,5 @@ def track(
     6
   """
   if enabled:
-    try:
-      from tqdm.auto import tqdm
-    except ImportError:
-      return iter(iterable)
     return iter(tqdm(iterable, desc=description, leave=False, **options))
   return iter(iterable)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import tokenizers
 
 from embedcomp.data import tokenizer_files
 from embedcomp.io import files
@@ -49,7 +50,6 @@ class SubwordTokenizer:
   def __init__(
     self, serialized: str, settings: Mapping[str, Mapping[str, Any]]
   ):
-    tokenizers = tokenizer_files.import_tokenizers()
     self._tokenizer = tokenizers.Tokenizer.from_str(serialized)
     self._serialized = self._tokenizer.to_str()
     self._settings = {name: dict(fields) for name, fields in settings.items()}
@@ -77,7 +77,6 @@ class SubwordTokenizer:
 
     Raises:
       FileNotFoundError: if there is no folder.
-      ImportError: if the `tokenizers` library is missing.
       ValueError: if the folder has no tokenizer, or a malformed one.
     """
     tokenizer, settings = tokenizer_files.read(Path(path))

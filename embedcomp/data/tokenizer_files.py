@@ -10,6 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import tokenizers
+import tokenizers.decoders
+import tokenizers.models
+import tokenizers.normalizers
+import tokenizers.pre_tokenizers
+import tokenizers.processors
+
 from embedcomp._internal.strict_json import unique_fields
 from embedcomp.io import files
 
@@ -24,21 +31,6 @@ SPECIAL_TOKENS = {
   'sep': ('[SEP]', '</s>'),
   'mask': ('[MASK]', '<mask>'),
 }
-
-
-def import_tokenizers():
-  """The `tokenizers` library; ImportError names the extra that has it."""
-  try:
-    import tokenizers.decoders
-    import tokenizers.models
-    import tokenizers.normalizers
-    import tokenizers.pre_tokenizers
-    import tokenizers.processors
-  except ImportError as error:
-    raise ImportError(
-      'word pieces need tokenizers: pip install "embedcomp[bert]".'
-    ) from error
-  return tokenizers
 
 
 def read(folder: Path) -> tuple[Any, dict[str, Fields]]:
@@ -211,14 +203,13 @@ def _read_whole(path: Path, settings):
   with files.open_regular(path) as file:
     data = file.read()
   try:
-    return import_tokenizers().Tokenizer.from_str(data.decode())
+    return tokenizers.Tokenizer.from_str(data.decode())
   except Exception as error:  # the library raises no other
     raise ValueError(f'{path} is not a tokenizer: {error}') from None
 
 
 def _read_word_pieces(path: Path, settings):
   """BERT's tokenizer with the pieces of a `vocab.txt`."""
-  tokenizers = import_tokenizers()
   with files.open_regular(path) as file:
     data = file.read()
   try:
@@ -252,7 +243,6 @@ def _read_word_pieces(path: Path, settings):
 
 def _read_byte_pairs(path: Path, merges: Path, settings):
   """RoBERTa's tokenizer with a `vocab.json` and a `merges.txt`."""
-  tokenizers = import_tokenizers()
   vocabulary = _read_json(path)
   special = _all_special(path, settings, vocabulary, ('cls', 'sep'))
   try:

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from embedcomp._internal import optional
 from embedcomp._internal.progress import track
 from embedcomp.data.batches.unlabelled import Batch, WrappedBatches
 from embedcomp.distillation.objective import Objective
@@ -202,11 +203,5 @@ def _unpacked(packed: bytes) -> ModelOutputs:
 
 
 def _import_array_record():
-  try:
-    from array_record.python import array_record_module
-  except ModuleNotFoundError as error:
-    raise ImportError(
-      'a cache of what a teacher says needs array_record: pip install '
-      "'embedcomp[data]'."
-    ) from error
-  return array_record_module
+  name = 'array_record.python.array_record_module'
+  return optional.require(name, extra='data')

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import safetensors
 
 from embedcomp.table.scheme import MAX_FEATURES
 
@@ -122,15 +123,8 @@ def read_safetensors(
     [V, D] float32.
 
   Raises:
-    ImportError: without safetensors.
     ValueError: if it is not one table of finite floats.
   """
-  try:
-    import safetensors
-  except ImportError as error:
-    raise ImportError(
-      'safetensors are read with: pip install "embedcomp[files]".'
-    ) from error
   with tempfile.TemporaryDirectory() as folder:
     if blocks is not None:
       path = Path(folder, 'decompressed')

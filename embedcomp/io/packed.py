@@ -19,6 +19,7 @@ from typing import BinaryIO
 import jax
 import jax.numpy as jnp
 import numpy as np
+import safetensors.numpy
 
 from embedcomp._internal.strict_json import unique_fields
 from embedcomp.io import files
@@ -59,7 +60,6 @@ def save(path: str | os.PathLike, scheme: Scheme, params: Params) -> None:
     params: of the scheme, trainable or frozen.
 
   Raises:
-    ImportError: without safetensors.
     ValueError: if the params do not fit the scheme or are not finite.
     OSError: if the file cannot be written.
 
@@ -72,7 +72,6 @@ def save(path: str | os.PathLike, scheme: Scheme, params: Params) -> None:
     >>> load(path)[0] == scheme
     True
   """
-  safetensors = _import_safetensors()
   _check_unpacked_bytes(scheme)
   tensors = _pack(scheme, params)
   header = {METADATA_KEY: scheme.to_json()}
@@ -91,10 +90,8 @@ def load(path: str | os.PathLike) -> tuple[Scheme, Params]:
 
   Raises:
     FileNotFoundError: if there is no file.
-    ImportError: without safetensors.
     ValueError: if the file is not exactly what `save` writes.
   """
-  safetensors = _import_safetensors()
   try:
     with files.open_regular(path) as file:
       scheme, header = _read_header(file)
@@ -126,16 +123,6 @@ def load_scheme(path: str | os.PathLike) -> Scheme:
       return _read_header(file)[0]
   except ValueError as error:
     raise ValueError(_describe(path, error)) from None
-
-
-def _import_safetensors():
-  try:
-    import safetensors.numpy
-  except ImportError as error:
-    raise ImportError(
-      'packed files need safetensors: pip install "embedcomp[files]".'
-    ) from error
-  return safetensors
 
 
 def _describe(path: str | os.PathLike, error: Exception) -> str:

@@ -65,7 +65,6 @@ def read_word_vectors(
 
   Raises:
     FileNotFoundError: if there is no file.
-    ImportError: for safetensors, if that is not installed.
     ValueError: if the file is damaged, naming the line, word or row.
 
   Example:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from embedcomp._internal import optional
 from embedcomp.io.files import write_atomically
 
 FILE_NAME = 'metrics.jsonl'
@@ -154,12 +155,7 @@ class MetricsLog:
 
 def _event_writer(workdir: Path, stage: str, step: int) -> Any:
   """Event files of TensorBoard that replace what came after a step."""
-  try:
-    import tensorboardX
-  except ImportError as error:
-    raise ImportError(
-      "TensorBoard files need tensorboardX: pip install 'embedcomp[launch]'."
-    ) from error
+  tensorboardX = optional.require('tensorboardX', extra='launch')
   return tensorboardX.SummaryWriter(
     str(workdir / 'tensorboard' / stage),
     purge_step=step + 1,

@@ -1,7 +1,6 @@
 """Word pieces against the library, against hand-worked ones, and renumbered."""
 
 import json
-import sys
 
 import hypothesis
 import numpy as np
@@ -350,12 +349,6 @@ def test_wrong_texts():
     tokenizer.encode(['\ud800'])
   with pytest.raises(ValueError, match='must be several str'):
     tokenizer.count('text')
-
-
-def test_without_the_library(monkeypatch):
-  monkeypatch.setitem(sys.modules, 'tokenizers', None)
-  with pytest.raises(ImportError, match=r'pip install "embedcomp\[bert\]"'):
-    SubwordTokenizer(trained('BPE'), {})
 
 
 def test_a_real_vocabulary_with_other_ids(tmp_path):

@@ -1,6 +1,5 @@
 """Reading word vectors: every format, every kind of damage."""
 
-import builtins
 import gzip
 import io
 import struct
@@ -291,24 +290,12 @@ def test_mutants_raise_value_errors_only(tmp_path, name):
     assert words is None or len(set(words)) == len(words) == len(table)
 
 
-def test_large_files_show_progress_if_tqdm_is_there(
-  tmp_path, monkeypatch, capsys
-):
+def test_large_files_show_progress(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(word_vectors, '_BAR_BYTES', 0)
   path = tmp_path / 'vectors'
   path.write_bytes(GLOVE)
   read_word_vectors(path)
   assert 'reading vectors' in capsys.readouterr().err
-  imported = builtins.__import__
-
-  def without_tqdm(name, *args, **kwargs):
-    if name.startswith('tqdm'):
-      raise ImportError(name)
-    return imported(name, *args, **kwargs)
-
-  monkeypatch.setattr(builtins, '__import__', without_tqdm)
-  np.testing.assert_array_equal(read_word_vectors(path)[1], TABLE)
-  assert not capsys.readouterr().err
 
 
 def test_six_million_numbers_take_seconds(tmp_path):

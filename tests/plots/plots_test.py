@@ -390,4 +390,4 @@ def test_without_matplotlib_the_error_says_what_to_install():
   run = subprocess.run(
     [sys.executable, '-c', code], capture_output=True, text=True, check=True
   )
-  assert "pip install 'embedcomp[plots]'" in run.stdout
+  assert 'pip install "embedcomp[plots]"' in run.stdout

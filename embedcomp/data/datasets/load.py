@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from embedcomp._internal import optional
 from embedcomp._internal.progress import track
 from embedcomp.data import local_files
 from embedcomp.data.datasets import listops, needle
@@ -98,13 +99,10 @@ def load(
       real_labels=real_labels,
       errors=errors,
     )
-  try:
-    from embedcomp.data.datasets import tfds
-  except ImportError as error:
-    raise ImportError(
-      f'loading {name!r} needs TensorFlow Datasets: '
-      'pip install "embedcomp[data]".'
-    ) from error
+  for package in ('array_record', 'tensorflow_datasets.text'):
+    optional.require(package, extra='data')
+  from embedcomp.data.datasets import tfds
+
   return tfds.load_prepared(
     name,
     text_field=text_field,

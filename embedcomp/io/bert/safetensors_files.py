@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 
 from embedcomp.io import files
 from embedcomp.io.bert import config_json, tensor_names
@@ -70,21 +71,6 @@ class Tensor:
     return array
 
 
-def import_safetensors():
-  """The `safetensors` library.
-
-  Raises:
-    ImportError: naming the extra that has it.
-  """
-  try:
-    import safetensors.numpy
-  except ImportError as error:
-    raise ImportError(
-      'checkpoints need safetensors: pip install "embedcomp[files]".'
-    ) from error
-  return safetensors
-
-
 @contextlib.contextmanager
 def open_tensors(folder: Path, family: str) -> Iterator[dict[str, Tensor]]:
   """Opens the weights of a directory.
@@ -98,10 +84,8 @@ def open_tensors(folder: Path, family: str) -> Iterator[dict[str, Tensor]]:
 
   Raises:
     FileNotFoundError: if there are no weights.
-    ImportError: without safetensors.
     ValueError: if they are damaged, or not in safetensors files.
   """
-  safetensors = import_safetensors()
   found: dict[str, Tensor] = {}
   with contextlib.ExitStack() as stack:
     for path, names in _weight_files(folder).items():
@@ -177,10 +161,8 @@ def write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
     tensors: by name.
 
   Raises:
-    ImportError: without safetensors.
     OSError: if it cannot be written.
   """
-  safetensors = import_safetensors()
   try:
     # Transformers asks for this word.
     safetensors.numpy.save_file(tensors, path, metadata={'format': 'pt'})

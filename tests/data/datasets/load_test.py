@@ -291,8 +291,7 @@ def test_folder_with_a_built_in_name(tmp_path, monkeypatch):
 
 
 def test_without_tensorflow_datasets(monkeypatch):
-  monkeypatch.setitem(sys.modules, 'embedcomp.data.datasets.tfds', None)
-  monkeypatch.delattr('embedcomp.data.datasets.tfds')
+  monkeypatch.setitem(sys.modules, 'tensorflow_datasets.text', None)
   with pytest.raises(ImportError, match=r'pip install "embedcomp\[data\]"'):
     load('r8')
 
