@@ -1,6 +1,5 @@
 """Fitting of schemes to tables, and the error that this leaves."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -121,20 +120,25 @@ def fit_groups(
 def _multiplied(
   method: Method, params: Params, factor: float, shape: Shape
 ) -> Params:
-  """Frozen params whose words are those of others times a power of two."""
+  """Returns frozen params whose words are a power of two times as large."""
   # Words are linear in each factor, so that any one of them does.
   part = next(p for p in method.parts(shape) if isinstance(p, storage.Factor))
   leaf = params[part.name]
+  values = np.asarray(leaf['scale'] if part.is_integer else leaf)
+  # In NumPy, for XLA's products flush the smallest floats to zero.
+  with np.errstate(over='ignore', under='ignore'):
+    scaled = (values.astype(np.float32) * np.float32(factor)).astype(
+      values.dtype
+    )
+  if not np.isfinite(scaled).all() or (values.any() and not scaled.any()):
+    raise ValueError(
+      f'a group of {method} has a {part.name} whose numbers do not fit into '
+      f"'{part.storage}': store it as bfloat16 or int8."
+    )
+  scaled = jnp.asarray(scaled)
   if part.is_integer:
-    leaf = dict(leaf, scale=_exactly_multiplied(leaf['scale'], factor))
-  else:
-    leaf = _exactly_multiplied(leaf, factor)
-  return {**params, part.name: leaf}
-
-
-def _exactly_multiplied(values: Array, factor: float) -> jax.Array:
-  values = np.asarray(values)  # whose multiplication does not flush to zero
-  return jnp.asarray((values.astype(np.float32) * factor).astype(values.dtype))
+    scaled = dict(leaf, scale=scaled)
+  return {**params, part.name: scaled}
 
 
 def _check_same_size(table: np.ndarray, scheme: Scheme) -> None:
