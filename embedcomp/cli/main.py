@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
       sys.exit(f'embedcomp: {error}')
 
 
-def _show_warning(message: Warning | str, *_: Any) -> None:
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
   print(f'embedcomp: {message}', file=sys.stderr)
 
 

@@ -152,7 +152,7 @@ def _in_order(
   num_tokens = len(tokenizer)
   # Rows without a token stay where the tokenizer has none.
   fixed = [*tokenizer.fixed_ids, *range(num_tokens, len(counts))]
-  order = frequency.rank_order_around(counts, fixed)
+  order = frequency.rank_order_around(counts, np.array(fixed))
   try:
     tokenizer = tokenizer.reordered(order[:num_tokens])
   except ValueError as error:

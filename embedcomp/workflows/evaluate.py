@@ -158,7 +158,7 @@ def joined(parts: Sequence[Documents]) -> Documents:
   if parts[0].labels is not None:
     labels = np.concatenate([part.labels for part in parts])
   if parts[0].pairs is not None:
-    pairs = tuple(pair for part in parts for pair in part.pairs)
+    pairs = tuple(pair for part in parts for pair in part.pairs or ())
   return Documents(texts, labels, pairs)
 
 
@@ -214,7 +214,7 @@ def _read_documents(
   if found is None:
     raise ValueError(f'{data.source} has no labels: set label_field.')
   if is_class:
-    found = renumbered(found, dataset.label_names, labels or ())
+    found = renumbered(found, dataset.label_names or (), labels or ())
   else:
     found = found / data.label_scale
   return dataclasses.replace(documents, labels=found)
@@ -244,16 +244,21 @@ def _batches(
       f'padding must be {config.pad_token_id} as in the config, got '
       f'{tokenizer.pad_id} in the tokenizer.'
     )
-  length, pairs = min(max_length, config.longest_input), documents.pairs
-  if is_apart and pairs is None:
-    raise ValueError('a similarity needs second texts: set pair_field.')
-  together = None if is_apart else pairs
+  labels, pairs = documents.labels, documents.pairs
+  if labels is None:
+    raise ValueError('documents must have labels to measure with, got none.')
+  length = min(max_length, config.longest_input)
+  together, apart = pairs, None
+  if is_apart:
+    if pairs is None:
+      raise ValueError('a similarity needs second texts: set pair_field.')
+    together, apart = None, tokenizer.encode(pairs, max_length=length)
   num_devices = jax.device_count()
   return TokenBatches(
     tokenizer.encode(documents.texts, together, max_length=length),
-    documents.labels,
+    labels,
     max(_BATCH_SIZE // num_devices, 1) * num_devices,
-    pairs=tokenizer.encode(pairs, max_length=length) if is_apart else None,
+    pairs=apart,
     padding=tokenizer.pad_id,
     buckets=[size for size in _BUCKETS if size < length] + [length],
   )

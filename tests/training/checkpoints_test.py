@@ -2,6 +2,8 @@
 
 import resource
 import shutil
+import subprocess
+import sys
 from collections import namedtuple
 
 import jax
@@ -190,3 +192,14 @@ def test_a_disk_that_fills_while_writing_loses_nothing(tmp_path):
     restored = checkpoints.restore(large)
   np.testing.assert_array_equal(restored.state['a'], large['a'])
   assert names_in(folder) == ['1', '2']
+
+
+def test_a_system_without_locks_is_refused_in_words():
+  code = (
+    "import sys; sys.modules['fcntl'] = None; import embedcomp.training as t\n"
+    'try:\n  t.Checkpoints\nexcept ImportError as error:\n  print(error)'
+  )
+  run = subprocess.run(
+    [sys.executable, '-c', code], capture_output=True, text=True, check=True
+  )
+  assert 'on Windows, use WSL' in run.stdout
