@@ -1,7 +1,7 @@
 """Progress bars for long work."""
 
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm.auto import tqdm
 
@@ -9,7 +9,11 @@ T = TypeVar('T')
 
 
 def track(
-  iterable: Iterable[T], description: str, *, enabled: bool = True, **options
+  iterable: Iterable[T],
+  description: str,
+  *,
+  enabled: bool = True,
+  **options: Any,
 ) -> Iterator[T]:
   """Iterates with a progress bar that vanishes when it is done.
 

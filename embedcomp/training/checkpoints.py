@@ -8,7 +8,6 @@ of the machine does to a file, and the way back to the checkpoint before.
 
 import contextlib
 import errno
-import fcntl
 import logging
 import os
 import re
@@ -23,6 +22,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+
+try:
+  import fcntl
+except ImportError:
+  raise ImportError(
+    'checkpoints lock their folder by fcntl, which this system has not: run '
+    'on Linux or macOS; on Windows, use WSL.'
+  ) from None
 
 _LOGGER = logging.getLogger(__name__)
 # Names, shapes and whatever else a checkpoint holds beside its numbers.

@@ -2,6 +2,8 @@
 
 import resource
 import shutil
+import subprocess
+import sys
 from collections import namedtuple
 
 import jax
@@ -205,3 +207,14 @@ def test_what_is_not_the_system_is_not_said_to_be(folder):
       checkpoints.save(20, {'a': np.ones(2)}, {'odd': object()})
     assert_restored(checkpoints.restore(state_of(0)), 15)
     save(checkpoints, 20)
+
+
+def test_a_system_without_locks_is_refused_in_words():
+  code = (
+    "import sys; sys.modules['fcntl'] = None; import embedcomp.training as t\n"
+    'try:\n  t.Checkpoints\nexcept ImportError as error:\n  print(error)'
+  )
+  run = subprocess.run(
+    [sys.executable, '-c', code], capture_output=True, text=True, check=True
+  )
+  assert 'on Windows, use WSL' in run.stdout
