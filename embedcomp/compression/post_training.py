@@ -22,7 +22,7 @@ DEFAULT_METHODS = ('dense', 'low_rank', 'pq', 'vq')
 # For tables of models like BERT: few of their features carry most of the words.
 CONTEXTUAL_METHODS = (*DEFAULT_METHODS, 'projected_pq')
 # Words of the smallest bin: fewer are not worth a group.
-_SMALLEST_BIN = 64
+SMALLEST_BIN = 64
 
 
 def compress(
@@ -125,7 +125,7 @@ def rate_distortion_curve(
   words = WeightedTable.prepare(table, counts, importance)
   options = _options(methods, Shape(*words.table.shape))
   by_rank = words.weights[words.ids]
-  smallest_bin = min(_SMALLEST_BIN, len(by_rank))
+  smallest_bin = min(SMALLEST_BIN, len(by_rank))
   bins = frequency.log_bins(by_rank, num_bins, min_size=smallest_bin)
   space = SearchSpace(
     words.table.shape[1], bins, options, max_groups, words.order, words.dtype
