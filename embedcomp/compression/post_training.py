@@ -25,7 +25,7 @@ DEFAULT_METHODS = ('dense', 'low_rank', 'pq', 'vq')
 # For tables of models like BERT: few of their features carry most of the words.
 CONTEXTUAL_METHODS = (*DEFAULT_METHODS, 'projected_pq')
 # Words of the smallest bin: fewer are not worth a group.
-_SMALLEST_BIN = 64
+SMALLEST_BIN = 64
 
 
 def compress(
@@ -137,7 +137,7 @@ def _search_space(
 ) -> SearchSpace:
   """Bins by importance and the options that suit the table."""
   vocab_size, features = table.table.shape
-  smallest_bin = min(_SMALLEST_BIN, vocab_size)
+  smallest_bin = min(SMALLEST_BIN, vocab_size)
   return SearchSpace(
     features,
     frequency.log_bins(table.ranked_importance, num_bins, smallest_bin),

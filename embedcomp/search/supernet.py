@@ -18,7 +18,6 @@ follow the coefficients whenever `refresh` is called, a few times an epoch.
 import dataclasses
 import functools
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -194,8 +193,8 @@ class Supernet:
     Args:
       params: trainable.
       buffers: of `refresh`.
-      mixture: [B] integers, the option of each bin; or [B, O] float, the odds
-        of all options in each, at the cost of all of them.
+      mixture: [B] integers, the option of each bin; or [B, O] float, the
+        shares of all options in each, at the cost of all of them.
       ids: [...] integers in [0, V), ranks of words; not checked.
 
     Returns:
@@ -339,41 +338,3 @@ def _round(values: Array, steps: Array, limits: Array) -> jax.Array:
   safe = jnp.where(is_free, 1.0, steps)
   exact = jax.lax.stop_gradient(jnp.round(inside / safe) * safe - inside)
   return jnp.where(is_free, values, inside + exact)
-
-
-class SupernetEmbed(nn.Module):
-  """A supernet as a layer that takes the place of `flax.linen.Embed`.
-
-  The mixture of options is read from the collection 'mixture', so that models
-  need not know about it.
-
-  Attributes:
-    supernet: whose weights are trained.
-  """
-
-  supernet: Supernet
-
-  def setup(self):
-    if not self.is_initializing():
-      return
-    params, buffers = self.supernet.init(self.make_rng('params'))
-    for name, value in params.items():
-      self.put_variable('params', name, value)
-    for name, value in buffers.items():
-      self.put_variable('buffers', name, value)
-    space = self.supernet.space
-    uniform = jnp.full((space.num_bins, len(space.options)), 1.0)
-    self.put_variable('mixture', 'odds', uniform / len(space.options))
-
-  @nn.nowrap
-  def _variables(self):
-    odds = self.get_variable('mixture', 'odds')
-    return self.variables['params'], self.variables['buffers'], odds
-
-  def __call__(self, ids: Array) -> jax.Array:
-    """[..., D] vectors of [...] ids."""
-    return self.supernet.lookup(*self._variables(), ids)
-
-  def attend(self, query: Array) -> jax.Array:
-    """[..., V] inner products of [..., D] queries with every word."""
-    return self.supernet.logits(*self._variables(), query)

@@ -15,7 +15,7 @@ from embedcomp.io.bert import config_json
 from embedcomp.workflows import evaluate
 from experiments import launch, strategies
 from experiments.problems import make_problem, tiny_bert
-from experiments.trainer import Stages
+from experiments.trainer import Trainer
 from tests.experiments import small_bert
 from tests.experiments.small_bert import own_cache
 
@@ -191,8 +191,8 @@ def test_hand_made_groups_are_trained(folder):
   config = small_bert.config_of(folder, **fields)
   problem = make_problem(config, progress=False)
   budget = int(0.4 * problem.dense_bytes)
-  stages = Stages(problem, config, None, progress=False)
-  outcome = strategies.hand_split(stages, budget)
+  trainer = Trainer(problem, config, None, progress=False)
+  outcome = strategies.hand_split(trainer, budget)
   assert outcome.scheme.num_bytes <= budget
   assert len(outcome.scheme.groups) > 1
   # All but the table starts from the pretrained model.

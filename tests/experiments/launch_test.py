@@ -17,7 +17,7 @@ from embedcomp.search.sensitivity import Sensitivity
 from embedcomp.training import loop
 from experiments import launch, learned, strategies
 from experiments.problems import make_problem
-from experiments.trainer import Stages
+from experiments.trainer import Trainer
 from tests.experiments import small_text
 
 
@@ -106,9 +106,9 @@ def test_every_strategy_stays_within_the_budget(folder, fields):
     folder, **fields, **{'optim.epochs': 1.0, 'search.epochs': 1.0}
   )
   problem = make_problem(config, progress=False)
-  stages = Stages(problem, config, None, progress=False)
+  trainer = Trainer(problem, config, None, progress=False)
   budget = int(0.3 * problem.dense_bytes)
-  outcome = strategies.STRATEGIES[config.method.name](stages, budget)
+  outcome = strategies.STRATEGIES[config.method.name](trainer, budget)
   assert outcome.scheme.num_bytes <= budget
   figures = outcome.evaluate('test')
   assert 0 <= figures['accuracy'] <= 1
@@ -182,19 +182,19 @@ def test_wrong_overrides_are_refused_in_a_line(tmp_path, override, reason):
   assert not list(tmp_path.iterdir())
 
 
-def small_stages(folder, **fields):
+def small_trainer(folder, **fields):
   config = small_text.config_of(folder, **fields)
   problem = make_problem(config, progress=False)
-  return Stages(problem, config, None, progress=False)
+  return Trainer(problem, config, None, progress=False)
 
 
 def test_words_in_another_order_are_the_same_problem(folder):
-  stages = small_stages(folder)
-  start = learned.starting_model(stages)
-  moved, renumbered = learned.sorted_by_need(stages, start)
+  trainer = small_trainer(folder)
+  start = learned.starting_model(trainer)
+  moved, renumbered = learned.sorted_by_need(trainer, start)
   drops = moved.problem.sensitivity.drops
   assert (np.diff(drops[2:]) <= 0).all()
-  before, after = stages.problem.vocabulary, moved.problem.vocabulary
+  before, after = trainer.problem.vocabulary, moved.problem.vocabulary
   assert before.words != after.words
   assert dict(zip(before.words, before.counts)) == dict(
     zip(after.words, after.counts)
@@ -209,9 +209,9 @@ def test_a_language_model_in_another_order_is_the_same(folder):
   config.data.length = 8
   config.optim.epochs = 1.0
   problem = make_problem(config, progress=False)
-  stages = Stages(problem, config, None, progress=False)
-  start = learned.starting_model(stages)
-  _, renumbered = learned.sorted_by_need(stages, start)
+  trainer = Trainer(problem, config, None, progress=False)
+  start = learned.starting_model(trainer)
+  _, renumbered = learned.sorted_by_need(trainer, start)
   assert start.evaluate('test') == pytest.approx(
     renumbered.evaluate('test'), rel=1e-5
   )
@@ -221,7 +221,7 @@ def test_a_language_model_in_another_order_is_the_same(folder):
 def test_the_params_that_are_best_on_validation_data_are_kept(
   folder, monkeypatch, best_of, kept
 ):
-  stages = small_stages(
+  trainer = small_trainer(
     folder, **{'optim.best_of': best_of, 'run.log_every': 1}
   )
   seen, values = [], iter((0.5, 0.9, 0.7, 0.9, 0.6, 0.1))
@@ -231,15 +231,15 @@ def test_the_params_that_are_best_on_validation_data_are_kept(
     seen.append(jax.device_get(variables['params']))
     return {'accuracy': next(values)}
 
-  monkeypatch.setattr(Stages, '_measure', measure)
-  problem = stages.problem
+  monkeypatch.setattr(Trainer, '_measure', measure)
+  problem = trainer.problem
   embedder = nn.Embed(problem.vocab_size, problem.features)
-  work = stages.plan_training('dense', embedder)
-  params = stages.train(work)['params']
+  job = trainer.plan_training('dense', embedder)
+  params = trainer.train(job)['params']
   if kept is None:
     assert not seen
     return
-  assert len(seen) == -(-work.num_steps // (problem.train.num_batches // 2))
+  assert len(seen) == -(-job.num_steps // (problem.train.num_batches // 2))
   jax.tree.map(np.testing.assert_array_equal, params, seen[kept])
   last = seen[-1]['embedder']['embedding']
   assert (params['embedder']['embedding'] != last).any()
@@ -250,17 +250,17 @@ def test_a_compressed_table_learns_at_a_rate_of_its_own(
   folder, is_dense, ratio
 ):
   rates = {'optim.table_rate': 20.0, 'optim.warmup': 0.0}
-  stages = small_stages(folder, **rates)
-  problem = stages.problem
+  trainer = small_trainer(folder, **rates)
+  problem = trainer.problem
   shape = problem.vocab_size, problem.features
   low_rank = embedcomp.methods.LowRank(4, storage='float32')
   group = embedcomp.Group(problem.vocab_size, low_rank)
   scheme = embedcomp.Scheme(problem.features, (group,))
   embedder = nn.Embed(*shape) if is_dense else embedcomp.GroupedEmbed(scheme)
   two_steps = 2 / problem.train.num_batches  # the rate of the first is zero
-  work = stages.plan_training('dense', embedder, epochs=two_steps)
-  before = jax.device_get(work.state.params)
-  after = stages.train(work)['params']
+  job = trainer.plan_training('dense', embedder, epochs=two_steps)
+  before = jax.device_get(job.state.params)
+  after = trainer.train(job)['params']
   moved = {
     name: max(
       np.abs(new - old).max()
@@ -274,12 +274,12 @@ def test_a_compressed_table_learns_at_a_rate_of_its_own(
 
 
 def test_words_that_tell_the_topics_come_first(folder):
-  stages = small_stages(folder, **{'optim.epochs': 20.0})
-  moved, _ = learned.sorted_by_need(stages, learned.starting_model(stages))
+  trainer = small_trainer(folder, **{'optim.epochs': 20.0})
+  moved, _ = learned.sorted_by_need(trainer, learned.starting_model(trainer))
   telling = set(' '.join(small_text.TOPICS).split())
   assert telling & set(moved.problem.vocabulary.words[2:10])
   # They are far from the most frequent words.
-  assert not telling & set(stages.problem.vocabulary.words[2:4])
+  assert not telling & set(trainer.problem.vocabulary.words[2:4])
   assert telling <= set(moved.problem.vocabulary.words[2:20])
 
 
@@ -297,27 +297,27 @@ def test_words_that_tell_the_topics_come_first(folder):
 def test_searches_that_make_no_sense_are_refused(folder, fields, reason):
   fields = {f'search.{name}': value for name, value in fields.items()}
   with pytest.raises(ValueError, match=reason):
-    learned.prepare(small_stages(folder, **fields))
+    learned.set_up(small_trainer(folder, **fields))
 
 
 def test_the_prior_alone_trains_no_supernet(folder):
-  stages = small_stages(
+  trainer = small_trainer(
     folder, **{'search.score': 'prior', 'search.carry': 'dense'}
   )
-  budget = int(0.3 * stages.problem.dense_bytes)
-  search = learned.prepare(stages).learn(budget)
+  budget = int(0.3 * trainer.problem.dense_bytes)
+  search = learned.set_up(trainer).learn(budget)
   assert search.state is None
-  assert 'search' not in search.clock.seconds
+  assert 'search' not in search.timer.seconds
   outcome = search.finish()
-  assert outcome.scheme == search.ground.prior.curve.scheme(budget)
+  assert outcome.scheme == search.setup.prior.curve.scheme(budget)
   assert outcome.scheme.num_bytes <= budget
 
 
 def test_odds_count_less_for_other_budgets(folder, monkeypatch):
-  stages = small_stages(folder)
-  budget = int(0.2 * stages.problem.dense_bytes)
-  search = learned.prepare(stages).learn(budget)
-  prior, added = search.ground.prior, []
+  trainer = small_trainer(folder)
+  budget = int(0.2 * trainer.problem.dense_bytes)
+  search = learned.set_up(trainer).learn(budget)
+  prior, added = search.setup.prior, []
   monkeypatch.setattr(
     type(prior.curve),
     'adjusted',
@@ -331,24 +331,24 @@ def test_odds_count_less_for_other_budgets(folder, monkeypatch):
 
 
 def test_words_of_batches_that_were_not_measured_count_too(folder):
-  stages = small_stages(folder, **{'search.measured_batches': 2})
-  start = learned.starting_model(stages)
-  problem = learned.sorted_by_need(stages, start)[0].problem
+  trainer = small_trainer(folder, **{'search.measured_batches': 2})
+  start = learned.starting_model(trainer)
+  problem = learned.sorted_by_need(trainer, start)[0].problem
   occurring = problem.counts > 0
   assert (problem.sensitivity.weights[occurring] > 0).all()
   assert (problem.sensitivity.drops[occurring] > 0).all()
 
 
 def test_bins_of_words_by_frequency_are_made_from_counts(folder):
-  stages = small_stages(folder, **{'search.order': 'frequency'})
-  unmeasured = learned.search_space(stages).bins
-  moved, _ = learned.sorted_by_need(stages, learned.starting_model(stages))
+  trainer = small_trainer(folder, **{'search.order': 'frequency'})
+  unmeasured = learned.search_space(trainer).bins
+  moved, _ = learned.sorted_by_need(trainer, learned.starting_model(trainer))
   assert moved.problem.sensitivity is not None
   assert learned.search_space(moved).bins == unmeasured
 
 
 def test_words_weigh_alike_where_none_matters(folder):
-  problem = small_stages(folder).problem
+  problem = small_trainer(folder).problem
   nothing = np.zeros(problem.vocab_size)
   problem = dataclasses.replace(
     problem, sensitivity=Sensitivity(nothing, nothing)

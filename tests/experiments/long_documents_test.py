@@ -20,7 +20,7 @@ from experiments import benchmark, launch, strategies
 from experiments.benchmarks import linear_probe, long_needle, long_training
 from experiments.benchmarks import long_documents as long_documents_benchmark
 from experiments.problems import attentions, load_texts, make_problem
-from experiments.trainer import Stages
+from experiments.trainer import Trainer
 from tests.experiments import small_bert
 from tests.experiments.small_bert import own_cache
 
@@ -326,7 +326,7 @@ def test_what_the_first_word_tells(monkeypatch):
 def test_what_was_trained_is_read_with_another_attention(tmp_path):
   config = config_of(**{'optim.epochs': 4.0, 'bert.attention': 'dense'})
   problem = make_problem(config, progress=False)
-  outcome = strategies.dense(Stages(problem, config, None, progress=False))
+  outcome = strategies.dense(Trainer(problem, config, None, progress=False))
   problem.write(tmp_path, outcome.embedder, outcome.variables)
   test = load_texts(config, progress=False).splits['test']
   read = {}

@@ -8,10 +8,6 @@ import numpy as np
 import pytest
 
 from embedcomp import Group, GroupedEmbed, Scheme, methods
-from embedcomp.compression.space import SearchSpace
-from embedcomp.nn import PooledClassifier
-from embedcomp.search import step
-from embedcomp.search.supernet import Supernet, SupernetEmbed
 from embedcomp.training.tasks import Task
 
 VOCAB, FEATURES, CLASSES = 12, 4, 3
@@ -267,31 +263,6 @@ def test_rounding_does_not_lead_beyond_one():
 def test_other_kinds_are_refused():
   with pytest.raises(ValueError, match=r"one of .* got 'ranking'"):
     Task('ranking', Model(nn.Embed(VOCAB, FEATURES), False))
-
-
-def test_a_model_around_a_supernet_learns_weights_and_mixtures():
-  options = (methods.Dense(), methods.LowRank(2), methods.Drop())
-  space = SearchSpace(FEATURES, (0, 2, 6, VOCAB), options)
-  embedder = SupernetEmbed(Supernet(space, FEATURES))
-  task = Task('classification', PooledClassifier(embedder, CLASSES))
-  batch = batch_of('classification')
-  variables = task.init(jax.random.key(0), batch)
-  weights = variables.pop('params')
-  assert set(variables) == {'buffers', 'mixture'}
-
-  def loss_of(weights, mixture):
-    collections = step.with_mixture(variables, mixture)
-    return task.loss_fn(weights, collections, batch, None)[0]
-
-  relaxed = jax.jit(jax.value_and_grad(loss_of, argnums=(0, 1)))
-  even = np.full((3, 3), 1 / 3, np.float32)
-  _, (of_weights, of_mixture) = relaxed(weights, even)
-  assert np.abs(of_weights['embedder']['coefficients']).max() > 0
-  assert np.abs(of_mixture).max() > 0
-  # A mixture of one option is that option.
-  chosen = jax.jit(loss_of)(weights, np.array([0, 1, 2], np.int32))
-  loss, _ = relaxed(weights, np.eye(3, dtype=np.float32))
-  np.testing.assert_allclose(chosen, loss, rtol=1e-5)
 
 
 @pytest.mark.parametrize('kind', KINDS)
