@@ -18,6 +18,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from embedcomp.compression import RateDistortionCurve, frequency
+from embedcomp.compression.distortion import measure_segments
 from embedcomp.compression.space import SearchSpace
 from embedcomp.compression.weighted_table import WeightedTable
 from embedcomp.nn import GroupedEmbed
@@ -245,12 +246,14 @@ def prepare(stages: Stages, *, learn_splits: bool = True) -> Groundwork:
 def _prior(stages: Stages, start: Outcome, space: SearchSpace) -> Prior:
   """Options measured on the table of a dense model."""
   table = np.asarray(start.variables['params']['embedder']['embedding'])
-  words = WeightedTable.prepare(
-    table, None, stages.problem.importance
+  weighted = WeightedTable.create(
+    table, importance=stages.problem.importance
   ).in_id_order()
-  curve = RateDistortionCurve.measured(
-    words, space, stages.config.seed, progress=stages.progress
+  seed = stages.config.seed
+  segments = measure_segments(
+    weighted, space, seed=seed, progress=stages.progress
   )
+  curve = RateDistortionCurve(weighted, space, segments, seed)
   return Prior(curve, stages.config.search.prior)
 
 

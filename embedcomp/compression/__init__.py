@@ -1,4 +1,4 @@
-"""Post-training compression: schemes for a table, by size or by error."""
+"""Post-training compression of tables to a size or to an error."""
 
 from typing import TYPE_CHECKING
 

@@ -1,15 +1,17 @@
-"""Tables made ready, schemes fitted to them, and what is lost by that."""
+"""Fitting of schemes to tables, and the error that this leaves."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from embedcomp._internal.progress import track
 from embedcomp.compression import frequency
-from embedcomp.compression.weighted_table import WeightedTable
+from embedcomp.compression.weighted_table import WeightedTable, check_table
+from embedcomp.methods import Method, storage
 from embedcomp.table import read
 from embedcomp.table.order import order_from_groups
 from embedcomp.table.scheme import Scheme
-from embedcomp.types import Array, Params
+from embedcomp.types import Array, Params, Shape
 
 _ERROR_BLOCK = 1 << 12
 
@@ -20,7 +22,7 @@ def relative_error(
   params: Params,
   importance: Array | None = None,
 ) -> float:
-  """The weighted relative error of a compressed table.
+  """Measures the weighted relative error of a compressed table.
 
   sqrt(sum_i w_i |e_i - e'_i|^2 / sum_i w_i |e_i|^2), the relative error in
   the (weighted) Frobenius norm; 0 for a table of zeros kept exactly.
@@ -33,10 +35,18 @@ def relative_error(
 
   Returns:
     The error; 1 is as bad as no vectors at all.
+
+  Raises:
+    TypeError: for another order of the arguments.
+    ValueError: naming the value and the rule that it breaks.
   """
-  table = np.asarray(table)
-  weights = np.ones(len(table)) if importance is None else importance
-  weights = frequency.check_counts(weights, len(table))
+  check_scheme(scheme, 'relative_error(table, scheme, params, importance)')
+  table = check_table(table)
+  _check_same_size(table, scheme)
+  weights = np.ones(len(table))
+  if importance is not None:
+    weights = frequency.check_counts(importance, len(table), 'importance')
+    weights = frequency.with_room_for_sums(weights)
   lost = total = 0.0
   block = min(_ERROR_BLOCK, len(table))
   for start in range(0, len(table), block):
@@ -51,15 +61,23 @@ def relative_error(
   return float(np.sqrt(lost / total)) if total else float(lost > 0)
 
 
-def fit(
-  words: WeightedTable, scheme: Scheme, *, seed: int = 0, progress: bool = True
+def check_scheme(scheme: Scheme, usage: str) -> None:
+  """Raises TypeError unless this is a scheme."""
+  if not isinstance(scheme, Scheme):
+    raise TypeError(
+      f'scheme must be a Scheme, got {type(scheme).__name__}: call {usage}.'
+    )
+
+
+def fit_groups(
+  table: WeightedTable, scheme: Scheme, *, seed: int = 0, progress: bool = True
 ) -> Params:
   """Fits a scheme's methods to the words of their groups.
 
   Args:
-    words: the table with its weights.
+    table: with importance.
     scheme: of the same size. With a stored order its groups take the words by
-      falling weight, else by id.
+      falling importance, else by id.
     seed: of whatever is random.
     progress: whether to show a progress bar.
 
@@ -69,13 +87,9 @@ def fit(
   Raises:
     ValueError: if the scheme is not of the table's size.
   """
-  expected = (scheme.vocab_size, scheme.features)
-  if words.table.shape != expected:
-    raise ValueError(
-      f'the scheme is for a table of {expected}, got {words.table.shape}.'
-    )
+  _check_same_size(table.table, scheme)
   stored = scheme.order == 'stored'
-  ids_by_rank = words.ids if stored else np.arange(scheme.vocab_size)
+  ids_by_rank = table.ids if stored else np.arange(scheme.vocab_size)
   group_of_id = np.empty(scheme.vocab_size, np.int32)
   params: Params = {}
   groups = track(
@@ -89,14 +103,43 @@ def fit(
     ids = ids_by_rank[scheme.splits[index] : scheme.splits[index + 1]]
     ids = np.sort(ids)
     group_of_id[ids] = index
-    weights = words.weights[ids]
-    if (
-      not weights.any()
-    ):  # words of no weight cost nothing, but a fit needs some
-      weights = np.ones_like(weights)
-    fitted = group.method.fit(words.vectors(ids), weights, seed)
-    params[read.group_name(index)] = group.method.freeze(fitted, shape)
+    importance = table.importance[ids]
+    # Words of no importance cost nothing, but a fit needs some.
+    if not importance.any():
+      importance = np.ones_like(importance)
+    fitted = group.method.fit(table.vectors(ids), importance, seed)
+    frozen = group.method.freeze(fitted, shape)
+    params[read.group_name(index)] = _multiplied(
+      group.method, frozen, table.scale, shape
+    )
   if stored:
     order = order_from_groups(group_of_id)
     params['order'] = jnp.asarray(order)
   return params
+
+
+def _multiplied(
+  method: Method, params: Params, factor: float, shape: Shape
+) -> Params:
+  """Frozen params whose words are those of others times a power of two."""
+  # Words are linear in each factor, so that any one of them does.
+  part = next(p for p in method.parts(shape) if isinstance(p, storage.Factor))
+  leaf = params[part.name]
+  if part.is_integer:
+    leaf = dict(leaf, scale=_exactly_multiplied(leaf['scale'], factor))
+  else:
+    leaf = _exactly_multiplied(leaf, factor)
+  return {**params, part.name: leaf}
+
+
+def _exactly_multiplied(values: Array, factor: float) -> jax.Array:
+  values = np.asarray(values)  # whose multiplication does not flush to zero
+  return jnp.asarray((values.astype(np.float32) * factor).astype(values.dtype))
+
+
+def _check_same_size(table: np.ndarray, scheme: Scheme) -> None:
+  expected = (scheme.vocab_size, scheme.features)
+  if table.shape != expected:
+    raise ValueError(
+      f'the scheme is for a table of {expected}, got {table.shape}.'
+    )

@@ -9,14 +9,13 @@ from embedcomp.data.batches.unlabelled import (
   RenumberedBatches,
   token_stream,
 )
-from embedcomp.data.datasets.corpora import newsgroups_documents
+from embedcomp.data.datasets.corpora import topic_documents
 from embedcomp.data.datasets.listops import listops_documents
 from embedcomp.data.datasets.load import load
 from embedcomp.data.datasets.names import BUILT_IN, GENERATED
 from embedcomp.data.datasets.needle import needle_documents
 from embedcomp.data.datasets.pip_files import (
   cache_folder,
-  fetch_source_archive,
   fetch_wheel,
   minilm_l6,
 )
@@ -49,14 +48,13 @@ __all__ = [
   'TokenBatches',
   'Vocabulary',
   'cache_folder',
-  'fetch_source_archive',
   'fetch_wheel',
   'listops_documents',
   'load',
   'minilm_l6',
   'needle_documents',
-  'newsgroups_documents',
   'split_off',
   'token_stream',
   'tokenize',
+  'topic_documents',
 ]

@@ -13,7 +13,6 @@ scheme of several groups costs about as much as one group:
 """
 
 import abc
-import dataclasses
 from collections.abc import Sequence
 from typing import ClassVar, Self
 
@@ -161,19 +160,6 @@ class Method(abc.ABC):
       errors[index] = np.square(table - words).sum(axis=1)
     return errors
 
-  def narrow(self, params: Params, smaller: Self, shape: Shape) -> Params:
-    """Params of a smaller config of this method, nested inside these.
-
-    Args:
-      params: of this method, either form.
-      smaller: a config that keeps the leading columns, books or codewords.
-      shape: of the table.
-
-    Raises:
-      ValueError: if `smaller` is not nested in this config.
-    """
-    raise ValueError(f'{self} has no nested options, got {smaller}.')
-
   def freeze(self, params: Params, shape: Shape) -> Params:
     """The stored form: trainable params rounded, train-only ones dropped."""
     return {p.name: p.freeze(params[p.name]) for p in self.parts(shape)}
@@ -181,18 +167,6 @@ class Method(abc.ABC):
   def thaw(self, params: Params, shape: Shape) -> Params:
     """The trainable form of frozen params: float32 masters."""
     return {p.name: p.thaw(params[p.name]) for p in self.parts(shape)}
-
-  def check_nested(self, smaller: Self, *fields: str) -> None:
-    """Raises unless `smaller` only has smaller values in `fields`."""
-    nested = type(smaller) is type(self) and smaller == dataclasses.replace(
-      self, **{field: getattr(smaller, field) for field in fields}
-    )
-    if not nested or any(
-      getattr(smaller, field) > getattr(self, field) for field in fields
-    ):
-      raise ValueError(
-        f'{smaller} is not nested in {self}: only {fields} may be smaller.'
-      )
 
   def num_bytes(self, shape: Shape) -> int:
     """Bytes on disk, exactly."""

@@ -35,6 +35,7 @@ from embedcomp.methods import (
   storage,
 )
 from embedcomp.methods.product_quantization import ProductQuantization
+from embedcomp.methods.rounding import straight_through
 from embedcomp.methods.storage import Part
 from embedcomp.types import Array, Params, PRNGKey, Shape
 
@@ -211,18 +212,6 @@ class _Differentiable(base.Method):
     )
     return self.product.freeze(dict(params, codes=codes), shape)
 
-  def narrow(self, params: Params, smaller: Self, shape: Shape) -> Params:
-    """See the base class; words of dropped codewords choose among the rest."""
-    self.check_nested(smaller, 'codewords')
-    if 'codes' in params:
-      return self.product.narrow(params, smaller.product, shape)
-    narrowed = {
-      name: product_quantization.leading_codewords(leaf, smaller.codewords)
-      for name, leaf in params.items()
-      if name != 'queries'
-    }
-    return dict(narrowed, queries=params['queries'])
-
   @classmethod
   def options(cls, shape: Shape) -> tuple[Self, ...]:
     return tuple(
@@ -283,8 +272,7 @@ class DifferentiableSoftmax(_Differentiable):
     odds = jax.nn.softmax(standardize(scores))
     fixed = jax.lax.stop_gradient(codebooks)
     soft = jnp.einsum('...MK,MKd->...Md', odds, fixed)
-    # The bracket is exactly 0, whatever `soft` is.
-    return hard + (soft - jax.lax.stop_gradient(soft))
+    return straight_through(hard, soft)
 
 
 @registry.register
@@ -317,9 +305,7 @@ class DifferentiableNearest(_Differentiable):
     return gather_codewords(codebooks, nearest(queries, codebooks))
 
   def _blocks(self, params: Params, queries: jax.Array) -> jax.Array:
-    # The bracket is exactly 0 and passes the gradient to the queries.
-    through = queries - jax.lax.stop_gradient(queries)
-    return self._nearest(params, queries) + through
+    return straight_through(self._nearest(params, queries), queries)
 
   def commitment(
     self, params: Params, rows: Array, shape: Shape

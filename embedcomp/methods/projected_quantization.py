@@ -118,14 +118,6 @@ class ProjectedQuantization(base.BasisMethod):
     projected = hidden @ self.basis(params).T
     return self._product.logits(params, projected, self._inner(shape))
 
-  def narrow(self, params: Params, smaller: Self, shape: Shape) -> Params:
-    self.check_nested(smaller, 'codewords')
-    inner = self._inner(shape)
-    return {
-      **params,
-      **self._product.narrow(params, smaller._product, inner),
-    }
-
   @classmethod
   def options(cls, shape: Shape) -> tuple[Self, ...]:
     sizes = []

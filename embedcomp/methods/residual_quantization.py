@@ -111,22 +111,6 @@ class ResidualQuantization(base.Method):
       for m in range(self.books)
     )
 
-  def narrow(self, params: Params, smaller: Self, shape: Shape) -> Params:
-    self.check_nested(smaller, 'books', 'codewords')
-    books = smaller.books
-    leaf = jax.tree.map(lambda x: x[:books], params['codebooks'])
-    codes = product_quantization.leading_codes(
-      params['codes'][:, :books],
-      storage.read(leaf, self.storage),
-      smaller.codewords,
-    )
-    return {
-      'codes': smaller.parts(shape)[0].trainable(codes),
-      'codebooks': product_quantization.leading_codewords(
-        leaf, smaller.codewords
-      ),
-    }
-
   @classmethod
   def options(cls, shape: Shape) -> tuple[Self, ...]:
     return tuple(

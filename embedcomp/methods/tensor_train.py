@@ -177,18 +177,6 @@ class TensorTrain(base.Method):
     p, r = self._ranks(shape)
     return j * k * q * r * z + j * z * k * r * p * y + y * z * j * p * x
 
-  def narrow(self, params: Params, smaller: Self, shape: Shape) -> Params:
-    self.check_nested(smaller, 'rank')
-
-    def lead(leaf, core_shape):
-      # Scales have a single entry along the axes that they share.
-      return jax.tree.map(
-        lambda x: x[tuple(slice(0, size) for size in core_shape)], leaf
-      )
-
-    core_shapes = smaller._core_shapes(shape)
-    return {name: lead(params[name], core_shapes[name]) for name in core_shapes}
-
   @classmethod
   def options(cls, shape: Shape) -> tuple[Self, ...]:
     dense = 4 * math.prod(shape)

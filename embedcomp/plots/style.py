@@ -1,4 +1,4 @@
-"""What all pictures have in common: colours, frames, sizes in words."""
+"""Style of all plots: colours, frames, sizes in words."""
 
 from typing import TYPE_CHECKING, Any
 

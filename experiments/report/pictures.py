@@ -128,7 +128,7 @@ def _search(run: Run) -> Iterator[tuple[str, str, str, Any]]:
       'Odds of methods and sizes',
       'How likely each option is in some of the bins, step by step. Options '
       'are stacked from the cheapest, darkest, to the dearest.',
-      plots.plot_odds(
+      plots.plot_probabilities(
         odds.steps, odds.mixture, odds.options, odds.bins, odds.bytes_per_word
       ),
     )

@@ -11,7 +11,7 @@ REACHES = pytest.mark.parametrize('reach', [0, 1, 2])
 
 def patterns_of_chunks(reach, num_levels):
   """Patterns of chunks of two tokens, and lengths of up to 70 chunks."""
-  pattern = Pattern(2, num_levels=num_levels, reach=reach)
+  pattern = Pattern(2, 1, num_levels, reach, num_global=0)
   for num_chunks in range(3, 71):
     if num_chunks > reach + 1:
       yield pattern, 2 * num_chunks
@@ -132,7 +132,8 @@ def test_keys_are_counted():
   assert not Pattern(8, 4, shift=1).is_dense(16)
   assert Pattern(8, 4, num_levels=0, num_global=2).num_keys(64) == 3 * 8 + 2
   # Eight chunks: three near, three of eight tokens, two of sixteen.
-  assert Pattern(8, 4, num_global=1).num_keys(64) == 24 + 4 * 3 + 4 * 2 + 1
+  assert Pattern(8, 4, num_global=0).num_keys(64) == 24 + 4 * 3 + 4 * 2
+  assert Pattern(8, 4, num_global=3).num_keys(64) == 24 + 4 * 3 + 4 * 2 + 3
 
 
 def test_keys_grow_by_the_same_number_when_the_length_doubles():
@@ -157,4 +158,4 @@ def test_keys_grow_by_the_same_number_when_the_length_doubles():
 )
 def test_errors_name_the_value_and_the_rule(sizes, rule):
   with pytest.raises(ValueError, match=rule):
-    Pattern(**{'chunk_size': 8, **sizes})
+    Pattern(**{'chunk_size': 8, 'num_summaries': 4, **sizes})

@@ -83,7 +83,7 @@ def test_equals_brute_force(problem):
   assert loss == min(d[1] for d in affordable)
   assert table.losses[budget] == loss
   assert [c.start for c in best] == [0, *(c.stop for c in best[:-1])]
-  smallest, _ = dynamic_program.smallest(
+  smallest, _ = dynamic_program.smallest_division(
     segments, num_bins, max_groups, bits_for_groups
   )
   assert smallest == min(d[0] for d in divisions)
@@ -100,7 +100,9 @@ def test_coarse_sizes_stay_within_budget(problem, num_sizes):
   ]
   budget *= 7
   try:
-    smallest, _ = dynamic_program.smallest(scaled, num_bins, max_groups)
+    smallest, _ = dynamic_program.smallest_division(
+      scaled, num_bins, max_groups
+    )
   except ValueError:
     return  # no division at all
   budget = max(budget, smallest)  # even the tightest one has an answer

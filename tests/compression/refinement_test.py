@@ -39,21 +39,21 @@ def total_loss(division, prices):
 def test_split_moves_until_the_bytes_are_spent():
   prices = make_prices(10, np.ones(10))
   division = refinement.Division((0, 2, 10), (1, 0))  # 2 * 4 + 8 * 1 = 16
-  moved = refinement.spend(division, prices, budget=24, max_groups=2)
+  moved = refinement.spend_slack(division, prices, budget=24, max_groups=2)
   assert moved == refinement.Division((0, 4, 10), (1, 0))  # 4 * 4 + 6 * 1 = 22
 
 
 def test_split_moves_left_where_the_later_group_is_dearer():
   prices = make_prices(10, np.ones(10))
   division = refinement.Division((0, 8, 10), (0, 1))  # 8 * 1 + 2 * 4 = 16
-  moved = refinement.spend(division, prices, budget=22, max_groups=2)
+  moved = refinement.spend_slack(division, prices, budget=22, max_groups=2)
   assert moved == refinement.Division((0, 6, 10), (0, 1))
 
 
 def test_one_group_gets_a_dearer_head():
   prices = make_prices(10, np.arange(10, 0, -1.0))
   division = refinement.Division((0, 10), (0,))  # 10 bytes
-  headed = refinement.spend(division, prices, budget=22, max_groups=2)
+  headed = refinement.spend_slack(division, prices, budget=22, max_groups=2)
   # Four words at 4 bytes save 0.6 of 34; one at 10 bytes saves 0.9 of 10.
   assert headed == refinement.Division((0, 4, 10), (1, 0))
 
@@ -61,13 +61,19 @@ def test_one_group_gets_a_dearer_head():
 def test_split_of_equal_options_stays():
   prices = make_prices(10, np.ones(10))
   division = refinement.Division((0, 5, 10), (1, 1))
-  assert refinement.spend(division, prices, budget=41, max_groups=2) == division
+  assert (
+    refinement.spend_slack(division, prices, budget=41, max_groups=2)
+    == division
+  )
 
 
 def test_no_more_groups_than_allowed():
   prices = make_prices(10, np.ones(10))
   division = refinement.Division((0, 10), (0,))
-  assert refinement.spend(division, prices, budget=99, max_groups=1) == division
+  assert (
+    refinement.spend_slack(division, prices, budget=99, max_groups=1)
+    == division
+  )
 
 
 @hypothesis.given(
@@ -86,7 +92,7 @@ def test_never_over_budget_and_never_worse(
     (0, num_words // 2, num_words), (first, second)
   )
   budget = int(prices.num_bytes(division)) + extra
-  spent = refinement.spend(division, prices, budget, max_groups)
+  spent = refinement.spend_slack(division, prices, budget, max_groups)
   assert prices.num_bytes(spent) <= budget
   assert total_loss(spent, prices) <= total_loss(division, prices) + 1e-9
   assert len(spent.options) <= max_groups

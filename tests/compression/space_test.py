@@ -1,4 +1,4 @@
-"""What a search may choose, and that its prices are those of schemes."""
+"""Tests of search spaces, whose prices are those of schemes."""
 
 import hypothesis
 import hypothesis.strategies as st
@@ -137,8 +137,8 @@ def test_solutions_fit_and_slack_is_spent(seed, budget):
   frequent = np.sort(rng.random(24))[::-1]
   by_bin = np.add.reduceat(frequent, BINS[:-1])
   losses = by_bin[:, None] * rates[None]
-  frontier = space.solve(space.segments(losses), budget)
-  choices = frontier.best(budget)
+  divisions = space.solve(space.segments(losses), budget)
+  choices = divisions.best(budget)
   lost = sum(losses[c.start : c.stop, c.option].sum() for c in choices)
 
   def loss(start, stop, option):

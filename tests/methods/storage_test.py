@@ -58,6 +58,17 @@ def test_quantize_by_hand():
   np.testing.assert_array_equal(found, [0, 1, -1, 7, -7])
 
 
+def test_straight_through_keeps_the_number_and_passes_the_gradient():
+  hard, soft = jnp.array([1e8, 3.0]), jnp.array([0.1, -1e8])
+
+  def found(soft):
+    return rounding.straight_through(hard, soft)
+
+  value, pull = jax.vjp(found, soft)
+  np.testing.assert_array_equal(value, hard)
+  np.testing.assert_array_equal(pull(jnp.array([2.0, 5.0]))[0], [2, 5])
+
+
 def test_read_passes_gradients_straight_through():
   leaf = {
     'values': jnp.array([[0.24, 0.4, 9.0, -9.0]]),

@@ -119,13 +119,13 @@ def test_layers_below_have_no_gradient_to_compute(params, remat):
   assert flops(2) < 0.5 * flops(None)
 
 
-def test_odds_of_a_search_learn_beside_frozen_weights(params):
-  params = {'weights': params, 'architecture': {'odds': jnp.ones(3)}}
+def test_logits_of_a_search_learn_beside_frozen_weights(params):
+  params = {'weights': params, 'architecture': {'logits': jnp.ones(3)}}
   _, weights = partial_training.freeze(None, make_optimizers(), in_lower(2))
   optimizer = make_optimizer(weights, optax.sgd(1.0))
   grads = jax.tree.map(jnp.ones_like, params)
   state = optimizer.init(params)
   for _ in range(3):  # the first rate is zero
     updates, state = optimizer.update(grads, state, params, is_due=True)
-  assert (np.asarray(updates['architecture']['odds']) == -1).all()
+  assert (np.asarray(updates['architecture']['logits']) == -1).all()
   assert not np.asarray(updates['weights']['embedder']['embedding']).any()

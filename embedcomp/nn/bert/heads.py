@@ -153,7 +153,7 @@ class BertMaskedLM(BertModel):
     attention_mask: Array | None = None,
     token_type_ids: Array | None = None,
     *,
-    places: Array | None = None,
+    mask_positions: Array | None = None,
     deterministic: bool = True,
   ) -> jax.Array:
     """Scores the vocabulary.
@@ -162,7 +162,7 @@ class BertMaskedLM(BertModel):
       input_ids: see `Bert`.
       attention_mask: see `Bert`.
       token_type_ids: see `Bert`.
-      places: [B, P] integers, the tokens to score; all if not given.
+      mask_positions: [B, P] integers, the tokens to score; all if not given.
       deterministic: True turns dropout off.
 
     Returns:
@@ -171,8 +171,8 @@ class BertMaskedLM(BertModel):
     hidden = self._encode(
       input_ids, attention_mask, token_type_ids, deterministic
     )
-    if places is not None:
-      hidden = jnp.take_along_axis(hidden, places[..., None], axis=1)
+    if mask_positions is not None:
+      hidden = jnp.take_along_axis(hidden, mask_positions[..., None], axis=1)
     return self._head(hidden, None, deterministic)
 
   def _head(self, hidden, mask, deterministic):

@@ -193,8 +193,7 @@ def round_as_stored(values: Array, axes: tuple[int, ...]) -> jax.Array:
   still = jax.lax.stop_gradient(values).astype(jnp.float32)
   scale = rounding.absmax_scale(still, _others(axes, values.ndim), 8)
   rounded = storage.read({'values': still, 'scale': scale}, 'int8')
-  # The bracket is exactly 0.
-  return rounded + (values - jax.lax.stop_gradient(values))
+  return rounding.straight_through(rounded, values)
 
 
 class _Int8Param:

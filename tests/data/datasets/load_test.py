@@ -23,12 +23,7 @@ def packages(monkeypatch, tmp_path):
     rows = [('space', f'{corpus} {split} moon café'), ('autos', 'wheels')]
     return rows * (3 if split == 'train' else 1)
 
-  def movie_sentences(split, cache_dir):
-    calls.append(('movie_reviews', split))
-    return [(0.5, f'good {split}'), (-0.25, 'bad'), (-4.0, 'worse')]
-
   monkeypatch.setattr(corpora, 'topic_documents', topic_documents)
-  monkeypatch.setattr(corpora, 'movie_sentences', movie_sentences)
   return calls
 
 
@@ -82,6 +77,8 @@ def test_topics(tmp_path, packages, capfd):
   dataset = load('r8', cache_dir=tmp_path, progress=False)
   output = capfd.readouterr()
   assert (output.out, output.err) == ('', '')
+  files = [path.name for path in tmp_path.rglob('*') if path.is_file()]
+  assert any('array_record' in name for name in files)
   assert (dataset.name, dataset.label_names) == ('r8', ('autos', 'space'))
   assert pairs(dataset.splits['train'], dataset.label_names) == [
     *[('r8 train moon café', 'space')] * 3,
@@ -95,16 +92,11 @@ def test_topics(tmp_path, packages, capfd):
   assert packages == [], 'what is prepared needs no source'
 
 
-def test_movie_reviews(tmp_path, capfd):
-  dataset = load('movie_reviews', cache_dir=tmp_path)
+def test_progress_goes_to_stderr(tmp_path, capfd):
+  load('r52', cache_dir=tmp_path)
   output = capfd.readouterr()
   assert output.out == ''
-  assert 'movie_reviews' in output.err
-  assert pairs(dataset.splits['test'], dataset.label_names) == [
-    *[('bad', 'negative'), ('good test', 'positive'), ('worse', 'negative')],
-  ]
-  files = [path.name for path in tmp_path.rglob('*') if path.is_file()]
-  assert any('array_record' in name for name in files)
+  assert 'r52' in output.err
 
 
 @pytest.mark.parametrize('name', BUILT_IN)
@@ -115,31 +107,38 @@ def test_every_built_in_name_has_a_builder(name):
 
 
 def test_killed_preparation_leaves_nothing(tmp_path, monkeypatch):
-  def die(split, cache_dir):
-    raise KeyboardInterrupt
+  documents_of = corpora.topic_documents
+
+  def die(corpus, split, cache_dir):
+    if split == 'test':
+      raise KeyboardInterrupt
+    return documents_of(corpus, split, cache_dir)
 
   with monkeypatch.context() as patch:
-    patch.setattr(corpora, 'movie_sentences', die)
+    patch.setattr(corpora, 'topic_documents', die)
     with pytest.raises(KeyboardInterrupt):
-      load('movie_reviews', cache_dir=tmp_path, progress=False)
+      load('r8', cache_dir=tmp_path, progress=False)
   assert not [path for path in tmp_path.rglob('*') if path.is_file()]
-  dataset = load('movie_reviews', cache_dir=tmp_path, progress=False)
-  assert len(dataset.splits['train']) == 3
+  dataset = load('r8', cache_dir=tmp_path, progress=False)
+  assert len(dataset.splits['train']) == 6
 
 
 def test_two_processes_may_prepare_at_once(tmp_path, packages, monkeypatch):
   """The second one starts and ends while the first one is at it."""
-  sentences = corpora.movie_sentences
+  documents_of = corpora.topic_documents
 
-  def start_another(split, cache_dir):
-    monkeypatch.setattr(corpora, 'movie_sentences', sentences)
-    load('movie_reviews', cache_dir=tmp_path, progress=False)
-    return sentences(split, cache_dir)
+  def start_another(corpus, split, cache_dir):
+    monkeypatch.setattr(corpora, 'topic_documents', documents_of)
+    load('r8', cache_dir=tmp_path, progress=False)
+    packages.append('the second one has ended')
+    return documents_of(corpus, split, cache_dir)
 
-  monkeypatch.setattr(corpora, 'movie_sentences', start_another)
-  dataset = load('movie_reviews', cache_dir=tmp_path, progress=False)
-  assert len(dataset.splits['train']) == 3
-  assert packages.count(('movie_reviews', 'train')) == 2
+  monkeypatch.setattr(corpora, 'topic_documents', start_another)
+  dataset = load('r8', cache_dir=tmp_path, progress=False)
+  assert len(dataset.splits['train']) == 6
+  ended = packages.index('the second one has ended')
+  assert ('r8', 'train') in packages[:ended]
+  assert ('r8', 'train') in packages[ended:]
 
 
 def test_published_data_set(tmp_path, publish):

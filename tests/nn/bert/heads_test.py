@@ -87,7 +87,7 @@ def test_only_the_places_asked_for_are_scored():
   params = random_params(model)
   places = np.array([[1, 3], [4, 0]])
   whole = np.asarray(model.apply({'params': params}, IDS))
-  found = model.apply({'params': params}, IDS, places=places)
+  found = model.apply({'params': params}, IDS, mask_positions=places)
   expected = np.stack([whole[b, places[b]] for b in range(2)])
   np.testing.assert_allclose(found, expected, atol=1e-5)
 
