@@ -145,11 +145,6 @@ def test_nothing_that_an_extra_installs_is_loaded_before_it_is_asked_for():
   assert not loaded_packages('; '.join(lines)) & EXTRAS
 
 
-def test_checkpoints_load_orbax_when_they_are_asked_for():
-  statement = 'from embedcomp.training import Checkpoints'
-  assert 'orbax' in loaded_packages(statement)
-
-
 @pytest.mark.parametrize('name', embedcomp.__all__)
 def test_public_names_are_documented(name):
   assert (getattr(embedcomp, name).__doc__ or '').strip()

@@ -1,10 +1,11 @@
-"""Checks of budgets and tolerances that users state."""
+"""Checks of budgets and tolerances that users state.
+
+The command line calls them before anything large is loaded: no NumPy here.
+"""
 
 import fractions
 import numbers
 import re
-
-import numpy as np
 
 _FACTOR = re.compile(r'([0-9]+\.?[0-9]*|\.[0-9]+)x')
 
@@ -49,9 +50,9 @@ def _budget_bytes(budget: float | int | str, dense_bytes: int) -> int | None:
     found = _FACTOR.fullmatch(budget)
     factor = fractions.Fraction(found[1] if found else 0)
     return int(dense_bytes / factor) if factor else None
-  if isinstance(budget, (bool, np.bool_)):
+  if isinstance(budget, bool):
     return None
-  if isinstance(budget, numbers.Integral):
+  if isinstance(budget, numbers.Integral):  # of NumPy, too
     return int(budget) if budget > 0 else None
   if isinstance(budget, numbers.Real) and 0 < budget < 1:
     return int(dense_bytes * float(budget))
