@@ -86,7 +86,7 @@ def fit_groups(
   Raises:
     ValueError: if the scheme is not of the table's size.
   """
-  _check_same_size(table.table, scheme)
+  _check_same_size(table.values, scheme)
   stored = scheme.order == 'stored'
   ids_by_rank = table.ids if stored else np.arange(scheme.vocab_size)
   group_of_id = np.empty(scheme.vocab_size, np.int32)

@@ -136,7 +136,7 @@ def _search_space(
   max_groups: int,
 ) -> SearchSpace:
   """Bins by importance and the options that suit the table."""
-  vocab_size, features = table.table.shape
+  vocab_size, features = table.values.shape
   smallest_bin = min(SMALLEST_BIN, vocab_size)
   return SearchSpace(
     features,

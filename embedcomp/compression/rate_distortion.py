@@ -148,7 +148,7 @@ class RateDistortionCurve:
       middle = (low + high) // 2
       scheme, params = self._fitted(self._scheme(int(sizes[middle])), progress)
       error = relative_error(
-        self.table.table, scheme, params, self.table.importance
+        self.table.values, scheme, params, self.table.importance
       )
       if error <= tolerance:
         high, found = middle, (scheme, params)

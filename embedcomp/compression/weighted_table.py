@@ -75,13 +75,13 @@ class WeightedTable:
   """Checked table with the importance and the order of its words.
 
   Attributes:
-    table: [V, D] float, as given; float64 is taken as float32.
+    values: [V, D] float, as given; float64 is taken as float32.
     importance: [V] float64 weights of the words' errors, mean 1.
     ids: [V] the id at each rank.
     order: 'identity' if ids are ranks, else 'stored'.
   """
 
-  table: np.ndarray
+  values: np.ndarray
   importance: np.ndarray
   ids: np.ndarray
   order: str
@@ -119,7 +119,7 @@ class WeightedTable:
     weights = frequency.with_room_for_sums(weights)
     is_sorted = bool((np.diff(weights) <= 0).all())
     return cls(
-      table=table,
+      values=table,
       importance=weights / weights.mean(),
       ids=np.argsort(-weights, kind='stable'),
       order='identity' if is_sorted else 'stored',
@@ -128,12 +128,12 @@ class WeightedTable:
   @property
   def dtype(self) -> str:
     """Name of the table's dtype."""
-    return str(self.table.dtype)
+    return str(self.values.dtype)
 
   @functools.cached_property
   def scale(self) -> float:
     """Power of two above the largest number of the table; 1 if it is usual."""
-    largest = _largest(self.table)
+    largest = _largest(self.values)
     if not largest or _USUAL[0] <= largest <= _USUAL[1]:
       return 1.0
     return float(np.ldexp(1.0, np.frexp(largest)[1]))
@@ -145,7 +145,7 @@ class WeightedTable:
 
   def in_id_order(self) -> 'WeightedTable':
     """The same words, ranked by id whatever their importance."""
-    ids = np.arange(len(self.table))
+    ids = np.arange(len(self.values))
     return dataclasses.replace(self, ids=ids, order='identity')
 
   def vectors(self, ids: np.ndarray) -> np.ndarray:
@@ -160,7 +160,7 @@ class WeightedTable:
     Returns:
       [W, D] float32.
     """
-    vectors = self.table[ids].astype(np.float32, copy=False)
+    vectors = self.values[ids].astype(np.float32, copy=False)
     return vectors * np.float32(1 / self.scale)
 
   def ranked_vectors(self, ranks: np.ndarray) -> np.ndarray:

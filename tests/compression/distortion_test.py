@@ -36,7 +36,7 @@ def measure(table, bins, options=OPTIONS, seed=0):
 
 def fitted_loss(table, start, stop, option):
   """Loss of a fit to the words of some ranks."""
-  words, importance = table.table[start:stop], table.importance[start:stop]
+  words, importance = table.values[start:stop], table.importance[start:stop]
   shape = Shape(*words.shape)
   params = option.freeze(option.fit(words, importance, seed=0), shape)
   found = np.asarray(option.lookup(params, np.arange(len(words)), shape))
@@ -71,7 +71,7 @@ def test_losses_and_bytes_are_those_of_fits(table):
 def test_words_are_measured_by_rank_whatever_their_ids(table, rng):
   ids = rng.permutation(2000)
   shuffled = WeightedTable.create(
-    table.table[ids], importance=table.importance[ids]
+    table.values[ids], importance=table.importance[ids]
   )
   bins = (0, 40, 200, 2000)
   by_rank, by_id = measure(table, bins), measure(shuffled, bins)
@@ -117,7 +117,7 @@ def test_more_codewords_than_sampled_words(table, monkeypatch):
 
 def test_words_of_no_importance_lose_nothing(table):
   importance = np.where(np.arange(2000) < 1000, 1.0, 0.0)
-  without = WeightedTable.create(table.table, importance=importance)
+  without = WeightedTable.create(table.values, importance=importance)
   segments = measure(without, (0, 1000, 2000), OPTIONS[1:])
   assert (segments[1, 2].losses == 0).all()
   assert (segments[0, 1].losses > 0).all()

@@ -53,13 +53,13 @@ def test_importance_may_be_tiny():
 @pytest.mark.parametrize('dtype', ['<f4', '>f4', '>f2', '>f8'])
 def test_any_byte_order_gives_the_same_vectors(dtype):
   table = WeightedTable.create(TABLE.astype(dtype))
-  assert table.table.dtype.isnative
+  assert table.values.dtype.isnative
   np.testing.assert_array_equal(table.vectors([0, 1, 2]), TABLE)
 
 
 def test_sixteen_bits_stay_and_sixty_four_become_thirty_two():
   for dtype in (np.float16, ml_dtypes.bfloat16):
-    assert WeightedTable.create(TABLE.astype(dtype)).table.dtype == dtype
+    assert WeightedTable.create(TABLE.astype(dtype)).values.dtype == dtype
   assert WeightedTable.create(TABLE.astype(float)).dtype == 'float32'
   assert check_table(TABLE.astype(float)).dtype == np.float64
 
@@ -75,7 +75,7 @@ def test_vectors_of_unusual_magnitude_are_divided_exactly(exponent):
 def test_vectors_of_usual_magnitude_are_as_they_are(exponent):
   table = WeightedTable.create(np.ldexp(TABLE, exponent))
   assert table.scale == 1
-  np.testing.assert_array_equal(table.vectors([0, 1, 2]), table.table)
+  np.testing.assert_array_equal(table.vectors([0, 1, 2]), table.values)
 
 
 def test_zeros_have_a_scale_too():
