@@ -233,10 +233,12 @@ def _documents(
   is_class = options.task == 'classification'
   dataset = data_lib.load(
     options.data,
-    text_field=options.text_field,
-    pair_field=options.pair_field,
-    label_field=options.label_field,
-    real_labels=not is_class,
+    data_lib.Fields(
+      text_field=options.text_field,
+      pair_field=options.pair_field,
+      label_field=options.label_field,
+      real_labels=not is_class,
+    ),
   )
   splits, split = dataset.splits, options.split
   if split is None and Path(options.data).expanduser().is_file():

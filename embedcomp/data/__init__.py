@@ -18,6 +18,7 @@ from embedcomp.data.datasets.pip_files import (
   minilm_l6,
 )
 from embedcomp.data.documents import Documents, TextDataset, split_off
+from embedcomp.data.fields import Fields
 from embedcomp.data.subword_tokenizer import Encoded, SubwordTokenizer
 from embedcomp.data.vocabulary import (
   PADDING,
@@ -36,6 +37,7 @@ __all__ = [
   'ClassificationBatches',
   'Documents',
   'Encoded',
+  'Fields',
   'LanguageModelBatches',
   'MaskedLMBatches',
   'RenumberedBatches',
