@@ -2,7 +2,7 @@
 
 A `tokenizer.json` of the `tokenizers` library says all; the older `vocab.txt`
 (WordPiece) and `vocab.json` with `merges.txt` (byte-level BPE) say only the
-pieces, and how BERT's and RoBERTa's tokenizers go about it is filled in.
+subwords, and how BERT's and RoBERTa's tokenizers go about it is filled in.
 """
 
 import json
@@ -154,8 +154,8 @@ def _renumbered_model(model: Fields, added: list[Fields], new_ids) -> Fields:
     return {**model, 'vocab': dict(by_id)}
   # A score below the others would change what an unknown character costs.
   lowest = min(score for _, score in model['vocab'])
-  pieces = model['vocab'] + [[t['content'], lowest] for t in strangers]
-  vocabulary = [pieces[old] for old in new_ids]  # in the order of new ids
+  scored = model['vocab'] + [[t['content'], lowest] for t in strangers]
+  vocabulary = [scored[old] for old in new_ids]  # in the order of new ids
   unknown = model['unk_id']
   unknown = None if unknown is None else new_ids[unknown]
   return {**model, 'vocab': vocabulary, 'unk_id': unknown}
@@ -209,7 +209,7 @@ def _read_whole(path: Path, settings):
 
 
 def _read_word_pieces(path: Path, settings):
-  """BERT's tokenizer with the pieces of a `vocab.txt`."""
+  """BERT's tokenizer with the subwords of a `vocab.txt`."""
   with files.open_regular(path) as file:
     data = file.read()
   try:

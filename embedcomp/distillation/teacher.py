@@ -21,7 +21,7 @@ import numpy as np
 
 from embedcomp._internal import optional
 from embedcomp._internal.progress import track
-from embedcomp.data.batches.unlabelled import Batch, WrappedBatches
+from embedcomp.data.batches.interface import Batch, WrappedBatches
 from embedcomp.distillation.objective import Objective
 from embedcomp.nn.bert.outputs import COLLECTION, ModelOutputs
 

@@ -14,6 +14,7 @@ from embedcomp._internal.progress import track
 from embedcomp.data.batches.labelled import TokenBatches
 from embedcomp.data.datasets.load import load
 from embedcomp.data.documents import Documents, TextDataset
+from embedcomp.data.fields import Fields
 from embedcomp.data.subword_tokenizer import SubwordTokenizer
 from embedcomp.nn.bert.config import BertConfig
 from embedcomp.nn.embedding import to_variables
@@ -202,10 +203,12 @@ def _read_documents(
   is_class = task == tasks.CLASSIFICATION
   dataset = load(
     data.source,
-    text_field=data.text_field,
-    pair_field=data.pair_field,
-    label_field=data.label_field,
-    real_labels=not is_class,
+    Fields(
+      text_field=data.text_field,
+      pair_field=data.pair_field,
+      label_field=data.label_field,
+      real_labels=not is_class,
+    ),
   )
   documents = _find_split(data, dataset)
   if task == tasks.SIMILARITY and documents.pairs is None:

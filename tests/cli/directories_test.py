@@ -217,7 +217,8 @@ def test_a_similarity_is_the_cosine_of_two_texts(folder, capsys):
   model, params = embedcomp.from_pretrained(folder / 'small', head='sentence')
   tokenizer = data.SubwordTokenizer.load(folder / 'small')
   documents = data.load(
-    folder / 'pairs', pair_field='other', label_field='score', real_labels=True
+    folder / 'pairs',
+    data.Fields(pair_field='other', label_field='score', real_labels=True),
   ).splits['test']
   floats, integers = embedcomp.partition(params)
   variables = {'params': floats, 'buffers': integers}

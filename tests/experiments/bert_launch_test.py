@@ -178,7 +178,8 @@ def test_every_task_leaves_a_directory(folder, tmp_path, variant, fields):
     assert 1 < result['value'] < model.config.vocab_size
     return
   dataset = data_lib.load(
-    folder, pair_field='other', label_field='score', real_labels=True
+    folder,
+    data_lib.Fields(pair_field='other', label_field='score', real_labels=True),
   )
   found = measured(tmp_path, variant, dataset, scale=5.0)
   assert result['metric'] == 'spearman'

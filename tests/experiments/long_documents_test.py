@@ -248,7 +248,7 @@ def test_tables_are_compressed_whatever_is_read(fields, tmp_path):
       {'data.reading': 'windows', 'data.window': 200, 'data.buckets': (200,)},
       'data.buckets must not go beyond the 128 tokens .* set bert.max_length',
     ),
-    ({'data.min_pieces': 1000}, 'no document has 1000 pieces'),
+    ({'data.min_pieces': 1000}, 'no document has 1000 subwords'),
     ({'data.buckets': (256,)}, 'data.buckets must not go beyond'),
     ({'model.window_pool': 'sum', 'data.reading': 'windows'}, "got 'sum'"),
     ({'data.length_range': (2, 3)}, 'length_range must be'),

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from embedcomp.data.batches.unlabelled import Batch, WrappedBatches
+from embedcomp.data.batches.interface import Batch, WrappedBatches
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

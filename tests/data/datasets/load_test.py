@@ -8,7 +8,7 @@ import pytest
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import registered
 
-from embedcomp.data import BUILT_IN, GENERATED, load
+from embedcomp.data import BUILT_IN, GENERATED, Fields, load
 from embedcomp.data.datasets import builders, corpora
 
 
@@ -153,19 +153,20 @@ def test_published_data_set(tmp_path, publish):
     'test': 2,
     'validation': 1,
   }
-  chosen = load('pets', cache_dir=tmp_path, progress=False, text_field='one')
+  one = Fields(text_field='one')
+  chosen = load('pets', one, cache_dir=tmp_path, progress=False)
   assert set(chosen.splits['test'].texts) == {'test'}
 
 
 def test_pairs_of_a_published_data_set(tmp_path, publish):
   publish({'train': [0, 1], 'test': [0]})
-  dataset = load('pets', pair_field='two', cache_dir=tmp_path, progress=False)
+  two = Fields(pair_field='two')
+  dataset = load('pets', two, cache_dir=tmp_path, progress=False)
   assert dataset.splits['train'].texts == ('train', 'train')
   assert sorted(dataset.splits['train'].pairs) == ['0', '1']
   swapped = load(
     'pets',
-    text_field='two',
-    pair_field='one',
+    Fields(text_field='two', pair_field='one'),
     cache_dir=tmp_path,
     progress=False,
   )
@@ -188,8 +189,7 @@ def test_real_labels_of_a_published_data_set(tmp_path, publish, dtype):
   publish(splits, features)
   dataset = load(
     'pets',
-    pair_field='two',
-    real_labels=True,
+    Fields(pair_field='two', real_labels=True),
     cache_dir=tmp_path,
     progress=False,
   )
@@ -240,7 +240,12 @@ def test_text_without_labels(tmp_path, publish):
 def test_wrong_fields(tmp_path, publish, options, message):
   publish({'train': [0, 1], 'test': [0]})
   with pytest.raises(ValueError, match=message):
-    load('pets', cache_dir=tmp_path, progress=False, **options)
+    load('pets', Fields(**options), cache_dir=tmp_path, progress=False)
+
+
+def test_there_is_a_field_for_the_text():
+  with pytest.raises(ValueError, match=r'one field or more, got \[\]'):
+    Fields(text_field=[])
 
 
 def test_real_valued_labels_are_refused_unless_asked_for(tmp_path, publish):
@@ -328,8 +333,8 @@ def test_generated_texts(name, tmp_path, capsys):
 @pytest.mark.parametrize(
   ('name', 'options', 'reason'),
   [
-    ('listops', {'text_field': 'text'}, 'choose no fields'),
-    ('needle', {'real_labels': True}, 'choose no fields and no real labels'),
+    ('listops', {'fields': Fields(text_field='text')}, 'choose no fields'),
+    ('needle', {'fields': Fields(real_labels=True)}, 'and no real labels'),
     ('needle', {'length_range': (20,)}, r'two numbers .*, got \(20,\)'),
     ('listops', {'num_documents': (1, 1)}, r'three, got .* and \(1, 1\)'),
     ('r8', {'length_range': (20, 30)}, "not for 'r8'"),
