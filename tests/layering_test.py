@@ -133,6 +133,11 @@ def test_importing_the_package_loads_nothing_heavy():
   assert heavy_modules('import embedcomp') <= heavy_modules(BELOW)
 
 
+def test_the_search_needs_none_of_what_launches_experiments():
+  loaded = heavy_modules('import embedcomp.search')
+  assert loaded <= heavy_modules(BELOW) | {'tqdm'}
+
+
 @pytest.mark.parametrize('name', embedcomp.__all__)
 def test_public_names_are_documented(name):
   assert (getattr(embedcomp, name).__doc__ or '').strip()

@@ -21,7 +21,6 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 
 _LOGGER = logging.getLogger(__name__)
 # Names, shapes and whatever else a checkpoint holds beside its numbers.
@@ -60,6 +59,8 @@ class Checkpoints:
       ValueError: if fewer than one should be kept.
       OSError: if it cannot be used, or is in use.
     """
+    import orbax.checkpoint as ocp
+
     if keep < 1:
       raise ValueError(f'at least one checkpoint must be kept, got {keep}.')
     self.folder = Path(folder).absolute()
@@ -112,6 +113,8 @@ class Checkpoints:
       OSError: if it cannot be written, as on a full disk; the checkpoints
         before it are untouched.
     """
+    import orbax.checkpoint as ocp
+
     arrays = _to_arrays(state)
     metadata = {'checksum': _checksum(arrays), 'metadata': metadata or {}}
     try:
@@ -146,6 +149,8 @@ class Checkpoints:
 
   def _after_failure(self) -> int | None:
     """Removes what a failed save left; returns the newest whole checkpoint."""
+    import orbax.checkpoint as ocp
+
     for path in self.folder.glob(f'*{ocp.utils.TMP_DIR_SUFFIX}*'):
       shutil.rmtree(path, ignore_errors=True)
     self._manager.reload()
@@ -192,6 +197,8 @@ class Checkpoints:
 
   def _restore(self, step: int, template: chex.ArrayTree) -> Restored:
     """Reads one checkpoint, or raises whatever is wrong with it."""
+    import orbax.checkpoint as ocp
+
     arrays = _to_arrays(template)
     found = self._manager.restore(
       step,
