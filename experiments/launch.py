@@ -58,6 +58,8 @@ def run(
     raise ValueError(
       f'optim.table_rate must not be negative, got {config.optim.table_rate}.'
     )
+  if config.method.name in ('search', 'bins', 'random', 'tpe'):
+    learned.search_config(trainer)  # which else the search would find
   is_dense = config.method.name == 'dense'
   needs_dense = config.compare_dense or config.tolerance is not None
   reference = None

@@ -34,6 +34,7 @@ _PLAN = (
   *('max_groups', 'options', 'score', 'prior', 'carry', 'discretize'),
   *('learning_rate', 'weights_learning_rate', 'refresh_every'),
 )
+_CARRY = ('dense', 'supernet', 'noise')
 _SCHEDULE = ('warmup', 'every', 'entropy', 'penalty', 'multiplier_rate')
 
 
@@ -45,15 +46,19 @@ def search_config(trainer: Trainer, learn_splits: bool = True) -> SearchConfig:
   """
   config = trainer.config.search
   fields = {name: config[name] for name in _PLAN}
+  if config.carry not in _CARRY:
+    raise ValueError(
+      f'config.search: carry must be one of {_CARRY}, got {config.carry!r}.'
+    )
   if config.carry == 'noise':  # what it would be is measured all the same
     fields['carry'] = 'dense' if config.score == 'prior' else 'supernet'
-  schedule = Schedule(
-    num_steps=max(1, steps_of(config.epochs, trainer.problem.weights)),
-    plain=0.5 if config.start == 'noise' else 0.0,
-    temperature=tuple(config.temperature),
-    **{name: config[name] for name in _SCHEDULE},
-  )
   try:
+    schedule = Schedule(
+      num_steps=max(1, steps_of(config.epochs, trainer.problem.weights)),
+      plain=0.5 if config.start == 'noise' else 0.0,
+      temperature=tuple(config.temperature),
+      **{name: config[name] for name in _SCHEDULE},
+    )
     return SearchConfig(
       schedule, seed=trainer.config.seed, learn_splits=learn_splits, **fields
     )

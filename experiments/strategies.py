@@ -108,13 +108,14 @@ def guided(trainer: Trainer, budget: int, propose_name: str) -> Outcome:
   long: the two have the same compute.
   """
   timer, config = Timer(), trainer.config
+  plan = learned.search_config(trainer)
   start = learned.starting_model(trainer)
   timer.seconds.update(start.seconds)
   if config.search.order == 'sensitivity':
     trainer, start = timer.time(
       'measure', learned.sorted_by_need, trainer, start
     )
-  plan, problem = learned.search_config(trainer), trainer.problem
+  problem = trainer.problem
   space = search_space(learned.starting_point(trainer, start), plan)
 
   def loss(scheme, number):

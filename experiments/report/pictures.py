@@ -114,31 +114,35 @@ def _artists(run: Run) -> Iterator[tuple[str, str, str, Any]]:
     yield (
       'training',
       'Training',
-      'Means over the last steps on training data, by stage.',
+      'Means over the last steps on training data, by phase.',
       plots.plot_metrics(training),
     )
 
 
 def _search(run: Run) -> Iterator[tuple[str, str, str, Any]]:
-  """Pictures of how odds moved, and of the log of the search."""
-  odds = run.odds
-  if odds is not None:
+  """Pictures of how probabilities moved, and of the log of the search."""
+  found = run.probabilities
+  if found is not None:
     yield (
-      'odds',
-      'Odds of methods and sizes',
+      'probabilities',
+      'Probabilities of methods and sizes',
       'How likely each option is in some of the bins, step by step. Options '
       'are stacked from the cheapest, darkest, to the dearest.',
       plots.plot_probabilities(
-        odds.steps, odds.mixture, odds.options, odds.bins, odds.bytes_per_word
+        found.steps,
+        found.mixture,
+        found.options,
+        found.bins,
+        found.bytes_per_word,
       ),
     )
-  if odds is not None and odds.splits is not None and len(odds.bins) > 2:
+  if found is not None and found.splits is not None and len(found.bins) > 2:
     yield (
       'splits',
-      'Odds of split points',
+      'Probabilities of split points',
       'Where splits are expected, step by step; dotted where a split is '
       'likelier unused than used.',
-      plots.plot_splits(odds.steps, odds.splits, odds.bins),
+      plots.plot_splits(found.steps, found.splits, found.bins),
     )
   curves = logged(run)
   if curves:
@@ -160,7 +164,7 @@ def logged(run: Run) -> dict[str, tuple[list[int], list[float]]]:
 
 
 def _training(run: Run) -> dict[str, tuple[list[int], list[float]]]:
-  """Steps and values of losses and metrics of all other stages."""
+  """Steps and values of losses and metrics of all other training phases."""
   curves = {}
   for stage in dict.fromkeys(line.get('stage') for line in run.metrics):
     if stage != 'search' and not _is_trial(stage):
@@ -189,7 +193,7 @@ def _curves(
 
 
 def _is_trial(stage: str | None) -> bool:
-  """Whether a stage is one of many short trainings, not worth a panel."""
+  """Whether a phase is one of many short trainings, not worth a panel."""
   return stage is None or stage.startswith('trial_')
 
 

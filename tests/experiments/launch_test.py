@@ -13,10 +13,11 @@ import pytest
 import embedcomp
 from configs import classify, common, language_model
 from embedcomp.data import Vocabulary
-from embedcomp.search.sensitivity import Sensitivity
+from embedcomp.search import Sensitivity, search_space
 from embedcomp.training import loop
 from experiments import launch, learned, strategies
 from experiments.problems import make_problem
+from experiments.results import untrained
 from experiments.trainer import Trainer
 from tests.experiments import small_text
 
@@ -95,8 +96,8 @@ def test_a_workdir_of_another_config_is_refused(folder, finished):
     {'method.name': 'random', 'search.trials': 2},
     {
       'method.name': 'search',
-      'search.score': 'odds',
-      'search.discretise': 'argmax',
+      'search.score': 'learned',
+      'search.discretize': 'argmax',
     },
   ],
   ids=lambda fields: fields['method.name'],
@@ -286,12 +287,14 @@ def test_words_that_tell_the_topics_come_first(folder):
 @pytest.mark.parametrize(
   ('fields', 'reason'),
   [
-    ({'order': 'alphabet'}, 'search.order must be one of'),
-    ({'discretise': 'argmax'}, "needs search.score='odds'"),
-    ({'options': 'contextual'}, "needs search.score='prior'"),
+    ({'order': 'alphabet'}, 'config.search: order must be one of'),
+    ({'discretize': 'argmax'}, "needs score='learned'"),
+    ({'options': 'contextual'}, "needs score='prior'"),
     ({'by_counts': 1.5}, r'by_counts must be in \[0, 1\], got 1\.5'),
     ({'start': 'noise'}, "needs order='frequency'"),
-    ({'score': 'prior'}, "set search.carry='dense'"),
+    ({'score': 'prior'}, "set carry='dense'"),
+    ({'carry': 'air'}, "carry must be one of .* got 'air'"),
+    ({'warmup': 2.0}, r'warmup must be in \[0, 1\], got 2\.0'),
   ],
 )
 def test_searches_that_make_no_sense_are_refused(folder, fields, reason):
@@ -306,18 +309,19 @@ def test_the_prior_alone_trains_no_supernet(folder):
   )
   budget = int(0.3 * trainer.problem.dense_bytes)
   search = learned.set_up(trainer).learn(budget)
-  assert search.state is None
   assert 'search' not in search.timer.seconds
   outcome = search.finish()
-  assert outcome.scheme == search.setup.prior.curve.scheme(budget)
+  prior = search.setup.searcher.prior
+  assert outcome.scheme == prior.curve.scheme(budget)
   assert outcome.scheme.num_bytes <= budget
 
 
-def test_odds_count_less_for_other_budgets(folder, monkeypatch):
+def test_what_was_learned_counts_less_for_other_budgets(folder, monkeypatch):
   trainer = small_trainer(folder)
   budget = int(0.2 * trainer.problem.dense_bytes)
   search = learned.set_up(trainer).learn(budget)
-  prior, added = search.setup.prior, []
+  searcher, added = search.setup.searcher, []
+  prior, evidence = searcher.prior, searcher.evidence(search.state)
   monkeypatch.setattr(
     type(prior.curve),
     'adjusted',
@@ -325,9 +329,9 @@ def test_odds_count_less_for_other_budgets(folder, monkeypatch):
   )
   for size, share in ((budget, 1.0), (2 * budget, 0.5), (budget // 2, 0.5)):
     search.scheme(size)
-    expected = -share * prior.temperature(size) * search.evidence
+    expected = -share * prior.temperature(size) * evidence
     np.testing.assert_allclose(added[-1], expected, rtol=0.01)
-  assert np.abs(search.evidence).max() > 0
+  assert np.abs(evidence).max() > 0
 
 
 def test_words_of_batches_that_were_not_measured_count_too(folder):
@@ -339,12 +343,17 @@ def test_words_of_batches_that_were_not_measured_count_too(folder):
   assert (problem.sensitivity.drops[occurring] > 0).all()
 
 
+def bins_of(trainer, start):
+  point = learned.starting_point(trainer, start)
+  return search_space(point, learned.search_config(trainer)).bins
+
+
 def test_bins_of_words_by_frequency_are_made_from_counts(folder):
   trainer = small_trainer(folder, **{'search.order': 'frequency'})
-  unmeasured = learned.search_space(trainer).bins
-  moved, _ = learned.sorted_by_need(trainer, learned.starting_model(trainer))
-  assert moved.problem.sensitivity is not None
-  assert learned.search_space(moved).bins == unmeasured
+  unmeasured = bins_of(trainer, untrained(trainer))
+  moved = learned.sorted_by_need(trainer, learned.starting_model(trainer))
+  assert moved[0].problem.sensitivity is not None
+  assert bins_of(*moved) == unmeasured
 
 
 def test_words_weigh_alike_where_none_matters(folder):

@@ -1,4 +1,4 @@
-"""Odds of splits and options, their price, and searches with known answers."""
+"""Logits of splits and options, their price, and searches of known ends."""
 
 import functools
 import itertools
@@ -49,7 +49,7 @@ def certain(places, options):
 
 @functools.partial(jax.jit, static_argnums=0)
 def evaluate(controller, architecture):
-  """Odds, and what follows from them."""
+  """Probabilities, and what follows from them."""
   probabilities = controller.probabilities(architecture)
   return (
     probabilities,

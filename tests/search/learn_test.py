@@ -15,6 +15,12 @@ from tests.search.rare_words import BUDGET, CONFIG, COUNTS, DATA, D, V
 
 MODELS = (rare_words.linen, rare_words.nnx_model, rare_words.bare)
 DENSE_BYTES = 4 * V * D
+QUICK = dataclasses.replace(
+  CONFIG,
+  schedule=search.Schedule(4),
+  finetuning=search.Finetuning(0),
+  measured_batches=2,
+)
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -70,22 +76,18 @@ def test_what_comes_out_is_stored_and_can_be_saved(make_model, tmp_path):
   assert structure == jax.tree.structure(rare_words.trained(make_model)[1])
 
 
-def test_equal_seeds_give_equal_bytes():
-  first, again = result_of(rare_words.bare), rare_words.learn(rare_words.bare)
+def test_equal_seeds_give_equal_bytes_and_progress_is_shown(capsys):
+  first = result_of(rare_words.bare)
+  again = rare_words.learn(rare_words.bare, progress=True)
   assert first.scheme == again.scheme
   jax.tree.map(
     np.testing.assert_array_equal,
     (first.table, first.params),
     (again.table, again.params),
   )
-  other = dataclasses.replace(CONFIG, seed=1)
-  changed = rare_words.learn(rare_words.bare, other)
-  assert any(
-    (np.asarray(a) != np.asarray(b)).any()
-    for a, b in zip(
-      jax.tree.leaves(first.params), jax.tree.leaves(changed.params)
-    )
-  )
+  shown = capsys.readouterr().err
+  for words in ('measuring words', 'search, ', 'finetune, '):
+    assert words in shown
 
 
 def test_rare_words_come_first_and_ids_stay_the_callers():
@@ -94,24 +96,22 @@ def test_rare_words_come_first_and_ids_stay_the_callers():
   ids = result.searcher.start.ids
   assert set(ids[:20]) <= set(range(1, V, 2))
   embed = result.searcher.embedding(result.state)
-  rows = np.asarray(embed(np.arange(V)))
-  table = rare_words.trained(rare_words.bare)[2]
-  # The search moves vectors, but none to another word.
-  telling = np.arange(1, V, 2)
-  nearest = np.square(rows[telling, None] - table[None]).sum(-1).argmin(1)
-  assert ((nearest // 2) % 2 == (telling // 2) % 2).all()
+  loss_fn = result.problem.loss_fn
+  # The supernet knows words by their own ids, or it could tell no class.
+  params = result.state.params['weights']['model']
+  assert rare_words.held_out_loss(loss_fn, params, embed) < 0.5
+  with pytest.raises(ValueError, match='ids must be in'):
+    embedcomp.lookup(result.scheme, result.table, np.array([V]))
 
 
 def test_one_search_serves_other_budgets():
   result = result_of(rare_words.bare)
-  larger = result.at('5x', progress=False)
-  assert 0.99 * DENSE_BYTES / 5 <= larger.num_bytes <= DENSE_BYTES / 5
+  larger = result.at('4x', progress=False)
+  assert 0.99 * DENSE_BYTES / 4 <= larger.num_bytes <= DENSE_BYTES / 4
   assert larger.state is result.state
   assert larger.seconds['search'] == result.seconds['search']
-  decision = result.searcher.decide(result.state, '5x')
+  decision = result.searcher.decide(result.state, '4x')
   assert decision.scheme == larger.scheme
-  same = result.at(BUDGET, progress=False)
-  jax.tree.map(np.testing.assert_array_equal, same.table, result.table)
 
 
 def test_what_happened_is_told():
@@ -125,14 +125,6 @@ def test_what_happened_is_told():
   last = [line for line in result.history if line['phase'] == 'search'][-1]
   assert last['held_out_loss'] > 0
   assert result.expected_bytes == pytest.approx(last['expected_bytes'], rel=0.2)
-
-
-def test_progress_is_shown_over_all_phases(capsys):
-  loss_fn, params, table = rare_words.trained(rare_words.bare)
-  search.learn(loss_fn, params, table, DATA, COUNTS, BUDGET, CONFIG)
-  shown = capsys.readouterr().err
-  for words in ('measuring words', 'search, ', 'finetune, '):
-    assert words in shown
 
 
 def test_the_parts_serve_a_loop_of_ones_own():
@@ -161,22 +153,25 @@ def test_the_parts_serve_a_loop_of_ones_own():
   'fields',
   [
     {'score': 'prior', 'carry': 'dense'},
-    {'score': 'learned', 'carry': 'dense'},
     {
       'start': 'noise',
       'order': 'frequency',
       'score': 'learned',
-      'schedule': search.Schedule(30, warmup=0.5, plain=0.5),
+      'schedule': search.Schedule(4, warmup=0.5, plain=0.5),
     },
-    {'options': 'learned_codes', 'by_counts': 0.5},
+    {
+      'options': 'learned_codes',
+      'by_counts': 0.5,
+      'carry': 'dense',
+      'finetuning': search.Finetuning(2),
+    },
     {'learn_splits': False, 'by_counts': 1.0},
-    {'finetuning': search.Finetuning(0), 'measured_batches': 2},
   ],
   ids=lambda fields: '-'.join(fields),
 )
 def test_every_plan_keeps_the_budget(fields):
   result = rare_words.learn(
-    rare_words.bare, dataclasses.replace(CONFIG, **fields)
+    rare_words.bare, dataclasses.replace(QUICK, **fields)
   )
   assert result.num_bytes <= BUDGET * DENSE_BYTES
   assert np.isfinite(loss_of(result))
