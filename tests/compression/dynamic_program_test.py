@@ -164,3 +164,28 @@ def test_numbers_of_groups_that_cost_too_much_are_left_out():
   assert cheap.best(10**9) == cheap.best(8)
   with pytest.raises(ValueError, match='nothing fits into -1 bytes'):
     cheap.best(-1)
+  # Twelve of nine sizes: nothing of two groups is in reach.
+  dear = dynamic_program.solve(
+    segments, 2, 8, max_groups=2, fixed_bytes=lambda groups: (groups - 1) * 12
+  )
+  assert [(c.start, c.stop) for c in dear.best(8)] == [(0, 2)]
+
+
+def test_of_options_for_nothing_the_better_one_is_chosen():
+  segment = dynamic_program.Segment(
+    0, 1, np.array([0, 0]), np.array([2.0, 1.0])
+  )
+  found = dynamic_program.solve([segment], 1, 0, max_groups=1)
+  assert found.best(0) == [dynamic_program.Choice(0, 1, 1)]
+
+
+def test_the_smallest_division_does_not_depend_on_the_order_of_segments():
+  sizes = {(0, 1): 1, (0, 2): 9, (1, 3): 2, (2, 3): 9}
+  segments = [
+    dynamic_program.Segment(*ends, np.array([size]), np.array([0.0]))
+    for ends, size in sizes.items()
+  ]
+  for order in (segments, segments[::-1]):
+    num_bytes, choices = dynamic_program.smallest_division(order, 3, 2)
+    assert num_bytes == 3
+    assert [(c.start, c.stop) for c in choices] == [(0, 1), (1, 3)]
