@@ -145,11 +145,6 @@ def test_nothing_that_an_extra_installs_is_loaded_before_it_is_asked_for():
   assert not loaded_packages('; '.join(lines)) & EXTRAS
 
 
-def test_the_search_needs_none_of_what_launches_experiments():
-  loaded = heavy_modules('import embedcomp.search')
-  assert loaded <= heavy_modules(BELOW) | {'tqdm'}
-
-
 @pytest.mark.parametrize('name', embedcomp.__all__)
 def test_public_names_are_documented(name):
   assert (getattr(embedcomp, name).__doc__ or '').strip()

@@ -1,4 +1,4 @@
-"""Files and folders, opened and written so that a failure breaks nothing."""
+"""Files that are opened safely and written whole."""
 
 import contextlib
 import os
@@ -108,10 +108,10 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
 
 @contextlib.contextmanager
 def write_together(folder: str | os.PathLike[str], last: str) -> Iterator[Path]:
-  """A new folder whose files go over to `folder` when all of them are written.
+  """Yields a new folder, whose files replace those of `folder` at the end.
 
-  Until then a failure leaves everything as it was; then each file is replaced
-  at once.
+  A failure before the end leaves everything as it was; then each file is
+  replaced at once.
 
   Args:
     folder: where the files go; made if there is none.

@@ -1,4 +1,4 @@
-"""The loop of a run: steps, metrics, evaluations, checkpoints, resuming.
+"""Loop of a run: steps, metrics, evaluations, checkpoints, resuming.
 
 A run is a function of its first state and its batches. Killed at any moment
 and started again, it ends with the same state and the same metrics, to the
@@ -32,12 +32,14 @@ NUM_AHEAD = 2
 
 
 class NonFiniteLossError(FloatingPointError):
-  """The loss or the params of a run became infinite or not a number."""
+  """Error for a loss or params that became infinite or not a number."""
 
 
 @dataclass(frozen=True)
 class Cadence:
-  """When what happens, in steps; the last step ends with all of it.
+  """Steps between log lines, checkpoints and evaluations.
+
+  All of these happen after the last step as well.
 
   Attributes:
     num_steps: length of the run.
@@ -64,7 +66,7 @@ class Cadence:
       raise ValueError(f'num_steps must not be negative, got {self.num_steps}.')
 
   def is_due(self, step: int, every: int | None) -> bool:
-    """Whether it is time for what happens every so many steps."""
+    """True if it is time for something that happens every so many steps."""
     return step == self.num_steps or (every is not None and step % every == 0)
 
 
@@ -139,7 +141,7 @@ def run(
 
 
 class _Report:
-  """Says how a run goes: in its log, and beside its progress bar."""
+  """Reporter of metrics to the log and beside the progress bar."""
 
   def __init__(
     self,
@@ -153,7 +155,7 @@ class _Report:
     self._start = time.monotonic() - seconds
 
   def seconds(self) -> float:
-    """How long the run has taken, over all of its lives."""
+    """Returns the seconds of the run, those before restarts included."""
     return time.monotonic() - self._start
 
   def write(self, step: int, metrics: dict[str, float]) -> None:
@@ -166,7 +168,7 @@ class _Report:
 def _resume(
   state: TrainState, checkpoints: 'Checkpoints | None', log: MetricsLog | None
 ) -> tuple[TrainState, float]:
-  """The state to go on from and the seconds it took; the log ends there."""
+  """Returns the state to go on from and its seconds; cuts the log there."""
   seconds = 0.0
   restored = checkpoints.restore(state) if checkpoints else None
   if restored is not None:
@@ -194,7 +196,7 @@ def _made_ahead(
 
 
 def _progress_bar(start: int, num_steps: int, enabled: bool) -> tqdm:
-  """A bar that knows the steps of former lives; seldom redrawn in a file."""
+  """Makes a bar from the first step on, restarted or not; seldom redrawn."""
   return tqdm(
     initial=start,
     total=num_steps,
@@ -210,7 +212,7 @@ def _in_words(metrics: dict[str, float]) -> str:
 
 
 def _means(window: list[dict[str, jax.Array]]) -> dict[str, float]:
-  """Means over steps, in float64."""
+  """Computes means over steps, in float64."""
   steps = jax.device_get(window)
   with np.errstate(invalid='ignore'):  # opposite infinities
     return {
@@ -232,7 +234,7 @@ def _better(
   values: dict[str, float],
   keep_best: tuple[str, str] | None,
 ) -> Best | None:
-  """The better one of what was best and a state; the older one if equal."""
+  """Returns the better of the best state and a new one; the older if equal."""
   if keep_best is None:
     return None
   name, mode = keep_best

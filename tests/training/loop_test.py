@@ -59,7 +59,7 @@ def test_resumed_is_uninterrupted(whole, tmp_path, step_fn, stops):
   assert tiny_run.metrics_of(tmp_path) == tiny_run.metrics_of(whole[0])
 
 
-def test_killed_is_uninterrupted(whole, tmp_path):
+def test_killed_is_uninterrupted(whole, tmp_path, step_fn):
   """Killed while it saves, then at a random moment."""
   for death in ('while-saving', 'any-time'):
     process = subprocess.Popen(
@@ -72,7 +72,7 @@ def test_killed_is_uninterrupted(whole, tmp_path):
         time.sleep(random.Random(0).uniform(0.5, 2))
         process.kill()
     assert process.returncode == -signal.SIGKILL
-  assert_same(tiny_run.run(tmp_path), whole[1])
+  assert_same(tiny_run.run(tmp_path, step_fn=step_fn), whole[1])
   assert tiny_run.metrics_of(tmp_path) == tiny_run.metrics_of(whole[0])
 
 

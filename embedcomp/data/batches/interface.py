@@ -97,7 +97,7 @@ class Batches(abc.ABC):
     self._epoch = functools.lru_cache(maxsize=2)(self._shuffled_epoch)
 
   def at(self, step: int) -> Batch:
-    """The batch of a step.
+    """Returns the batch of a step.
 
     Args:
       step: 0 or more; epochs follow each other without end.
@@ -121,14 +121,14 @@ class Batches(abc.ABC):
       yield self._batch(row[self._own], size_class)
 
   def _shuffled_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-    """[num_batches, B] rows and [num_batches] size classes of an epoch."""
+    """Draws [num_batches, B] rows and [num_batches] size classes."""
     rng = np.random.default_rng([self._seed, epoch])
     rows = self._rows(rng.permutation(len(self._classes)))
     rows = rows[rng.permutation(len(rows))]
     return rows, self._largest(rows)
 
   def _rows(self, order: np.ndarray) -> np.ndarray:
-    """[num_batches, B] items of like size, fillers at the end.
+    """Groups items of like size: [num_batches, B], fillers at the end.
 
     What is left over of a size when its batches are full joins the next larger
     size, so that all batches but the last are full.
@@ -144,7 +144,7 @@ class Batches(abc.ABC):
 
   @abc.abstractmethod
   def _batch(self, rows: np.ndarray, size_class: int) -> Batch:
-    """The arrays of a batch."""
+    """Returns the arrays of a batch."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -164,5 +164,5 @@ class WrappedBatches:
 
   @property
   def num_batches(self) -> int:
-    """How many batches an epoch has."""
+    """Number of batches of an epoch."""
     return self.batches.num_batches

@@ -21,7 +21,7 @@ TOKEN_BUCKETS = (32, 128, 512)
 
 
 class PaddedRows:
-  """Documents of any lengths, which batches fill up.
+  """Documents of any lengths, padded batch by batch.
 
   Attributes:
     lengths: [N] how long they are.
@@ -35,7 +35,7 @@ class PaddedRows:
     self._spans = list(zip((ends - self.lengths).tolist(), ends.tolist()))
 
   def take(self, rows: np.ndarray, length: int, padding: int) -> np.ndarray:
-    """[B, T] int32 documents, padded; nothing but padding for a filler."""
+    """Returns [B, T] int32 documents, padded; a filler is all padding."""
     ids = np.full((len(rows), length), padding, np.int32)
     for target, row in zip(ids, rows.tolist()):
       if row != FILLER:
@@ -86,7 +86,7 @@ class LabelledBatches(Batches):
     super().__init__(classes, batch_size, seed, shard)
 
   def _labels_of(self, rows: np.ndarray) -> Batch:
-    """The labels and weights of a batch; fillers have none."""
+    """Returns the labels and weights of a batch; fillers have none."""
     is_filler = rows == FILLER
     return {
       'labels': np.where(
@@ -97,7 +97,7 @@ class LabelledBatches(Batches):
 
 
 def check_buckets(buckets: Sequence[int]) -> tuple[int, ...]:
-  """Lengths to pad to; ValueError unless they rise."""
+  """Returns lengths to pad to, or raises ValueError unless they rise."""
   buckets = tuple(buckets)
   rising = all(a < b for a, b in itertools.pairwise(buckets))
   if not buckets or buckets[0] < 1 or not rising:

@@ -204,7 +204,7 @@ class RedrawnBatches:
     self.word_fields: tuple[str, ...] = self._epoch(0).word_fields
 
   def at(self, step: int) -> Batch:
-    """The batch of a step."""
+    """Returns the batch of a step."""
     return self._epoch(step // self.num_batches).at(step)
 
   def for_evaluation(self) -> Iterator[Batch]:

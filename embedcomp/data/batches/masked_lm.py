@@ -94,7 +94,7 @@ class MaskedLMBatches(Batches):
     return {'ids': self._ids[rows]}
 
   def _masked(self, ids: np.ndarray, noise: list[int]) -> Batch:
-    """This shard's part of a batch, with noise of the whole batch."""
+    """Masks this shard's part of a batch, with noise of the whole batch."""
     rng = np.random.default_rng(noise)
     shape = (self._batch_size, self._num_positions)
     rank = rng.random((self._batch_size, ids.shape[1]))[self._own]
@@ -124,7 +124,7 @@ class MaskedLMBatches(Batches):
 def _packed(
   stream: np.ndarray, tokenizer: SubwordTokenizer, length: int
 ) -> np.ndarray:
-  """[rows + 1, T] int32 rows of a stream, and one of padding for fillers."""
+  """Packs a stream into [rows + 1, T] int32; the last row is for fillers."""
   room = length - 2
   num_rows = -(-len(stream) // room)
   words = np.full((num_rows + 1) * room, tokenizer.pad_id, np.int32)

@@ -27,7 +27,7 @@ class RenumberedBatches(WrappedBatches):
     return self.batches.word_fields if self.fields is None else self.fields
 
   def at(self, step: int) -> Batch:
-    """The batch of a step."""
+    """Returns the batch of a step."""
     return self._renumbered(self.batches.at(step))
 
   def for_evaluation(self) -> Iterator[Batch]:

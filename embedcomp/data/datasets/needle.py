@@ -1,4 +1,4 @@
-"""A needle in a haystack: one word of a long text says what its label is.
+"""Needle in a haystack: one word of a long text says what its label is.
 
   0 17 c 1 key h 0 3 0 a 85 ...   has the label h
 
