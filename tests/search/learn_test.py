@@ -253,28 +253,3 @@ def test_a_loss_without_words_is_refused():
 
   with pytest.raises(ValueError, match='look them up with embed'):
     rare_words.learn(rare_words.bare, loss_fn=loss_fn)
-
-
-@pytest.mark.parametrize(
-  ('fields', 'reason'),
-  [
-    ({'order': 'alphabet'}, "order must be one of .* got 'alphabet'"),
-    ({'options': 'some'}, "options must be one of .* got 'some'"),
-    ({'num_bins': 2.0}, 'num_bins must be an int from 1 on, got 2.0'),
-    ({'prior': 0.0}, 'prior must be positive, got 0.0'),
-    ({'by_counts': 1.5}, r'by_counts must be in \[0, 1\], got 1\.5'),
-    ({'discretize': 'argmax'}, "needs score='learned'"),
-    ({'score': 'prior'}, "set carry='dense'"),
-    ({'options': 'contextual'}, "needs score='prior'"),
-    ({'start': 'noise'}, "needs order='frequency'"),
-  ],
-)
-def test_plans_that_make_no_sense_are_refused(fields, reason):
-  with pytest.raises(ValueError, match=reason):
-    search.SearchConfig(**fields)
-
-
-@pytest.mark.parametrize('fields', [{'num_steps': -1}, {'learning_rate': 0.0}])
-def test_finetuning_that_makes_no_sense_is_refused(fields):
-  with pytest.raises(ValueError, match=next(iter(fields))):
-    search.Finetuning(**fields)
