@@ -1,4 +1,4 @@
-"""What a model loses on rare and on frequent words."""
+"""Losses of a model on rare and on frequent words."""
 
 import jax
 import numpy as np

@@ -155,7 +155,7 @@ def _within_tolerance(trainer: Trainer, reference: Outcome) -> Outcome:
 
 
 def _drop(task, wanted, value) -> float:
-  """How much worse a metric is: a difference, of perplexities a ratio."""
+  """Returns the loss of a metric: a difference, of perplexities a ratio."""
   if task.higher_is_better:
     return wanted[task.metric] - value[task.metric]
   return value[task.metric] / wanted[task.metric] - 1

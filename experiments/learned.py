@@ -74,7 +74,7 @@ def starting_model(trainer: Trainer) -> Outcome:
 
 
 def _sensitivity(trainer: Trainer, start: Outcome) -> Sensitivity:
-  """How much a dense model needs each word, measured unless counts say all."""
+  """Measures how much a dense model needs each word, unless counts say all."""
   problem, config = trainer.problem, trainer.config.search
   importance = problem.importance_of(problem.counts)
   if config.by_counts == 1:

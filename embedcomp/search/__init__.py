@@ -7,7 +7,7 @@ from embedcomp.search.embeddings import (
   Embedding,
   EmbedModule,
 )
-from embedcomp.search.learn import SearchResult, learn
+from embedcomp.search.learn import Searched, SearchResult, learn
 from embedcomp.search.option_search import (
   OptionSearch,
   StartingPoint,
@@ -40,6 +40,7 @@ __all__ = [
   'SearchData',
   'SearchProblem',
   'SearchResult',
+  'Searched',
   'Searcher',
   'Sensitivity',
   'StartingPoint',

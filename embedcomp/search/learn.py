@@ -7,6 +7,7 @@ of `embedcomp.search.Searcher` instead.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import chex
@@ -44,6 +45,57 @@ _COMMITMENT = 0.25
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Searched:
+  """A search after its last step, which serves all budgets.
+
+  Attributes:
+    problem: that was solved.
+    config: of the search.
+    searcher: that was set up; its `decide(state, budget)` takes schemes out,
+      weights as they are carried over.
+    state: after the last step.
+    history: metrics by `phase` and `step`, means over some steps each.
+    seconds: by phase.
+  """
+
+  problem: SearchProblem
+  config: SearcherConfig
+  searcher: Searcher
+  state: TrainState
+  history: list[dict[str, Any]]
+  seconds: dict[str, float]
+
+  def at(
+    self, budget: float | int | str, *, progress: bool = True
+  ) -> 'SearchResult':
+    """Decides for a budget and fine-tunes.
+
+    Args:
+      budget: as for `learn`.
+      progress: whether to show progress bars.
+
+    Returns:
+      The result for that budget.
+    """
+    timer = Timer()
+    timer.seconds.update(self.seconds)
+    size = _parsed(budget, self.problem, self.config)
+    decision = timer.time('decide', self.searcher.decide, self.state, size)
+    table, params, lines = timer.time(
+      'finetune', _finetune, decision, self.problem, self.config, progress
+    )
+    return SearchResult(
+      scheme=decision.scheme,
+      table=table,
+      params=params,
+      history=self.history + lines,
+      seconds=timer.seconds,
+      expected_bytes=self.searcher.expected_bytes(self.state),
+      searched=self,
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class SearchResult:
   """A scheme within a budget and its weights, with what led to them.
 
@@ -54,11 +106,7 @@ class SearchResult:
     history: metrics by `phase` and `step`, means over some steps each.
     seconds: by phase.
     expected_bytes: of the search before it was made discrete.
-    problem: that was solved.
-    config: of the search.
-    searcher: that was set up, whose `decide(state, budget)` takes schemes of
-      other sizes, weights as they are carried over, out of the same search.
-    state: of the search after its last step.
+    searched: the search, whose `at(budget)` serves other budgets.
   """
 
   scheme: Scheme
@@ -67,46 +115,12 @@ class SearchResult:
   history: list[dict[str, Any]]
   seconds: dict[str, float]
   expected_bytes: float
-  problem: SearchProblem
-  config: SearcherConfig
-  searcher: Searcher
-  state: TrainState
+  searched: Searched
 
   @property
   def num_bytes(self) -> int:
     """Bytes of the table, exactly; never above the budget."""
     return self.scheme.num_bytes
-
-  def at(
-    self, budget: float | int | str, *, progress: bool = True
-  ) -> 'SearchResult':
-    """Decides for another budget and fine-tunes, without searching again.
-
-    Args:
-      budget: as for `learn`.
-      progress: whether to show progress bars.
-
-    Returns:
-      The result for that budget.
-    """
-    history = [line for line in self.history if line['phase'] == 'search']
-    timer = Timer()
-    timer.seconds.update(
-      {phase: self.seconds[phase] for phase in ('measure', 'search')}
-    )
-    size = _parsed(budget, self.problem, self.config)
-    decision = timer.time('decide', self.searcher.decide, self.state, size)
-    table, params, lines = timer.time(
-      'finetune', _finetune, decision, self.problem, self.config, progress
-    )
-    return dataclasses.replace(
-      self,
-      scheme=decision.scheme,
-      table=table,
-      params=params,
-      history=history + lines,
-      seconds=timer.seconds,
-    )
 
 
 def learn(
@@ -150,24 +164,15 @@ def learn(
   """
   config = SearchConfig() if config is None else config
   problem = SearchProblem(loss_fn, params, table, data, counts)
+  if set_up.dispatch(type(config)) is set_up.dispatch(object):
+    set_up(config, problem)  # refuses what is no config
   size = _parsed(budget, problem, config)
   timer = Timer()
   searcher = timer.time('measure', set_up, config, problem, progress=progress)
   state, history = timer.time(
     'search', _search, searcher, config.seed, size, problem, progress
   )
-  searched = SearchResult(
-    scheme=None,
-    table={},
-    params=params,
-    history=history,
-    seconds=timer.seconds,
-    expected_bytes=searcher.expected_bytes(state),
-    problem=problem,
-    config=config,
-    searcher=searcher,
-    state=state,
-  )
+  searched = Searched(problem, config, searcher, state, history, timer.seconds)
   return searched.at(size, progress=progress)
 
 
@@ -218,12 +223,20 @@ def _run(phase, step, state, make_batches, num_steps, progress):
   return state, history.lines
 
 
-def _compiled(step) -> data_parallel.DataParallel:
-  """A step on one device, which takes batches of any form."""
-  mesh = data_parallel.data_mesh(jax.devices()[:1])
-  compiled = data_parallel.jit_step(step, mesh)
-  compiled.shard = lambda batch: jax.tree.map(jnp.asarray, batch)
-  return compiled
+class _OneDevice:
+  """A compiled step on one device, which takes batches of any form."""
+
+  def __init__(self, step: Callable[..., Any]):
+    mesh = data_parallel.data_mesh(jax.devices()[:1])
+    self._step = data_parallel.jit_step(step, mesh)
+    self.place = self._step.place
+
+  def __call__(self, state: TrainState, *batches: steps.Batch):
+    return self._step(state, *batches)
+
+  def shard(self, batch: steps.Batch) -> steps.Batch:
+    """Makes arrays of a batch."""
+    return jax.tree.map(jnp.asarray, batch)
 
 
 def _search(searcher: Searcher, seed: int, size: int, problem, progress):
@@ -232,7 +245,7 @@ def _search(searcher: Searcher, seed: int, size: int, problem, progress):
   if not searcher.num_steps:
     return state, []
   data = problem.data
-  step = RefreshedStep(_compiled(searcher.step), searcher)
+  step = RefreshedStep(_OneDevice(searcher.step), searcher)
   state, lines = _run(
     'search',
     step,
@@ -274,7 +287,7 @@ def _finetune(
   )
   state, lines = _run(
     'finetune',
-    _compiled(steps.make_train_step(loss_fn, optimizer)),
+    _OneDevice(steps.make_train_step(loss_fn, optimizer)),
     state,
     lambda i: (batch_at(problem.data.train, i),),
     plan.num_steps,

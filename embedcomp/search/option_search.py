@@ -351,7 +351,7 @@ def _(
 def _sensitivity(
   config: SearchConfig, problem: SearchProblem, counts: np.ndarray, progress
 ) -> Sensitivity:
-  """What words are worth, measured unless counts say all of it."""
+  """Measures what words are worth, unless counts say all of it."""
   if config.by_counts == 1:
     return Sensitivity(counts + 1, counts + 1)
 

@@ -26,6 +26,23 @@ _ZOOM = 0.5
 _RANK_SHARES = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)
 
 
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+  """Sizes of a comparison, as shares of the dense table.
+
+  Attributes:
+    main: of most contestants.
+    few: of those that take long.
+    in_float32: of those in float32.
+    rank_shares: ranks of uniform low rank, as shares of the features.
+  """
+
+  main: tuple[float, ...]
+  few: tuple[float, ...]
+  in_float32: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2)
+  rank_shares: tuple[float, ...] = _RANK_SHARES
+
+
 class Comparison:
   """A benchmark (see `experiments.benchmarks.record`) of one config's task.
 
@@ -39,10 +56,7 @@ class Comparison:
     self,
     module: str,
     variant: str,
-    sizes: tuple[float, ...],
-    few_sizes: tuple[float, ...],
-    thesis_sizes: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2),
-    rank_shares: tuple[float, ...] = _RANK_SHARES,
+    sizes: Sizes,
     ablations: bool = False,
     labels: tuple[str, ...] | None = None,
     data: str | None = None,
@@ -52,10 +66,7 @@ class Comparison:
     Args:
       module: in `configs`.
       variant: of the config.
-      sizes: shares of the dense table.
-      few_sizes: of contestants that take long.
-      thesis_sizes: of contestants in float32.
-      rank_shares: ranks of uniform low rank, as shares of the features.
+      sizes: that are compared.
       ablations: whether to take the search apart as well.
       labels: of the contestants that there is time for; all if not given.
       data: a folder in EMBEDCOMP_BENCHMARK_DATA, if that is set, with the texts
@@ -63,14 +74,14 @@ class Comparison:
     """
     self.__doc__ = f'The search and its baselines, configs/{module}:{variant}.'
     self._module, self._variant, self._sizes = module, variant, sizes
-    self._rank_shares, self._data = rank_shares, data
+    self._data = data
     self._contestants = [
       one
-      for one in contestants.contestants(thesis_sizes, few_sizes)
+      for one in contestants.contestants(sizes.in_float32, sizes.few)
       if labels is None or one.label in labels
     ]
     if ablations:
-      self._contestants += contestants.ablations(few_sizes)
+      self._contestants += contestants.ablations(sizes.few)
     self._base: tuple[str, Trainer] | None = None
 
   def config(self, smoke: bool, seed: int, **fields) -> ConfigDict:
@@ -103,12 +114,12 @@ class Comparison:
       config.finetune.epochs += config.search.epochs
     trainer = self._trainer(config)
     problem = trainer.problem
-    sizes = contestant.sizes or self._sizes
+    sizes = contestant.sizes or self._sizes.main
     if smoke:
       sizes = (0.1, 0.05)
     budgets = [int(size * problem.dense_bytes) for size in sizes]
     if contestant.label in LOW_RANK:
-      return _low_rank_rows(trainer, contestant.label, self._rank_shares)
+      return _low_rank_rows(trainer, contestant.label, self._sizes.rank_shares)
     name = config.method.name
     if name == 'dense':
       budgets = budgets[:1]  # whatever they are

@@ -1,4 +1,4 @@
-"""Who takes part in a comparison, and with what fields of the config."""
+"""Contestants of a comparison, with their fields of the config."""
 
 import dataclasses
 from typing import Any

@@ -102,7 +102,7 @@ def _run(smoke: bool, label: str, size, seed: int) -> list[Row]:
 
 
 def _compared(outcome: Outcome) -> list[Row]:
-  """How far the student is from the teacher, by document."""
+  """Measures the distance of student and teacher, by document."""
   problem = outcome.trainer.problem
   model = problem.task(outcome.embedder).model
 

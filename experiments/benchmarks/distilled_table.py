@@ -222,7 +222,7 @@ def _untaught(
 
 
 def _taught(smoke: bool, fields: Mapping[str, Any], before: Outcome) -> Outcome:
-  """What a model becomes that learns from what it was."""
+  """Trains a model to copy what it was."""
   config = _config(smoke, fields)
   problem = before.trainer.problem
   weights = {name: config.distil[name] for name in _LOSSES}

@@ -48,7 +48,7 @@ def load_minilm_table() -> np.ndarray:
 
 
 def newsgroups_counts() -> np.ndarray:
-  """How often each word piece occurs in the training texts of 20 Newsgroups.
+  """Counts each subword in the training texts of 20 Newsgroups.
 
   Tokenized once by the model's own tokenizer, without special tokens, and kept
   in the cache.

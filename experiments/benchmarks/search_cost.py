@@ -1,4 +1,4 @@
-"""What a search costs: its steps beside plain ones, and all of it."""
+"""Cost of a search: of its steps beside plain ones, and of all of it."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""What the data of an experiment are divided into, and batches of the parts."""
+"""Parts of an experiment's data, and their batches."""
 
 import dataclasses
 from collections.abc import Callable

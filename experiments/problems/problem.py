@@ -1,4 +1,4 @@
-"""What is to be solved: data in batches, and a model around an embedder."""
+"""Problem of an experiment: data in batches, a model around an embedder."""
 
 import dataclasses
 from collections.abc import Callable
@@ -105,7 +105,7 @@ class Problem:
 
   @property
   def methods(self) -> tuple[str, ...]:
-    """What a table is compressed with after training."""
+    """Methods that a table is compressed with after training."""
     return DEFAULT_METHODS
 
   @property

@@ -1,4 +1,4 @@
-"""What a report shows: the pictures of a run, each with what it says."""
+"""Pictures of a run for its report, each with its caption."""
 
 import dataclasses
 import io
@@ -193,7 +193,7 @@ def _curves(
 
 
 def _is_trial(stage: str | None) -> bool:
-  """Whether a phase is one of many short trainings, not worth a panel."""
+  """Returns True for one of many short trainings, not worth a panel."""
   return stage is None or stage.startswith('trial_')
 
 

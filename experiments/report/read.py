@@ -67,7 +67,7 @@ class Deciles:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-  """What a workdir tells; None or empty where a file is missing."""
+  """Contents of a workdir; None or empty where a file is missing."""
 
   result: dict[str, Any]
   config: dict[str, Any] | None
@@ -81,7 +81,7 @@ class Run:
 
   @property
   def is_classification(self) -> bool:
-    """Whether labels are of documents, not of words."""
+    """True if labels are of documents, not of words."""
     return self.result['metric'] == 'accuracy'
 
 
@@ -131,7 +131,7 @@ def _counts(path: Path, scheme: Scheme | None) -> np.ndarray | None:
 
 
 def _read(path: Path, parse: Callable[[str], Any]) -> Any:
-  """What a file holds, None if there is none."""
+  """Reads a file, None if there is none."""
   try:
     return parse(path.read_bytes().decode())
   except FileNotFoundError:

@@ -41,7 +41,8 @@ def small_comparison(tmp_path_factory):
       quick = {'optim.epochs': 1.0, 'search.trials': 2}
       return small_text.config_of(folder, **quick, **fields, seed=seed)
 
-  return Small('classify', 'r52', (0.2, 0.3), (0.3,), rank_shares=(1 / 4, 1))
+  sizes = comparison.Sizes((0.2, 0.3), few=(0.3,), rank_shares=(1 / 4, 1))
+  return Small('classify', 'r52', sizes)
 
 
 def test_contestants_have_rows_within_their_budgets(small):

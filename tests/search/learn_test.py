@@ -38,7 +38,7 @@ def result_of(make_model):
 
 def loss_of(result):
   embed = CompressedEmbedding(result.scheme, result.table)
-  loss_fn = result.problem.loss_fn
+  loss_fn = result.searched.problem.loss_fn
   return rare_words.held_out_loss(loss_fn, result.params, embed)
 
 
@@ -93,12 +93,12 @@ def test_equal_seeds_give_equal_bytes_and_progress_is_shown(capsys):
 def test_rare_words_come_first_and_ids_stay_the_callers():
   result = result_of(rare_words.bare)
   assert result.scheme.order == 'stored'
-  ids = result.searcher.start.ids
+  ids = result.searched.searcher.start.ids
   assert set(ids[:20]) <= set(range(1, V, 2))
-  embed = result.searcher.embedding(result.state)
-  loss_fn = result.problem.loss_fn
+  embed = result.searched.searcher.embedding(result.searched.state)
+  loss_fn = result.searched.problem.loss_fn
   # The supernet knows words by their own ids, or it could tell no class.
-  params = result.state.params['weights']['model']
+  params = result.searched.state.params['weights']['model']
   assert rare_words.held_out_loss(loss_fn, params, embed) < 0.5
   with pytest.raises(ValueError, match='ids must be in'):
     embedcomp.lookup(result.scheme, result.table, np.array([V]))
@@ -106,11 +106,11 @@ def test_rare_words_come_first_and_ids_stay_the_callers():
 
 def test_one_search_serves_other_budgets():
   result = result_of(rare_words.bare)
-  larger = result.at('4x', progress=False)
+  larger = result.searched.at('4x', progress=False)
   assert 0.99 * DENSE_BYTES / 4 <= larger.num_bytes <= DENSE_BYTES / 4
-  assert larger.state is result.state
+  assert larger.searched.state is result.searched.state
   assert larger.seconds['search'] == result.seconds['search']
-  decision = result.searcher.decide(result.state, '4x')
+  decision = result.searched.searcher.decide(result.searched.state, '4x')
   assert decision.scheme == larger.scheme
 
 
@@ -213,7 +213,7 @@ def no_work(monkeypatch):
     (
       {'params': {'kernel': np.arange(3)}},
       TypeError,
-      r"floats, .* got int64 at \['kernel'\]",
+      r"floats, .* got int.. at \['kernel'\]",
     ),
     (
       {'loss_fn': lambda params, embed, batch, key: embed(batch['ids'])},
@@ -253,28 +253,3 @@ def test_a_loss_without_words_is_refused():
 
   with pytest.raises(ValueError, match='look them up with embed'):
     rare_words.learn(rare_words.bare, loss_fn=loss_fn)
-
-
-@pytest.mark.parametrize(
-  ('fields', 'reason'),
-  [
-    ({'order': 'alphabet'}, "order must be one of .* got 'alphabet'"),
-    ({'options': 'some'}, "options must be one of .* got 'some'"),
-    ({'num_bins': 2.0}, 'num_bins must be an int from 1 on, got 2.0'),
-    ({'prior': 0.0}, 'prior must be positive, got 0.0'),
-    ({'by_counts': 1.5}, r'by_counts must be in \[0, 1\], got 1\.5'),
-    ({'discretize': 'argmax'}, "needs score='learned'"),
-    ({'score': 'prior'}, "set carry='dense'"),
-    ({'options': 'contextual'}, "needs score='prior'"),
-    ({'start': 'noise'}, "needs order='frequency'"),
-  ],
-)
-def test_plans_that_make_no_sense_are_refused(fields, reason):
-  with pytest.raises(ValueError, match=reason):
-    search.SearchConfig(**fields)
-
-
-@pytest.mark.parametrize('fields', [{'num_steps': -1}, {'learning_rate': 0.0}])
-def test_finetuning_that_makes_no_sense_is_refused(fields):
-  with pytest.raises(ValueError, match=next(iter(fields))):
-    search.Finetuning(**fields)
