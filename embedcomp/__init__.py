@@ -32,21 +32,18 @@ if TYPE_CHECKING:
   from embedcomp.data.subword_tokenizer import SubwordTokenizer
   from embedcomp.io.bert.pretrained import from_pretrained, save_pretrained
   from embedcomp.io.packed import load, save
+  from embedcomp.methods.forms import Stored, merge_params, split_params
   from embedcomp.nn.bert.config import BertConfig
   from embedcomp.nn.bert.encoder import Bert
   from embedcomp.nn.bert.int8 import dequantize_encoder, quantize_encoder
-  from embedcomp.nn.embedding import GroupedEmbed, to_variables
+  from embedcomp.nn.embedding import GroupedEmbed, to_params, to_variables
   from embedcomp.nn.sparse_attention import RecursiveAttention
-  from embedcomp.table.read import (
-    combine,
-    freeze,
+  from embedcomp.table.group_params import (
+    dequantize_params,
     init,
-    logits,
-    lookup,
-    partition,
-    reconstruct,
-    thaw,
+    quantize_params,
   )
+  from embedcomp.table.read import logits, lookup, reconstruct
   from embedcomp.table.scheme import Group, Scheme
   from embedcomp.workflows.compress_model import compress_model
 
@@ -59,30 +56,32 @@ __all__ = [
   'RateDistortionCurve',
   'RecursiveAttention',
   'Scheme',
+  'Stored',
   'SubwordTokenizer',
-  'combine',
   'compress',
   'compress_model',
   'dense_attention',
   'dequantize_encoder',
+  'dequantize_params',
   'fit',
-  'freeze',
   'frequency',
   'from_pretrained',
   'init',
   'load',
   'logits',
   'lookup',
+  'merge_params',
   'methods',
-  'partition',
   'quantize_encoder',
+  'quantize_params',
   'rate_distortion_curve',
   'reconstruct',
   'recursive_attention',
   'relative_error',
   'save',
   'save_pretrained',
-  'thaw',
+  'split_params',
+  'to_params',
   'to_variables',
 ]
 
@@ -90,37 +89,39 @@ __all__ = [
 # importing the package itself loads next to nothing.
 _MODULES = {
   '__version__': 'embedcomp._internal.version',
-  'CONTEXTUAL_METHODS': 'embedcomp.compression',
   'Bert': 'embedcomp.nn.bert.encoder',
   'BertConfig': 'embedcomp.nn.bert.config',
+  'CONTEXTUAL_METHODS': 'embedcomp.compression',
   'Group': 'embedcomp.table.scheme',
   'GroupedEmbed': 'embedcomp.nn.embedding',
   'RateDistortionCurve': 'embedcomp.compression',
   'RecursiveAttention': 'embedcomp.nn.sparse_attention',
   'Scheme': 'embedcomp.table.scheme',
+  'Stored': 'embedcomp.methods.forms',
   'SubwordTokenizer': 'embedcomp.data.subword_tokenizer',
-  'combine': 'embedcomp.table.read',
   'compress': 'embedcomp.compression',
   'compress_model': 'embedcomp.workflows.compress_model',
   'dense_attention': 'embedcomp.attention.dot_product',
   'dequantize_encoder': 'embedcomp.nn.bert.int8',
+  'dequantize_params': 'embedcomp.table.group_params',
   'fit': 'embedcomp.compression',
-  'freeze': 'embedcomp.table.read',
   'frequency': 'embedcomp.compression',
   'from_pretrained': 'embedcomp.io.bert.pretrained',
-  'init': 'embedcomp.table.read',
+  'init': 'embedcomp.table.group_params',
   'load': 'embedcomp.io.packed',
   'logits': 'embedcomp.table.read',
   'lookup': 'embedcomp.table.read',
-  'partition': 'embedcomp.table.read',
+  'merge_params': 'embedcomp.methods.forms',
   'quantize_encoder': 'embedcomp.nn.bert.int8',
+  'quantize_params': 'embedcomp.table.group_params',
   'rate_distortion_curve': 'embedcomp.compression',
   'reconstruct': 'embedcomp.table.read',
   'recursive_attention': 'embedcomp.attention.recursive',
   'relative_error': 'embedcomp.compression',
   'save': 'embedcomp.io.packed',
   'save_pretrained': 'embedcomp.io.bert.pretrained',
-  'thaw': 'embedcomp.table.read',
+  'split_params': 'embedcomp.methods.forms',
+  'to_params': 'embedcomp.nn.embedding',
   'to_variables': 'embedcomp.nn.embedding',
 }
 _SUBMODULES = (

@@ -1,5 +1,7 @@
 """Fitting of schemes to tables, and the error that this leaves."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -7,7 +9,9 @@ from embedcomp._internal.progress import track
 from embedcomp.compression import frequency
 from embedcomp.compression.weighted_table import WeightedTable, check_table
 from embedcomp.methods import Method, storage
+from embedcomp.methods.forms import Stored
 from embedcomp.table import read
+from embedcomp.table.group_params import group_name
 from embedcomp.table.order import order_from_groups
 from embedcomp.table.scheme import Scheme
 from embedcomp.types import Array, Params, Shape
@@ -81,7 +85,7 @@ def fit_groups(
     progress: whether to show a progress bar.
 
   Returns:
-    Frozen params.
+    Params in stored form.
 
   Raises:
     ValueError: if the scheme is not of the table's size.
@@ -107,24 +111,24 @@ def fit_groups(
     if not importance.any():
       importance = np.ones_like(importance)
     fitted = group.method.fit(table.vectors(ids), importance, seed)
-    frozen = group.method.freeze(fitted, shape)
-    params[read.group_name(index)] = _multiplied(
-      group.method, frozen, table.scale, shape
+    fitted = group.method.quantize(fitted, shape)
+    params[group_name(index)] = _multiplied(
+      group.method, fitted, table.scale, shape
     )
   if stored:
     order = order_from_groups(group_of_id)
-    params['order'] = jnp.asarray(order)
+    params['order'] = Stored(jnp.asarray(order))
   return params
 
 
 def _multiplied(
   method: Method, params: Params, factor: float, shape: Shape
 ) -> Params:
-  """Returns frozen params whose words are a power of two times as large."""
+  """Returns stored params whose words are a power of two times as large."""
   # Words are linear in each factor, so that any one of them does.
   part = next(p for p in method.parts(shape) if isinstance(p, storage.Factor))
   leaf = params[part.name]
-  values = np.asarray(leaf['scale'] if part.is_integer else leaf)
+  values = np.asarray(leaf.scale if part.is_integer else leaf.values)
   # In NumPy, for XLA's products flush the smallest floats to zero.
   with np.errstate(over='ignore', under='ignore'):
     scaled = (values.astype(np.float32) * np.float32(factor)).astype(
@@ -135,9 +139,8 @@ def _multiplied(
       f'a group of {method} has a {part.name} whose numbers do not fit into '
       f"'{part.storage}': store it as bfloat16 or int8."
     )
-  scaled = jnp.asarray(scaled)
-  if part.is_integer:
-    scaled = dict(leaf, scale=scaled)
+  changed = 'scale' if part.is_integer else 'values'
+  scaled = dataclasses.replace(leaf, **{changed: jnp.asarray(scaled)})
   return {**params, part.name: scaled}
 
 

@@ -45,7 +45,7 @@ from embedcomp.search.searcher import (
 )
 from embedcomp.search.sensitivity import Sensitivity, measure_sensitivity
 from embedcomp.search.supernet import Supernet
-from embedcomp.table import read
+from embedcomp.table import group_params
 from embedcomp.table.scheme import Scheme
 from embedcomp.training import optimizers
 from embedcomp.training.state import TrainState
@@ -286,7 +286,11 @@ class OptionSearch:
       stored = fitting.fit(
         self.start.words, scheme, seed=self.config.seed, progress=False
       )
-      return Decision(scheme, read.thaw(scheme, stored), self.start.params)
+      return Decision(
+        scheme,
+        group_params.dequantize_params(scheme, stored),
+        self.start.params,
+      )
     weights = jax.device_get(state.params[step_lib.WEIGHTS])
     table = self._extract(weights['embedder'], scheme)
     return Decision(scheme, jax.tree.map(jnp.asarray, table), weights['model'])

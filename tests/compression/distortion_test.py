@@ -38,7 +38,7 @@ def fitted_loss(table, start, stop, option):
   """Loss of a fit to the words of some ranks."""
   words, importance = table.values[start:stop], table.importance[start:stop]
   shape = Shape(*words.shape)
-  params = option.freeze(option.fit(words, importance, seed=0), shape)
+  params = option.quantize(option.fit(words, importance, seed=0), shape)
   found = np.asarray(option.lookup(params, np.arange(len(words)), shape))
   return importance @ np.square(words - found).sum(axis=1)
 
