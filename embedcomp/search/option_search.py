@@ -24,6 +24,7 @@ from embedcomp.compression.distortion import measure_segments
 from embedcomp.compression.rate_distortion import RateDistortionCurve
 from embedcomp.compression.space import SearchSpace
 from embedcomp.compression.weighted_table import WeightedTable
+from embedcomp.methods.forms import Stored
 from embedcomp.search import discretize
 from embedcomp.search import step as step_lib
 from embedcomp.search.controller import Controller
@@ -283,7 +284,7 @@ class OptionSearch:
     """Takes a scheme within any budget out of a state, and its weights."""
     scheme = self.scheme(state, budget)
     if self.config.carry == 'dense':
-      stored = fitting.fit(
+      stored = fitting.fit_groups(
         self.start.words, scheme, seed=self.config.seed, progress=False
       )
       return Decision(
@@ -311,7 +312,7 @@ class OptionSearch:
       {**embedder, 'coefficients': rows}, scheme, importance[ids], seed
     )
     if scheme.order == 'stored':
-      table['order'] = np.argsort(ids).astype(np.int32)
+      table['order'] = Stored(jnp.asarray(np.argsort(ids), jnp.int32))
     return table
 
 
