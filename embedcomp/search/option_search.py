@@ -283,7 +283,7 @@ class OptionSearch:
     """Takes a scheme within any budget out of a state, and its weights."""
     scheme = self.scheme(state, budget)
     if self.config.carry == 'dense':
-      stored = fitting.fit(
+      stored = fitting.fit_groups(
         self.start.words, scheme, seed=self.config.seed, progress=False
       )
       return Decision(scheme, read.thaw(scheme, stored), self.start.params)
