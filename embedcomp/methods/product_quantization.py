@@ -292,7 +292,8 @@ class ProductQuantization(base.PieceMethod):
   def lookup(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
     words = super().lookup(params, rows, shape)
     if self.rotation:
-      words = words @ storage.read(params['rotation'], self.storage)
+      rotation = storage.read(params['rotation'], self.storage)
+      words = jnp.matmul(words, rotation, precision='highest')
     return words
 
   def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
@@ -300,7 +301,8 @@ class ProductQuantization(base.PieceMethod):
       return super().logits(params, hidden, shape)
     plain = dataclasses.replace(self, rotation=False)
     rotation = storage.read(params['rotation'], self.storage)
-    return plain.logits(params, hidden @ rotation.T, shape)
+    rotated = jnp.matmul(hidden, rotation.T, precision='highest')
+    return plain.logits(params, rotated, shape)
 
   def narrow(self, params: Params, smaller: Self, shape: Shape) -> Params:
     self.check_nested(smaller, 'codewords')
