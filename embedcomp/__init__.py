@@ -11,20 +11,17 @@ from embedcomp.compression.post_training import (
 )
 from embedcomp.io.bert.pretrained import from_pretrained, save_pretrained
 from embedcomp.io.packed import load, save
+from embedcomp.methods.forms import Stored, merge_params, split_params
 from embedcomp.nn.bert.config import BertConfig
 from embedcomp.nn.bert.encoder import Bert
 from embedcomp.nn.bert.int8 import dequantize_encoder, quantize_encoder
-from embedcomp.nn.embedding import GroupedEmbed
-from embedcomp.table.read import (
-  combine,
-  freeze,
+from embedcomp.nn.embedding import GroupedEmbed, to_params, to_variables
+from embedcomp.table.group_params import (
+  dequantize_params,
   init,
-  logits,
-  lookup,
-  partition,
-  reconstruct,
-  thaw,
+  quantize_params,
 )
+from embedcomp.table.read import logits, lookup, reconstruct
 from embedcomp.table.scheme import Group, Scheme
 
 __all__ = [
@@ -34,26 +31,29 @@ __all__ = [
   'GroupedEmbed',
   'RateDistortionCurve',
   'Scheme',
-  'combine',
+  'Stored',
   'compress',
   'dense_attention',
   'dequantize_encoder',
+  'dequantize_params',
   'fit',
-  'freeze',
   'frequency',
   'from_pretrained',
   'init',
   'load',
   'logits',
   'lookup',
+  'merge_params',
   'methods',
-  'partition',
   'quantize_encoder',
+  'quantize_params',
   'rate_distortion_curve',
   'reconstruct',
   'recursive_attention',
   'relative_error',
   'save',
   'save_pretrained',
-  'thaw',
+  'split_params',
+  'to_params',
+  'to_variables',
 ]

@@ -93,7 +93,7 @@ def compress_sizes(stages: Stages) -> Callable[[int], Outcome]:
     scheme, params = own.time(
       'compress', curve.compress, budget, progress=stages.progress
     )
-    params = embedcomp.thaw(scheme, params)
+    params = embedcomp.dequantize_params(scheme, params)
     _, variables = with_table(start.variables, scheme, params)
     return final(stages, scheme, own, variables)
 

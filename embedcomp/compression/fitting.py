@@ -6,7 +6,9 @@ import numpy as np
 from embedcomp._internal.progress import track
 from embedcomp.compression import frequency
 from embedcomp.compression.weighted_table import WeightedTable
+from embedcomp.methods.forms import Stored
 from embedcomp.table import read
+from embedcomp.table.group_params import group_name
 from embedcomp.table.order import order_from_groups
 from embedcomp.table.scheme import Scheme
 from embedcomp.types import Array, Params
@@ -64,7 +66,7 @@ def fit(
     progress: whether to show a progress bar.
 
   Returns:
-    Frozen params.
+    Params in stored form.
 
   Raises:
     ValueError: if the scheme is not of the table's size.
@@ -95,8 +97,8 @@ def fit(
     ):  # words of no weight cost nothing, but a fit needs some
       weights = np.ones_like(weights)
     fitted = group.method.fit(words.vectors(ids), weights, seed)
-    params[read.group_name(index)] = group.method.freeze(fitted, shape)
+    params[group_name(index)] = group.method.quantize(fitted, shape)
   if stored:
     order = order_from_groups(group_of_id)
-    params['order'] = jnp.asarray(order)
+    params['order'] = Stored(jnp.asarray(order))
   return params

@@ -60,7 +60,7 @@ def compress(
     progress: whether to show a progress bar (needs tqdm).
 
   Returns:
-    The scheme and its frozen params.
+    The scheme and its params in stored form.
 
   Raises:
     ValueError: naming the value and the rule that it breaks; a budget below

@@ -13,14 +13,14 @@ scheme of several groups costs about as much as one group:
 """
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from embedcomp.methods import gather
+from embedcomp.methods import forms, gather
 from embedcomp.methods.storage import Part
 from embedcomp.types import Array, Params, PRNGKey, Shape
 
@@ -32,7 +32,7 @@ class Method(abc.ABC):
   """A way to store the vectors of one group of words.
 
   Subclasses are frozen dataclasses, registered by `methods.register`. `params`
-  may be trainable or frozen (see `methods.storage`) wherever they are read.
+  may be trainable or stored (see `methods.forms`) wherever they are read.
   """
 
   name: ClassVar[str]
@@ -160,13 +160,36 @@ class Method(abc.ABC):
       errors[index] = np.square(table - words).sum(axis=1)
     return errors
 
-  def freeze(self, params: Params, shape: Shape) -> Params:
-    """The stored form: trainable params rounded, train-only ones dropped."""
-    return {p.name: p.freeze(params[p.name]) for p in self.parts(shape)}
+  def trainable_parts(self, shape: Shape) -> tuple[Part, ...]:
+    """The arrays of the trainable form, by default those of `parts`."""
+    return self.parts(shape)
 
-  def thaw(self, params: Params, shape: Shape) -> Params:
-    """The trainable form of frozen params: float32 masters."""
-    return {p.name: p.thaw(params[p.name]) for p in self.parts(shape)}
+  def quantize(self, params: Params, shape: Shape) -> Params:
+    """The stored form: trainable params rounded, train-only ones dropped."""
+    return {p.name: p.quantize(params[p.name]) for p in self.parts(shape)}
+
+  def dequantize(self, params: Params, shape: Shape) -> Params:
+    """The trainable form of stored params: float32 masters."""
+    return {p.name: p.dequantize(params[p.name]) for p in self.parts(shape)}
+
+  def check(self, params: Params, shape: Shape) -> None:
+    """Checks types and shapes of params, which may be traced.
+
+    Raises:
+      ValueError: unless they are all arrays of this method in one form.
+    """
+    if not isinstance(params, Mapping):
+      raise ValueError(f'params must be a dict, got {forms.spec(params)}.')
+    is_stored = forms.is_stored(params)
+    parts = self.parts(shape) if is_stored else self.trainable_parts(shape)
+    names = [part.name for part in parts]
+    if set(params) != set(names):
+      raise ValueError(
+        f'{"stored" if is_stored else "trainable"} params must have {names}, '
+        f"got {sorted(params)}; pass both collections, 'params' and 'stored'."
+      )
+    for part in parts:
+      part.check(params[part.name], is_stored)
 
   def num_bytes(self, shape: Shape) -> int:
     """Bytes on disk, exactly."""

@@ -56,7 +56,7 @@ class Dense(base.PieceMethod):
 
   def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
     if self.storage == 'float32':
-      return hidden @ params['table'].T
+      return hidden @ storage.read(params['table'], 'float32').T
     return super().logits(params, hidden, shape)
 
   @classmethod

@@ -254,7 +254,7 @@ class BookMethod(base.PieceMethod):
     return codebooks.reshape(-1, shape.features // self.books)
 
   def piece_rows(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
-    return flat_rows(gather.take(params['codes'], rows), self.codewords)
+    return flat_rows(gather.take(params['codes'].values, rows), self.codewords)
 
   def lookup(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
     words = super().lookup(params, rows, shape)
@@ -270,7 +270,7 @@ class BookMethod(base.PieceMethod):
     if self.books > 1:
       return super().logits(params, hidden, shape)
     pieces = self.pieces(params, shape)  # [K, D]
-    return gather.take_scores(pieces, params['codes'][:, 0], hidden)
+    return gather.take_scores(pieces, params['codes'].values[:, 0], hidden)
 
   @classmethod
   def distortions(

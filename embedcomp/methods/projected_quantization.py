@@ -109,7 +109,7 @@ class ProjectedQuantization(base.BasisMethod):
     return storage.read(params['basis'], self.storage)
 
   def coefficients(self, params: Params, rows: Array | None) -> jax.Array:
-    num_words = len(params['codes'])
+    num_words = params['codes'].values.shape[0]
     if rows is None:
       rows = np.arange(num_words)
     return self._product.lookup(params, rows, Shape(num_words, self.rank))

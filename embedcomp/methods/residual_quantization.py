@@ -95,7 +95,7 @@ class ResidualQuantization(base.Method):
     }
 
   def lookup(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
-    codes = gather.take(params['codes'], rows)  # [..., M]
+    codes = gather.take(params['codes'].values, rows)  # [..., M]
     words = jnp.zeros((*codes.shape[:-1], shape.features), jnp.float32)
     for m in range(self.books):
       book = jax.tree.map(lambda x, m=m: x[m], params['codebooks'])
@@ -107,7 +107,7 @@ class ResidualQuantization(base.Method):
     # decoding blocks of words in the backward pass, and forward if M is small.
     codebooks = storage.read(params['codebooks'], self.storage)
     return sum(
-      gather.take_scores(codebooks[m], params['codes'][:, m], hidden)
+      gather.take_scores(codebooks[m], params['codes'].values[:, m], hidden)
       for m in range(self.books)
     )
 

@@ -27,7 +27,7 @@ from embedcomp import methods as methods_lib
 from embedcomp.compression.space import SearchSpace
 from embedcomp.methods import gather
 from embedcomp.search import supernet_codes
-from embedcomp.table import read
+from embedcomp.table.group_params import group_name
 from embedcomp.table.scheme import Scheme
 from embedcomp.types import Array, Params, PRNGKey, Shape
 
@@ -304,7 +304,7 @@ class Supernet:
         found = {part.name: part.trainable(vector)}
       else:
         found = method.fit(own @ basis, weights[start:stop], seed)
-      extracted[read.group_name(index)] = found
+      extracted[group_name(index)] = found
     return extracted
 
 

@@ -1,8 +1,7 @@
 """Reading a compressed table: lookup and logits over a whole scheme.
 
-`params` is a nested dict: `group_0`, `group_1`, ... hold each method's arrays
-and `order` the rank of each id, [V] int32, where the scheme stores one. Both
-forms of `methods.storage`, trainable and frozen, are read by the same code.
+Both forms of params (see `group_params`), trainable and stored, are read by
+the same code.
 
 Work is per token, or per word where tokens are more than words. Methods that
 gather pieces are joined to one gather over all groups, methods that multiply a
@@ -16,66 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from embedcomp._internal.trees import combine as combine
-from embedcomp._internal.trees import partition as partition
 from embedcomp.methods import base, gather
-from embedcomp.table.order import check_order
+from embedcomp.table.group_params import check_params, group_name
 from embedcomp.table.scheme import Scheme
-from embedcomp.types import Array, Params, PRNGKey
-
-
-def group_name(index: int) -> str:
-  """The key of a group in `params`."""
-  return f'group_{index}'
-
-
-def init(
-  scheme: Scheme, key: PRNGKey, order: np.ndarray | None = None
-) -> Params:
-  """Trainable params from noise.
-
-  Args:
-    scheme: the scheme.
-    key: random key.
-    order: [V] rank of each id, for schemes that store one; ids as they come
-      if not given.
-
-  Returns:
-    params in trainable form.
-  """
-  params: Params = {}
-  keys = jax.random.split(key, len(scheme.groups))
-  for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes)):
-    params[group_name(index)] = group.method.init(keys[index], shape)
-  if scheme.order == 'stored':
-    if order is None:
-      order = np.arange(scheme.vocab_size)
-    params['order'] = jnp.asarray(check_order(scheme, order))
-  elif order is not None:
-    raise ValueError("an order needs a scheme with order='stored'.")
-  return params
-
-
-def _convert(scheme: Scheme, params: Params, method_name: str) -> Params:
-  converted = {
-    group_name(index): getattr(group.method, method_name)(
-      params[group_name(index)], shape
-    )
-    for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes))
-  }
-  if scheme.order == 'stored':
-    converted['order'] = params['order']
-  return converted
-
-
-def freeze(scheme: Scheme, params: Params) -> Params:
-  """The form that is written to disk: rounded, without train-only arrays."""
-  return _convert(scheme, params, 'freeze')
-
-
-def thaw(scheme: Scheme, params: Params) -> Params:
-  """The form that can be trained: float32 masters of the frozen numbers."""
-  return _convert(scheme, params, 'thaw')
+from embedcomp.types import Array, Params
 
 
 def check_ids(vocab_size: int, ids: Array) -> jax.Array:
@@ -106,23 +49,25 @@ def lookup(scheme: Scheme, params: Params, ids: Array) -> jax.Array:
 
   Args:
     scheme: the scheme.
-    params: of the scheme, trainable or frozen.
+    params: of the scheme, trainable or stored.
     ids: [...] integers, the caller's own ids.
 
   Returns:
     [..., D] float32. Inside jit an id out of range gives NaN.
 
   Raises:
-    TypeError: if ids are not integers.
-    ValueError: if an id is out of range, outside of jit.
+    TypeError: if ids are not integers, or arguments in another order.
+    ValueError: for params that are not the scheme's; if an id is out of range,
+      outside of jit.
 
   Example:
     >>> from embedcomp import Group, Scheme, methods, table
     >>> scheme = Scheme(4, (Group(3, methods.Dense()),))
-    >>> params = table.init(scheme, jax.random.key(0))
+    >>> params = table.init(jax.random.key(0), scheme)
     >>> table.lookup(scheme, params, np.array([[0, 2]])).shape
     (1, 2, 4)
   """
+  check_params(scheme, params, 'scheme, params, ids')
   return _lookup(scheme, params, check_ids(scheme.vocab_size, ids))
 
 
@@ -174,7 +119,7 @@ def _members(scheme: Scheme, params: Params, ids: jax.Array):
   """
   valid, ranks = _valid(scheme, ids.reshape(-1))
   if scheme.order == 'stored':
-    ranks = gather.take(params['order'], ranks)
+    ranks = gather.take(params['order'].values, ranks)
   members = []
   for index, shape in enumerate(scheme.shapes):
     rows = ranks - scheme.splits[index]
@@ -264,7 +209,7 @@ def commitment(scheme: Scheme, params: Params, ids: Array) -> jax.Array | None:
 
   Args:
     scheme: the scheme.
-    params: of the scheme, trainable or frozen.
+    params: of the scheme, trainable or stored.
     ids: [...] integers, the caller's own ids.
 
   Returns:
@@ -272,9 +217,11 @@ def commitment(scheme: Scheme, params: Params, ids: Array) -> jax.Array | None:
     scheme has such a term in the given form of the params.
 
   Raises:
-    TypeError: if ids are not integers.
-    ValueError: if an id is out of range, outside of jit.
+    TypeError: if ids are not integers, or arguments in another order.
+    ValueError: for params that are not the scheme's; if an id is out of range,
+      outside of jit.
   """
+  check_params(scheme, params, 'scheme, params, ids')
   ids = check_ids(scheme.vocab_size, ids)
   if _is_many(scheme, ids):
     terms = _commitment(scheme, params, jnp.arange(scheme.vocab_size))
@@ -300,15 +247,18 @@ def logits(scheme: Scheme, params: Params, hidden: Array) -> jax.Array:
 
   Args:
     scheme: the scheme.
-    params: of the scheme, trainable or frozen.
+    params: of the scheme, trainable or stored.
     hidden: [..., D] float.
 
   Returns:
     [..., V] float32 in the order of the caller's ids.
 
   Raises:
-    ValueError: if the last axis is not the scheme's features.
+    TypeError: for arguments in another order.
+    ValueError: for params that are not the scheme's; if the last axis is not
+      the scheme's features.
   """
+  check_params(scheme, params, 'scheme, params, hidden')
   hidden = jnp.asarray(hidden)
   if not hidden.ndim or hidden.shape[-1] != scheme.features:
     raise ValueError(
@@ -327,23 +277,32 @@ def _logits(scheme: Scheme, params: Params, hidden: jax.Array) -> jax.Array:
   by_rank = jnp.concatenate(by_rank, -1) if len(by_rank) > 1 else by_rank[0]
   if scheme.order == 'identity':
     return by_rank
-  order = params['order'].astype(jnp.uint32)
+  order = params['order'].values.astype(jnp.uint32)
   return by_rank.at[..., order].get(
     mode='promise_in_bounds', unique_indices=True
   )
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def reconstruct(scheme: Scheme, params: Params) -> jax.Array:
-  """The whole table, for inspection and tests.
+  """Decodes the whole table, for inspection and tests.
 
   Args:
     scheme: the scheme.
-    params: of the scheme, trainable or frozen.
+    params: of the scheme, trainable or stored.
 
   Returns:
     [V, D] float32 in the order of the caller's ids.
+
+  Raises:
+    TypeError: for arguments in another order.
+    ValueError: for params that are not the scheme's.
   """
+  check_params(scheme, params)
+  return _reconstruct(scheme, params)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _reconstruct(scheme: Scheme, params: Params) -> jax.Array:
   by_rank = jnp.concatenate(
     [
       group.method.lookup(
@@ -354,4 +313,4 @@ def reconstruct(scheme: Scheme, params: Params) -> jax.Array:
   )
   if scheme.order == 'identity':
     return by_rank
-  return gather.take(by_rank, params['order'])
+  return gather.take(by_rank, params['order'].values)

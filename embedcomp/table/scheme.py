@@ -1,4 +1,4 @@
-"""Who is compressed how: groups of words, their methods, their exact bytes."""
+"""Schemes: groups of words, their methods, their exact bytes."""
 
 import dataclasses
 import functools
@@ -118,7 +118,7 @@ class Scheme:
 
   @property
   def order_part(self) -> storage.Codes:
-    """How the group of each id is stored (nothing is, for one group)."""
+    """The group of each id as it is stored; a single group takes no bytes."""
     num_values = len(self.groups) if self.order == 'stored' else 1
     return storage.Codes('order', (self.vocab_size,), num_values, 'order map')
 

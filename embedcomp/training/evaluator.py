@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import optax
 
+from embedcomp.methods.forms import merge_params, split_params
 from embedcomp.training import steps
 from embedcomp.training.data_parallel import DataParallel, jit_step
 from embedcomp.training.state import TrainState
@@ -43,7 +44,9 @@ def make_evaluator(
 
   def measure(variables, batches):
     buffers = dict(variables)
-    params = buffers.pop('params')
+    params, stored = split_params(buffers.pop('params'))
+    if stored:
+      buffers['stored'] = merge_params(buffers.get('stored', {}), stored)
     state = TrainState.create(
       params, optax.identity(), jax.random.key(0), buffers=buffers
     )

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from embedcomp.methods.forms import check_trainable
+
 
 @flax.struct.dataclass
 class Best:
@@ -75,9 +77,11 @@ class TrainState:
       A state at step 0.
 
     Raises:
+      TypeError: for params in stored form, which an optimizer would move.
       ValueError: for a key of the old kind, which checkpoints would confuse
         with plain numbers.
     """
+    check_trainable(params)
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
       raise ValueError(
         f'key must be typed (jax.random.key), got {key.dtype} of PRNGKey.'

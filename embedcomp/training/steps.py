@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from embedcomp.methods.forms import check_trainable
 from embedcomp.training.data_parallel import DataParallel
 from embedcomp.training.state import TrainState
 
@@ -119,10 +120,11 @@ def make_train_step(
   Returns:
     A pure `step(state, batch, axis_name=None) -> (state, metrics)`, for
     `jit_step` or `pmap_step`. Metrics are means over the whole batch, and
-    'gradient_norm'.
+    'gradient_norm'. It raises a TypeError for params in stored form.
   """
 
   def step(state, batch, axis_name=None):
+    check_trainable(state.params)
     grads, metrics = mean_gradient(
       loss_fn, state.params, state.buffers, batch, state.step_key(), axis_name
     )

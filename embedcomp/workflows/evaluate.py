@@ -31,7 +31,7 @@ def evaluate(
   Args:
     kind: 'classification', 'regression' or 'similarity'; see `training.tasks`.
     model: with the head that the kind needs, as `from_pretrained` reads it.
-    params: of the model, floats and integers together.
+    params: of the model, trainable and stored ones together.
     tokenizer: of the model.
     documents: with labels, and with pairs for a similarity.
     max_length: tokens that longer texts are cut to.

@@ -31,8 +31,8 @@ from experiments.results import (
   Clock,
   Outcome,
   final,
-  frozen_table,
   groups_in_words,
+  stored_table,
   with_table,
 )
 from experiments.trainer import Stages, steps_of
@@ -230,7 +230,9 @@ def _taught(smoke: bool, fields: Mapping[str, Any], before: Outcome) -> Outcome:
   problem = dataclasses.replace(problem, objective=objective)
   stages = dataclasses.replace(before.stages, problem=problem, config=config)
   scheme, clock = before.scheme, Clock()
-  table = embedcomp.thaw(scheme, frozen_table(scheme, before.variables))
+  table = embedcomp.dequantize_params(
+    scheme, stored_table(scheme, before.variables)
+  )
   _, variables = with_table(before.variables, scheme, table)
   outcome = final(stages, scheme, clock, variables)
   num_steps = steps_of(config.finetune.epochs, problem.train)

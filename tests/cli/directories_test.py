@@ -195,8 +195,8 @@ def test_accuracy_is_that_of_the_model(folder, name, capsys):
   rows = [line.split('\t') for line in lines]
   tokenizer = data.SubwordTokenizer.load(folder / name)
   ids = padded(tokenizer.encode([row[0] for row in rows]))
-  floats, integers = embedcomp.partition(params)
-  variables = {'params': floats, 'buffers': integers}
+  trainable, stored = embedcomp.split_params(params)
+  variables = {'params': trainable, 'stored': stored}
   logits = jax.jit(model.apply)(variables, ids)
   is_right = [LABELS[k] == row[2] for k, row in zip(logits.argmax(1), rows)]
   assert found['accuracy'] == pytest.approx(np.mean(is_right), abs=6e-5)
@@ -218,8 +218,8 @@ def test_a_similarity_is_the_cosine_of_two_texts(folder, capsys):
   documents = data.load(
     folder / 'pairs', pair_field='other', label_field='score', real_labels=True
   ).splits['test']
-  floats, integers = embedcomp.partition(params)
-  variables = {'params': floats, 'buffers': integers}
+  trainable, stored = embedcomp.split_params(params)
+  variables = {'params': trainable, 'stored': stored}
   one, two = (
     jax.jit(model.apply)(variables, padded(tokenizer.encode(texts)))
     for texts in (documents.texts, documents.pairs)

@@ -25,7 +25,7 @@ def words(rng):
 
 def fitted_loss(table, weights, option):
   shape = Shape(*table.shape)
-  params = option.freeze(option.fit(table, weights, seed=0), shape)
+  params = option.quantize(option.fit(table, weights, seed=0), shape)
   found = np.asarray(option.lookup(params, np.arange(len(table)), shape))
   return weights @ np.square(table - found).sum(axis=1)
 

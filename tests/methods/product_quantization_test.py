@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from embedcomp import methods
-from embedcomp.methods import product_quantization
+from embedcomp.methods import forms, product_quantization
 from embedcomp.types import Shape
 
 SHAPE = Shape(300, 8)
@@ -20,7 +20,7 @@ def correlated(rng):
 def test_lookup_by_hand():
   method = methods.ProductQuantization(2, 3)
   params = {
-    'codes': np.array([[2, 0], [1, 1]], np.uint8),
+    'codes': forms.Stored(np.array([[2, 0], [1, 1]], np.uint8)),
     'codebooks': np.arange(12, dtype=np.float32).reshape(2, 3, 2),
   }
   words = method.lookup(params, np.array([1, 0]), Shape(2, 4))
@@ -40,7 +40,7 @@ def test_codewords_are_the_means_of_their_words(rng):
   table = rng.normal(size=SHAPE).astype(np.float32)
   weights = rng.exponential(size=SHAPE.num_words)
   params = methods.ProductQuantization(4, 5).fit(table, weights, 0)
-  codes = np.asarray(params['codes'])
+  codes = np.asarray(params['codes'].values)
   for m in range(4):
     for k in range(5):
       chosen = codes[:, m] == k

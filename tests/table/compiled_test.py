@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import pytest
 
 from embedcomp import Group, Scheme, methods
-from embedcomp.table import read
+from embedcomp.methods import forms
+from embedcomp.table import group_params, read
 
 V, D, NUM_TOKENS = 20_011, 52, 37
 TABLE_BYTES = V * D * 4
@@ -41,14 +42,18 @@ SCHEMES = {
   'rvq': uniform(methods.ResidualQuantization(3, 64)),
   'mixed': MIXED,
 }
-BOTH_FORMS = pytest.mark.parametrize('form', ['trainable', 'frozen'])
+BOTH_FORMS = pytest.mark.parametrize('form', ['trainable', 'stored'])
 EACH_SCHEME = pytest.mark.parametrize('name', SCHEMES)
 
 
 def abstract_params(scheme: Scheme, form: str = 'trainable'):
   def make():
-    params = read.init(scheme, jax.random.key(0))
-    return read.freeze(scheme, params) if form == 'frozen' else params
+    params = group_params.init(jax.random.key(0), scheme)
+    return (
+      group_params.quantize_params(scheme, params)
+      if form == 'stored'
+      else params
+    )
 
   return jax.eval_shape(make)
 
@@ -115,7 +120,7 @@ def test_lookup_of_frozen_int8_decodes_the_tokens_alone():
   scheme = uniform(methods.Dense('int8'))
   compiled = compile_for(
     lambda params, ids: read.lookup(scheme, params, ids),
-    abstract_params(scheme, 'frozen'),
+    abstract_params(scheme, 'stored'),
     abstract_ids(),
   )
   assert all(V not in dims for dims in float_results(compiled))
@@ -143,7 +148,7 @@ def test_logits_of_a_frozen_dense_group_decode_blocks(stored):
   scheme = uniform(methods.Dense(stored))
   compiled = compile_for(
     lambda params, hidden: read.logits(scheme, params, hidden),
-    abstract_params(scheme, 'frozen'),
+    abstract_params(scheme, 'stored'),
     jax.ShapeDtypeStruct((3, D), jnp.float32),
   )
   for dims in float_results(compiled):
@@ -154,13 +159,13 @@ def test_logits_of_a_frozen_dense_group_decode_blocks(stored):
 @EACH_SCHEME
 def test_the_gradient_of_lookup_does_not_rebuild_the_table(name):
   scheme = SCHEMES[name]
-  floats, integers = read.partition(abstract_params(scheme))
+  trainable, stored = forms.split_params(abstract_params(scheme))
 
-  def loss_fn(floats, integers, ids):
-    params = read.combine(floats, integers)
+  def loss_fn(trainable, stored, ids):
+    params = forms.merge_params(trainable, stored)
     return jnp.square(read.lookup(scheme, params, ids)).sum()
 
-  compiled = compile_for(jax.grad(loss_fn), floats, integers, abstract_ids())
+  compiled = compile_for(jax.grad(loss_fn), trainable, stored, abstract_ids())
   assert_no_table(compiled, scheme)
   assert compiled.memory_analysis().temp_size_in_bytes < TABLE_BYTES / 2
 
@@ -168,16 +173,16 @@ def test_the_gradient_of_lookup_does_not_rebuild_the_table(name):
 @EACH_SCHEME
 def test_the_gradient_of_a_tied_softmax_does_not_rebuild_the_table(name):
   scheme = SCHEMES[name]
-  floats, integers = read.partition(abstract_params(scheme))
+  trainable, stored = forms.split_params(abstract_params(scheme))
 
-  def loss_fn(floats, integers, ids, labels):
-    params = read.combine(floats, integers)
+  def loss_fn(trainable, stored, ids, labels):
+    params = forms.merge_params(trainable, stored)
     hidden = read.lookup(scheme, params, ids)
     log_odds = jax.nn.log_softmax(read.logits(scheme, params, hidden))
     return -jnp.take_along_axis(log_odds, labels[:, None], 1).mean()
 
   ids = jax.ShapeDtypeStruct((3,), jnp.int32)
-  compiled = compile_for(jax.grad(loss_fn), floats, integers, ids, ids)
+  compiled = compile_for(jax.grad(loss_fn), trainable, stored, ids, ids)
   assert_no_table(compiled, scheme)
   # Logits of three tokens and their gradients, in a few copies.
   temp = compiled.memory_analysis().temp_size_in_bytes

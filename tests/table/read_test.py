@@ -12,6 +12,8 @@ import pytest
 from hypothesis import strategies as st
 
 from embedcomp import Group, Scheme, methods
+from embedcomp.methods import forms
+from embedcomp.table import group_params
 from embedcomp.table import read as grouped
 from embedcomp.table.order import (
   check_order,
@@ -44,7 +46,7 @@ FEW = hypothesis.settings(max_examples=10)
 
 
 @functools.cache
-def params_of(scheme: Scheme, seed: int = 0, is_frozen: bool = False):
+def params_of(scheme: Scheme, seed: int = 0, is_stored: bool = False):
   """Params fitted to a random table, words in a random order if one is stored.
 
   Fitting runs in NumPy: to draw params would compile much for every scheme.
@@ -54,19 +56,19 @@ def params_of(scheme: Scheme, seed: int = 0, is_frozen: bool = False):
   for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes)):
     table = rng.normal(size=shape).astype(np.float32) / np.sqrt(scheme.features)
     fitted = group.method.fit(table, np.ones(shape.num_words), seed)
-    params[grouped.group_name(index)] = fitted
+    params[group_params.group_name(index)] = fitted
   if scheme.order == 'stored':
     sizes = [group.size for group in scheme.groups]
     groups = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
     order = order_from_groups(groups)
-    params['order'] = jnp.asarray(check_order(scheme, order))
-  return grouped.freeze(scheme, params) if is_frozen else params
+    params['order'] = forms.Stored(jnp.asarray(check_order(scheme, order)))
+  return group_params.quantize_params(scheme, params) if is_stored else params
 
 
 @FEW
 @hypothesis.given(random_schemes(), st.integers(0, 99), st.booleans())
-def test_reading_equals_the_table(scheme, seed, is_frozen):
-  params = params_of(scheme, seed, is_frozen)
+def test_reading_equals_the_table(scheme, seed, is_stored):
+  params = params_of(scheme, seed, is_stored)
   table = np.asarray(grouped.reconstruct(scheme, params))
   assert table.shape == (scheme.vocab_size, scheme.features)
   rng = np.random.default_rng(seed)
@@ -81,24 +83,27 @@ def test_reading_equals_the_table(scheme, seed, is_frozen):
 
 @FEW
 @hypothesis.given(random_schemes(), st.integers(0, 99))
-def test_freezing_what_is_thawed_gives_it_back(scheme, seed):
-  frozen = params_of(scheme, seed, is_frozen=True)
-  again = grouped.freeze(scheme, grouped.thaw(scheme, frozen))
-  chex.assert_trees_all_equal(again, frozen)
-  chex.assert_trees_all_equal_dtypes(again, frozen)
-  chex.assert_trees_all_equal(grouped.freeze(scheme, frozen), frozen)
+def test_quantizing_what_is_dequantized_gives_it_back(scheme, seed):
+  stored = params_of(scheme, seed, is_stored=True)
+  again = group_params.quantize_params(
+    scheme, group_params.dequantize_params(scheme, stored)
+  )
+  chex.assert_trees_all_equal(again, stored)
+  chex.assert_trees_all_equal_dtypes(again, stored)
+  chex.assert_trees_all_equal(
+    group_params.quantize_params(scheme, stored), stored
+  )
 
 
-@pytest.mark.parametrize('is_frozen', [False, True])
-def test_combine_reverses_partition(is_frozen):
-  params = params_of(MIXED, 0, is_frozen)
-  floats, integers = grouped.partition(params)
-  for leaf in jax.tree.leaves(floats):
-    assert jnp.issubdtype(leaf.dtype, jnp.floating)
-  for leaf in jax.tree.leaves(integers):
-    assert jnp.issubdtype(leaf.dtype, jnp.integer)
-  chex.assert_trees_all_equal(grouped.combine(floats, integers), params)
-  chex.assert_trees_all_equal(grouped.combine(integers, floats), params)
+@pytest.mark.parametrize('is_stored', [False, True])
+def test_merging_reverses_splitting(is_stored):
+  params = params_of(MIXED, 0, is_stored)
+  trainable, stored = forms.split_params(params)
+  assert forms.is_stored(stored)
+  assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(trainable))
+  assert is_stored == (trainable == {})
+  chex.assert_trees_all_equal(forms.merge_params(trainable, stored), params)
+  chex.assert_trees_all_equal(forms.merge_params(stored, trainable), params)
 
 
 @pytest.mark.parametrize(
@@ -159,19 +164,21 @@ def test_traced_ids_out_of_range_give_nan(num_words, dtype):
 
 
 def test_invalid_ids_have_no_gradient():
-  floats, integers = grouped.partition(params_of(MIXED))
+  trainable, stored = forms.split_params(params_of(MIXED))
 
   @jax.jit
-  def gradients_of(floats, ids):
-    def loss_fn(floats):
-      params = grouped.combine(floats, integers)
+  def gradients_of(trainable, ids):
+    def loss_fn(trainable):
+      params = forms.merge_params(trainable, stored)
       words = grouped.lookup(MIXED, params, ids)
       return jnp.where(jnp.isnan(words), 0, words).sum()
 
-    return jax.grad(loss_fn)(floats)
+    return jax.grad(loss_fn)(trainable)
 
-  gradients = gradients_of(floats, jnp.array([-1, 123, 2**30]))
-  chex.assert_trees_all_equal(gradients, jax.tree.map(jnp.zeros_like, floats))
+  gradients = gradients_of(trainable, jnp.array([-1, 123, 2**30]))
+  chex.assert_trees_all_equal(
+    gradients, jax.tree.map(jnp.zeros_like, trainable)
+  )
 
 
 def test_one_dense_group_is_flax_embed_to_the_bit():
@@ -203,50 +210,50 @@ def test_one_dense_group_is_flax_embed_to_the_bit():
 
 @pytest.mark.parametrize('num_tokens', [4, 200])  # few and many are joined
 def test_gradients_equal_those_of_the_table(num_tokens):
-  floats, integers = grouped.partition(params_of(MIXED))
+  trainable, stored = forms.split_params(params_of(MIXED))
   ids = np.random.default_rng(0).integers(123, size=num_tokens)
   target = jax.random.normal(jax.random.key(2), (num_tokens, 12))
 
-  def loss_fn(read, floats):
-    params = grouped.combine(floats, integers)
+  def loss_fn(read, trainable):
+    params = forms.merge_params(trainable, stored)
     return jnp.square(read(params) - target).sum()
 
   ours = functools.partial(loss_fn, lambda p: grouped.lookup(MIXED, p, ids))
   plain = functools.partial(
     loss_fn, lambda p: grouped.reconstruct(MIXED, p)[ids]
   )
-  gradients, expected = jax.grad(ours)(floats), jax.grad(plain)(floats)
+  gradients, expected = jax.grad(ours)(trainable), jax.grad(plain)(trainable)
   chex.assert_trees_all_close(gradients, expected, **GRADIENTS)
 
 
 def test_gradients_of_logits_equal_those_of_the_table():
-  floats, integers = grouped.partition(params_of(MIXED))
+  trainable, stored = forms.split_params(params_of(MIXED))
   hidden = jax.random.normal(jax.random.key(2), (5, 12))
   labels = jnp.array([0, 50, 122, 7, 99])
 
-  def loss_fn(read, floats, hidden):
-    logits = read(grouped.combine(floats, integers), hidden)
+  def loss_fn(read, trainable, hidden):
+    logits = read(forms.merge_params(trainable, stored), hidden)
     return -jax.nn.log_softmax(logits)[jnp.arange(5), labels].sum()
 
   ours = functools.partial(loss_fn, lambda p, h: grouped.logits(MIXED, p, h))
   plain = functools.partial(
     loss_fn, lambda p, h: h @ grouped.reconstruct(MIXED, p).T
   )
-  gradients = jax.grad(ours, (0, 1))(floats, hidden)
-  expected = jax.grad(plain, (0, 1))(floats, hidden)
+  gradients = jax.grad(ours, (0, 1))(trainable, hidden)
+  expected = jax.grad(plain, (0, 1))(trainable, hidden)
   chex.assert_trees_all_close(gradients, expected, **GRADIENTS)
 
 
 def test_reading_and_its_gradient_work_under_vmap():
-  floats, integers = grouped.partition(params_of(MIXED))
+  trainable, stored = forms.split_params(params_of(MIXED))
   ids = np.arange(120).reshape(3, 40)
 
-  def loss_fn(floats, ids):
-    words = grouped.lookup(MIXED, grouped.combine(floats, integers), ids)
+  def loss_fn(trainable, ids):
+    words = grouped.lookup(MIXED, forms.merge_params(trainable, stored), ids)
     return jnp.square(words).sum()
 
-  mapped = jax.vmap(jax.value_and_grad(loss_fn), (None, 0))(floats, ids)
-  single = [jax.value_and_grad(loss_fn)(floats, row) for row in ids]
+  mapped = jax.vmap(jax.value_and_grad(loss_fn), (None, 0))(trainable, ids)
+  single = [jax.value_and_grad(loss_fn)(trainable, row) for row in ids]
   expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *single)
   chex.assert_trees_all_close(mapped, expected, **GRADIENTS)
 
@@ -264,7 +271,7 @@ def test_each_shape_of_ids_is_traced_once():
   def scheme():
     return Scheme(4, (Group(9, Counted()),))
 
-  params = grouped.init(scheme(), jax.random.key(0))
+  params = group_params.init(jax.random.key(0), scheme())
   for ids in ([1, 2], [3, 4], [[1, 2]], [8, 0], [[5, 6]]):
     grouped.lookup(scheme(), params, np.array(ids))
   assert Counted.num_traces == 2
@@ -282,8 +289,8 @@ def test_commitment_is_that_of_the_groups_that_have_one():
   np.testing.assert_allclose(terms[0, 1], expected[0], rtol=1e-6)
   np.testing.assert_allclose(terms[1, 0], expected[1], rtol=1e-6)
   assert terms[0, 0] == terms[1, 1] == 0
-  frozen = params_of(scheme, is_frozen=True)
-  assert grouped.commitment(scheme, frozen, ids) is None
+  stored = params_of(scheme, is_stored=True)
+  assert grouped.commitment(scheme, stored, ids) is None
   assert grouped.commitment(MIXED, params_of(MIXED), ids) is None
 
 
@@ -305,13 +312,13 @@ def test_orders_that_a_file_cannot_express_are_refused(order):
   method = methods.Dense()
   scheme = Scheme(2, (Group(2, method), Group(2, method)), 'stored')
   with pytest.raises(ValueError, match='order must'):
-    grouped.init(scheme, jax.random.key(0), np.array(order))
+    group_params.init(jax.random.key(0), scheme, np.array(order))
 
 
 def test_an_order_needs_a_scheme_that_stores_it():
   scheme = Scheme(2, (Group(4, methods.Dense()),))
   with pytest.raises(ValueError, match="needs a scheme with order='stored'"):
-    grouped.init(scheme, jax.random.key(0), np.arange(4))
+    group_params.init(jax.random.key(0), scheme, np.arange(4))
 
 
 @pytest.mark.parametrize('shape', [(), (11,), (12, 3)])
@@ -327,7 +334,7 @@ def test_more_tokens_than_words_are_read_alike(rng):
     order='stored',
   )
   order = order_from_groups(rng.permutation([0] * 3 + [1] * 17))
-  params = grouped.init(scheme, jax.random.key(0), order)
+  params = group_params.init(jax.random.key(0), scheme, order)
   # Sums of whole numbers are exact in whatever order a program takes them.
   params['group_1'] = {
     'basis': jnp.asarray(rng.integers(-9, 10, size=(4, 8)), jnp.float32),

@@ -50,7 +50,7 @@ class WindowClassifier(BertClassifier):
     ValueError: for another pool, or if T holds no whole number of windows.
 
   Example:
-    >>> from embedcomp.nn.bert_config import BertConfig
+    >>> from embedcomp.nn.bert.config import BertConfig
     >>> model = WindowClassifier(BertConfig(9, 8, 1, 2, 16), window=2)
     >>> ids = jnp.array([[2, 5, 2, 6, 0, 0]])
     >>> logits, _ = model.init_with_output(jax.random.key(0), ids)

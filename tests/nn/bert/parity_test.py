@@ -183,7 +183,7 @@ def test_transformers_does_not_take_a_packed_directory_for_a_whole_one(
   scheme = embedcomp.Scheme(
     24, (embedcomp.Group(23, embedcomp.methods.Drop()),)
   )
-  words = embedcomp.init(scheme, jax.random.key(0))
+  words = embedcomp.init(jax.random.key(0), scheme)
   model = model.clone(embedder=embedcomp.GroupedEmbed(scheme))
   params = params | {'embedder': words}
   embedcomp.save_pretrained(tmp_path / 'packed', model, params)
