@@ -13,6 +13,7 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from embedcomp._internal.timer import Timer
 from embedcomp.compression import frequency
@@ -182,7 +183,7 @@ def _parsed(
 ) -> int:
   """Bytes of a budget that something fits into."""
   size = parse_budget(budget, problem.dense_bytes)
-  smallest = config.smallest_bytes(*problem.table.shape)
+  smallest = config.smallest_bytes(*np.shape(problem.table))
   if size < smallest:
     raise ValueError(
       f'budget must be at least the {smallest} bytes of the smallest scheme, '
