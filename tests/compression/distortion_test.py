@@ -59,6 +59,8 @@ def test_losses_and_bytes_are_those_of_fits(table):
       assert segment.num_bytes[index] == option.num_bytes(
         Shape(stop - start, 16)
       )
+      if (first, last) not in ((0, 1), (0, 3), (1, 2)):
+        continue  # fits of so many shapes take long
       # Codebooks are measured on some blocks, with few iterations.
       np.testing.assert_allclose(
         segment.losses[index],
@@ -82,11 +84,13 @@ def test_words_are_measured_by_rank_whatever_their_ids(table, rng):
 
 def test_long_segments_take_the_errors_of_a_longer_fit(table, monkeypatch):
   monkeypatch.setattr(distortion, 'SAMPLE_WORDS', 600)
-  segments = measure(table, (0, 1000, 2000))
-  exact = [fitted_loss(table, 0, 1000, option) for option in OPTIONS]
-  losses = segments[0, 1].losses
-  np.testing.assert_allclose(losses, exact, rtol=0.3, atol=1e-9)
-  assert (losses <= segments[0, 2].losses + 1e-9).all()
+  bins = (0, 100, 1000, 2000)
+  segments = measure(table, bins)
+  for first in (0, 1):
+    losses = segments[first, 2].losses
+    exact = [fitted_loss(table, bins[first], 1000, o) for o in OPTIONS]
+    np.testing.assert_allclose(losses, exact, rtol=0.3, atol=1e-9)
+    assert (losses <= segments[first, 3].losses + 1e-9).all()
 
 
 def test_segments_as_long_as_a_sample_are_fitted_by_themselves(
