@@ -12,9 +12,9 @@ import pytest
 
 import embedcomp
 from configs import classify, common, language_model
+from embedcomp import training
 from embedcomp.data import Vocabulary
 from embedcomp.search import Sensitivity, search_space
-from embedcomp.training import loop
 from experiments import launch, learned, strategies
 from experiments.problems import make_problem
 from experiments.results import untrained
@@ -60,7 +60,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
     pass
 
   # Dies while it saves the checkpoint before the last of the search.
-  save, calls = loop.Checkpoints.save, []
+  save, calls = training.Checkpoints.save, []
 
   def dying_save(self, step, *args):
     calls.append(self.folder.name)
@@ -69,7 +69,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
     save(self, step, *args)
 
   config = small_text.config_of(folder, **{'run.checkpoint_every': 10})
-  monkeypatch.setattr(loop.Checkpoints, 'save', dying_save)
+  monkeypatch.setattr(training.Checkpoints, 'save', dying_save)
   with pytest.raises(PullThePlugError):
     launch.run(config, tmp_path, progress=False)
   monkeypatch.undo()
