@@ -84,7 +84,9 @@ def read_safetensors(
     raise ValueError(str(error)) from None
 
 
-def _read_tensor(tensors, key: str | None, max_words) -> np.ndarray:
+def _read_tensor(
+  tensors: Any, key: str | None, max_words: int | None
+) -> np.ndarray:
   """Reads one tensor of an open file."""
   slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
   shapes = {name: tensor.get_shape() for name, tensor in slices.items()}

@@ -211,16 +211,17 @@ def _run(phase, step, state, make_batches, num_steps, progress):
   """Runs a phase; returns the state and lines of metrics."""
   history = _History(phase)
   every = max(1, num_steps // _NUM_LINES)
+
+  def describe(metrics):
+    return f'{phase}, {loop.in_words(metrics)}'
+
   state = loop.run(
     step,
     state,
     make_batches,
     loop.Cadence(num_steps, log_every=every, checkpoint_every=every),
     log=history,
-    describe=lambda metrics: ', '.join(
-      [phase, *(f'{name} {value:.4g}' for name, value in metrics.items())]
-    ),
-    progress=progress,
+    describe=describe if progress else None,
   )
   return state, history.lines
 

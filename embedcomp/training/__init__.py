@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from embedcomp._internal import lazy
 from embedcomp.training.data_parallel import data_mesh, jit_step, pmap_step
 from embedcomp.training.evaluator import make_evaluator
-from embedcomp.training.loop import Cadence, NonFiniteLossError, run
+from embedcomp.training.loop import Cadence, Evaluation, NonFiniteLossError, run
 from embedcomp.training.metrics_log import MetricsLog, read_metrics
 from embedcomp.training.state import Best, TrainState
 from embedcomp.training.steps import (
@@ -25,6 +25,7 @@ __all__ = [
   'Best',
   'Cadence',
   'Checkpoints',
+  'Evaluation',
   'MetricsLog',
   'NonFiniteLossError',
   'TrainState',

@@ -70,6 +70,34 @@ class Cadence:
     return step == self.num_steps or (every is not None and step % every == 0)
 
 
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+  """Evaluations in the course of a run.
+
+  Attributes:
+    measure: takes a state to metrics; must not donate it.
+    keep_best: name of one of these, and 'max' or 'min'; the state that was best
+      by it is kept in `state.best`. None keeps the last state alone.
+
+  Raises:
+    ValueError: if it is neither 'max' nor 'min'.
+  """
+
+  measure: Callable[[TrainState], dict[str, float]]
+  keep_best: tuple[str, str] | None = None
+
+  def __post_init__(self):
+    if self.keep_best is not None and self.keep_best[1] not in ('max', 'min'):
+      raise ValueError(
+        f"keep_best must say 'max' or 'min', got {self.keep_best}."
+      )
+
+
+def in_words(metrics: dict[str, float]) -> str:
+  """Writes metrics as words for a progress bar."""
+  return ', '.join(f'{name} {value:.4g}' for name, value in metrics.items())
+
+
 def run(
   step_fn: DataParallel,
   state: TrainState,
@@ -78,10 +106,8 @@ def run(
   *,
   checkpoints: 'Checkpoints | None' = None,
   log: MetricsLog | None = None,
-  evaluate: Callable[[TrainState], dict[str, float]] | None = None,
-  keep_best: tuple[str, str] | None = None,
-  describe: Callable[[dict[str, float]], str] | None = None,
-  progress: bool = True,
+  evaluation: Evaluation | None = None,
+  describe: Callable[[dict[str, float]], str] | None = in_words,
 ) -> TrainState:
   """Takes the steps that are still to be taken.
 
@@ -93,11 +119,9 @@ def run(
     cadence: when to log, evaluate, save and stop.
     checkpoints: where the run goes on from, and is saved.
     log: gets means of metrics, and evaluations as 'validation_...'.
-    evaluate: measures a state; must not donate it.
-    keep_best: name of a metric of `evaluate`, and 'max' or 'min'; the state
-      that was best by it is kept in `state.best`.
-    describe: what to write beside the progress bar of the latest metrics.
-    progress: whether to show a progress bar.
+    evaluation: what `cadence` evaluates; None for nothing.
+    describe: takes the latest metrics to words beside the progress bar; None
+      shows no bar.
 
   Returns:
     The state after the last step.
@@ -108,8 +132,9 @@ def run(
     OSError: if the disk is full or fails.
     ValueError: for checkpoints that do not fit, or an unknown metric.
   """
-  if keep_best is not None:
-    state = with_best(state, _worst(keep_best))
+  if evaluation is not None and evaluation.keep_best is not None:
+    worst = -math.inf if evaluation.keep_best[1] == 'max' else math.inf
+    state = with_best(state, worst)
   state, seconds = _resume(state, checkpoints, log)
   best, state = state.best, step_fn.place(state.replace(best=None))
   start, window = int(state.step), []
@@ -117,8 +142,8 @@ def run(
   def load(step):
     return [step_fn.shard(batch) for batch in batch_at(step)]
 
-  with _progress_bar(start, cadence.num_steps, progress) as bar:
-    report = _Report(log, bar, describe or _in_words, seconds)
+  with _progress_bar(start, cadence.num_steps, describe is not None) as bar:
+    report = _Report(log, bar, describe, seconds)
     batches = _made_ahead(load, range(start, cadence.num_steps))
     for step, batch in enumerate(batches, start + 1):
       state, metrics = step_fn(state, *batch)
@@ -129,10 +154,10 @@ def run(
         report.write(step, _means(window))
         _check_losses(window, step, checkpoints)
         window.clear()
-      if evaluate and cadence.is_due(step, cadence.evaluate_every):
-        values = evaluate(state)
+      if evaluation and cadence.is_due(step, cadence.evaluate_every):
+        values = evaluation.measure(state)
         report.write(step, {f'validation_{k}': v for k, v in values.items()})
-        best = _better(best, state, values, keep_best)
+        best = _better(best, state, values, evaluation.keep_best)
       if checkpoints and cadence.is_due(step, cadence.checkpoint_every):
         _check_params(state, step, checkpoints)
         whole = state.replace(best=best)
@@ -147,7 +172,7 @@ class _Report:
     self,
     log: MetricsLog | None,
     bar: tqdm,
-    describe: Callable[[dict[str, float]], str],
+    describe: Callable[[dict[str, float]], str] | None,
     seconds: float,
   ):
     self._log, self._bar, self._describe = log, bar, describe
@@ -162,7 +187,8 @@ class _Report:
     if self._log is not None:
       self._log.write(step, {'seconds': self.seconds(), **metrics})
     self._latest |= metrics
-    self._bar.set_postfix_str(self._describe(self._latest))
+    if self._describe is not None:
+      self._bar.set_postfix_str(self._describe(self._latest))
 
 
 def _resume(
@@ -207,10 +233,6 @@ def _progress_bar(start: int, num_steps: int, enabled: bool) -> tqdm:
   )
 
 
-def _in_words(metrics: dict[str, float]) -> str:
-  return ', '.join(f'{name} {value:.4g}' for name, value in metrics.items())
-
-
 def _means(window: list[dict[str, jax.Array]]) -> dict[str, float]:
   """Computes means over steps, in float64."""
   steps = jax.device_get(window)
@@ -219,13 +241,6 @@ def _means(window: list[dict[str, jax.Array]]) -> dict[str, float]:
       name: float(np.mean([step[name] for step in steps], dtype=np.float64))
       for name in steps[0]
     }
-
-
-def _worst(keep_best: tuple[str, str]) -> float:
-  worst = {'max': -math.inf, 'min': math.inf}
-  if keep_best[1] not in worst:
-    raise ValueError(f"keep_best must say 'max' or 'min', got {keep_best}.")
-  return worst[keep_best[1]]
 
 
 def _better(

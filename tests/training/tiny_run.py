@@ -66,9 +66,8 @@ def evaluator():
 def run(workdir, batch_at=batch_at, step_fn=None, **options):
   """The whole run, or what is left of it."""
   options = {
-    'evaluate': evaluator(),
-    'keep_best': ('loss', 'min'),
-    'progress': False,
+    'evaluation': training.Evaluation(evaluator(), ('loss', 'min')),
+    'describe': None,
     **options,
   }
   cadence = training.Cadence(
