@@ -20,7 +20,7 @@ def plot_pattern(
   """Draws which tokens read which, and how coarsely.
 
   Args:
-    pattern: of an attention; see `nn.recursive`.
+    pattern: of an attention; see `nn.sparse_attention`.
     length: tokens of the text; some hundreds can be told apart.
     ax: where to draw; a new figure if not given.
   """

@@ -25,7 +25,7 @@ import numpy as np
 import optax
 
 from embedcomp.distillation import PROJECTION, Objective
-from embedcomp.nn.bert.outputs import COLLECTION, ModelOutputs
+from embedcomp.nn.bert.outputs import OUTPUTS_COLLECTION, ModelOutputs
 from embedcomp.training import correlation
 from embedcomp.training.steps import ROWS, Batch, Metrics
 
@@ -129,7 +129,7 @@ class Task:
       **inputs,
       deterministic=dropout_key is None or self._only_copies,
       rngs=None if dropout_key is None else {'dropout': dropout_key},
-      mutable=['losses', COLLECTION] if is_taught else ['losses'],
+      mutable=['losses', OUTPUTS_COLLECTION] if is_taught else ['losses'],
     )
     projection = params.get(PROJECTION)
     losses = self._losses(output, batch, projection)
@@ -147,8 +147,8 @@ class Task:
       metrics['accuracy'] = (is_right * batch['weights']).sum()
     weight = batch['weights'].sum()
     if is_taught:
-      said = ModelOutputs.of(output, sown)
-      taught, parts = self._taught(said, batch, dropout_key, projection)
+      outputs = ModelOutputs.from_variables(output, sown)
+      taught, parts = self._taught(outputs, batch, dropout_key, projection)
       share = self.objective.share
       loss = (1 - share) * loss + share * weight * taught
       metrics |= {name: weight * part for name, part in parts.items()}
@@ -228,7 +228,7 @@ class Task:
     if 'token_types' in batch:
       others['token_type_ids'] = batch['token_types']
     if self.kind == MASKED_LM:
-      others['places'] = batch['places']
+      others['mask_positions'] = batch['places']
     if self.kind == SIMILARITY:
       # Side by side, so that both texts of a row are on one device.
       ids = jnp.stack([ids, batch['pair_ids']], axis=1)
