@@ -25,7 +25,7 @@ import numpy as np
 import optax
 
 from embedcomp.distillation import PROJECTION, Objective
-from embedcomp.nn.bert.outputs import COLLECTION, ModelOutputs
+from embedcomp.nn.bert.outputs import OUTPUTS_COLLECTION, ModelOutputs
 from embedcomp.training.steps import ROWS, Batch, Metrics
 
 CLASSIFICATION, LANGUAGE_MODEL = 'classification', 'language_model'
@@ -136,7 +136,7 @@ class Task:
       **inputs,
       deterministic=dropout_key is None or self._only_copies,
       rngs=None if dropout_key is None else {'dropout': dropout_key},
-      mutable=['losses', COLLECTION] if is_taught else ['losses'],
+      mutable=['losses', OUTPUTS_COLLECTION] if is_taught else ['losses'],
     )
     projection = params.get(PROJECTION)
     losses = self._losses(output, batch, projection)
@@ -154,7 +154,7 @@ class Task:
       metrics['accuracy'] = (is_right * batch['weights']).sum()
     weight = batch['weights'].sum()
     if is_taught:
-      outputs = ModelOutputs.of(output, sown)
+      outputs = ModelOutputs.from_variables(output, sown)
       taught, parts = self._taught(outputs, batch, dropout_key, projection)
       share = self.objective.share
       loss = (1 - share) * loss + share * weight * taught
