@@ -1,6 +1,7 @@
 """Files that are opened safely and written whole."""
 
 import contextlib
+import io
 import os
 import secrets
 import shutil
@@ -50,7 +51,7 @@ def check_new_folder(path: str | os.PathLike[str], name: str) -> None:
     )
 
 
-def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
   """Opens a file for reading; a pipe or device, which may block, is refused.
 
   Args:

@@ -33,7 +33,7 @@ class LowRank(base.BasisMethod):
   storage: str = 'float32'
   basis_storage: str = 'float32'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     storage.check_storage(self.storage)
     storage.check_storage(self.basis_storage)
 
@@ -44,7 +44,7 @@ class LowRank(base.BasisMethod):
         f'got {self.rank}.'
       )
 
-  def parts(self, shape: Shape) -> tuple[Part, ...]:
+  def parts(self, shape: Shape) -> tuple[storage.Factor, ...]:
     return (
       storage.Factor(
         'coefficients', (shape.num_words, self.rank), self.storage, (1,)

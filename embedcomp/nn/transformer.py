@@ -1,4 +1,4 @@
-"""What models of text share: words and their mask, and a pre-LN transformer.
+"""Common parts of models of text: words and their mask, a pre-LN transformer.
 
 Padding has id 0. Masks are made from the ids inside of the models, so that a
 row may be padded to any length, or be empty, and nothing else changes.
