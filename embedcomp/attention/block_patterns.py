@@ -26,6 +26,11 @@ class Pattern:
 
   Raises:
     ValueError: naming the field, its value and the rule that it breaks.
+
+  Example:
+    >>> pattern = Pattern(chunk_size=128)
+    >>> pattern.is_dense(256), pattern.num_chunks(1000)
+    (True, 8)
   """
 
   chunk_size: int = 256

@@ -58,7 +58,7 @@ def check_lengths(**arrays: jax.Array) -> None:
 
 def as_mask(
   mask: Any,
-  shape: tuple[int, ...],
+  shape: tuple[int, ...] | None = None,
   *,
   name: str = 'mask',
   allow_integers: bool = False,
@@ -71,7 +71,7 @@ def as_mask(
 
   Args:
     mask: [B, S] bool, True where a token may be read.
-    shape: B and S.
+    shape: B and S; any other axes if not given.
     name: of the argument.
     allow_integers: whether integers of 0 and 1 are taken as well. Others are
       found in NumPy arrays only: traced ones have no values yet.
@@ -86,7 +86,7 @@ def as_mask(
     >>> as_mask(np.array([[1, 0]]), (1, 2), allow_integers=True)
     Array([[ True, False]], dtype=bool)
   """
-  array = mask if isinstance(mask, jax.Array) else np.asarray(mask)
+  array = mask if hasattr(mask, 'dtype') else jnp.asarray(mask)
   found = f'{array.dtype}{list(array.shape)}'
   is_integer = jnp.issubdtype(array.dtype, jnp.integer)
   if array.dtype != bool and not (is_integer and allow_integers):
@@ -96,7 +96,7 @@ def as_mask(
       f'pass {name} > -1 if it is to be added to scores (0 and -10,000), '
       f'{name} > 0 if it is of zeros and ones.'
     )
-  if array.shape != tuple(shape):
+  if shape is not None and array.shape != tuple(shape):
     raise ValueError(
       f'{name} must be [batch, tokens] {list(shape)}, got {found}.'
     )

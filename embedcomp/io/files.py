@@ -8,7 +8,6 @@ import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 
 def check_regular(path: Path) -> None:

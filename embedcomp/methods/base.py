@@ -14,7 +14,7 @@ scheme of several groups costs about as much as one group:
 
 import abc
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 
 from embedcomp.methods import base, registry, storage
-from embedcomp.methods.storage import Part
 from embedcomp.types import Array, Params, PRNGKey, Shape
 
 

@@ -154,6 +154,10 @@ class SlidingWindowAttention(ChunkedAttention):
 
   Attributes:
     reach: neighbours on each side.
+
+  Example:
+    >>> SlidingWindowAttention(chunk_size=64).pattern.num_keys(1024)
+    193
   """
 
   reach: int = 1
@@ -171,6 +175,10 @@ class LocalAttention(ChunkedAttention):
 
   Attributes:
     shift: tokens by which the first chunk is shorter.
+
+  Example:
+    >>> LocalAttention(chunk_size=64, shift=32).pattern.num_keys(1024)
+    65
   """
 
   shift: int = 0

@@ -25,7 +25,7 @@ import numpy as np
 import optax
 
 from embedcomp.distillation import PROJECTION, Objective
-from embedcomp.nn.bert.outputs import COLLECTION, ModelOutputs
+from embedcomp.nn.bert.outputs import OUTPUTS_COLLECTION, ModelOutputs
 from embedcomp.training.steps import ROWS, Batch, Metrics
 
 CLASSIFICATION, LANGUAGE_MODEL = 'classification', 'language_model'
@@ -136,7 +136,7 @@ class Task:
       **inputs,
       deterministic=dropout_key is None or self._only_copies,
       rngs=None if dropout_key is None else {'dropout': dropout_key},
-      mutable=['losses', COLLECTION] if objective else ['losses'],
+      mutable=['losses', OUTPUTS_COLLECTION] if objective else ['losses'],
     )
     projection = params.get(PROJECTION)
     losses = self._losses(output, batch, projection)
@@ -154,7 +154,7 @@ class Task:
       metrics['accuracy'] = (is_right * batch['weights']).sum()
     weight = batch['weights'].sum()
     if objective is not None:
-      outputs = ModelOutputs.of(output, sown)
+      outputs = ModelOutputs.from_variables(output, sown)
       taught, parts = objective.value(
         outputs, batch['teacher'], self._seen(batch), dropout_key, projection
       )
@@ -172,7 +172,7 @@ class Task:
     return self.objective is not None and self.objective.share == 1
 
   def _seen(self, batch: Batch) -> jax.Array:
-    """[B, T] bool, the tokens that a student is to copy a teacher's states of."""
+    """[B, T] bool, the tokens that a student copies a teacher's states of."""
     is_token = batch['ids'] != self.model.config.pad_token_id
     counts = batch['weights'] > 0
     return is_token & counts[:, None]

@@ -71,6 +71,15 @@ def test_memory_grows_like_the_length_far_below_dense_attention():
   assert whole < dense / 20
 
 
+@pytest.mark.parametrize('chunks_per_step', [1, 3, 14, 10**6])
+def test_steps_of_any_size_give_the_same(rng, chunks_per_step):
+  """Parts of a head, one or several heads at the same time."""
+  arrays = texts(rng, length=35, batch=3)  # 6 chunks with padding
+  found = recursive_attention(*arrays, **SIZES, chunks_per_step=chunks_per_step)
+  wanted = plain_attention(*arrays, **SIZES)
+  np.testing.assert_allclose(found, wanted, atol=2e-6)
+
+
 # Dropout
 
 

@@ -1,6 +1,6 @@
 """Weights of a Hugging Face directory: one safetensors file, or shards.
 
-Trusts none of it, and reads no pickles.
+The files are not trusted, and pickles are not read.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from embedcomp.io.bert import config_json, tensor_names
 
 WEIGHTS_FILE = 'model.safetensors'
 INDEX_FILE = 'model.safetensors.index.json'
-# What the same weights are called in other forms.
+# Names of the same weights in formats that are not read.
 _OTHER_FILES = (
   'pytorch_model.bin',
   'pytorch_model.bin.index.json',
@@ -29,12 +29,12 @@ FLOATS = ('F16', 'BF16', 'F32', 'F64')
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-  """A tensor that has not been read yet.
+  """Tensor that has not been read yet.
 
   Attributes:
     name: in the file.
     shape: of the tensor.
-    dtype: of the tensor, in safetensors' words.
+    dtype: of the tensor, as safetensors names it.
     file: as opened.
   """
 
@@ -55,11 +55,11 @@ class Tensor:
       )
 
   def stored(self) -> np.ndarray:
-    """The numbers as they are in the file, whatever they are."""
+    """Reads the numbers in the dtype that they have in the file."""
     return self.file.get_tensor(self.name)
 
   def read(self) -> np.ndarray:
-    """The numbers as float32.
+    """Reads the numbers as float32.
 
     Raises:
       ValueError: unless all are finite in it.
@@ -114,7 +114,7 @@ def open_tensors(folder: Path, family: str) -> Iterator[dict[str, Tensor]]:
 
 
 def _weight_files(folder: Path) -> dict[Path, set[str] | None]:
-  """The files that hold weights, and which of theirs, all if None."""
+  """Finds the files that hold weights, and the names in each; None for all."""
   if (folder / WEIGHTS_FILE).exists():
     return {folder / WEIGHTS_FILE: None}
   index = folder / INDEX_FILE
