@@ -19,7 +19,9 @@ class Timer:
     timer.seconds.update(self.seconds)
     return timer
 
-  def time(self, phase: str, function: Callable[..., Any], *args, **kwargs):
+  def time(
+    self, phase: str, function: Callable[..., Any], *args, **kwargs
+  ) -> Any:
     """Calls a function, waits for its arrays and adds the time to a phase."""
     start = time.monotonic()
     result = jax.block_until_ready(function(*args, **kwargs))

@@ -92,6 +92,7 @@ def compress(
   curve = _measured(weighted, space, seed, progress)
   if tolerance is not None:
     return curve.compress_within(tolerance, progress=progress)
+  assert budget is not None  # one of both is given
   return curve.compress(budget, progress=progress)
 
 

@@ -34,7 +34,7 @@ class SearchSpace:
   order: str = 'identity'
   dtype: str = 'float32'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if (
       len(self.bins) < 2 or self.bins[0] != 0 or (np.diff(self.bins) < 1).any()
     ):

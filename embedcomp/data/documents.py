@@ -31,7 +31,7 @@ class Documents:
   labels: np.ndarray | None = None
   pairs: tuple[str, ...] | None = None
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     texts = _check_texts('texts', self.texts)
     if not texts:
       raise ValueError('documents must be at least one, got none.')
@@ -127,7 +127,7 @@ class TextDataset:
   label_names: tuple[str, ...]
   splits: dict[str, Documents]
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     object.__setattr__(self, 'label_names', tuple(self.label_names))
     missing = {'train', 'test'} - set(self.splits)
     if missing:

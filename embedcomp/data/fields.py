@@ -34,7 +34,7 @@ class Fields:
   label_field: Field | None = None
   real_labels: bool = False
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if self.text_fields == ():
       raise ValueError(
         f'text_field must name one field or more, got {self.text_field!r}.'

@@ -6,9 +6,9 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from embedcomp._internal.strict_json import unique_fields
 from embedcomp.data import labels
@@ -139,9 +139,7 @@ class _Reader:
           raise ValueError(f'{where}: the text is empty.')
         if row.pair is not None and not row.pair.strip():
           raise ValueError(f'{where}: the second text is empty.')
-        label = row.label
-        if label is not None:
-          label = self._label(label, where)
+        label = None if row.label is None else self._label(row.label, where)
         found.append((row.text, label, row.pair))
     if not found:
       raise ValueError(f'{path} has no documents.')
@@ -171,7 +169,8 @@ class _Reader:
     inside = [p for p in sorted(folder.iterdir()) if p.name[0] != '.']
     named = [path for path in inside if path.is_dir()]
     self._check_alone(folder)
-    texts, names = [], []
+    texts: list[str] = []
+    names: list[Any] = []
     for parent in named or [folder]:
       for path in sorted(parent.glob('*.txt')):
         text = ''.join(line for _, line in self._lines(path))
@@ -191,7 +190,7 @@ class _Reader:
         f'{self.wanted.pair!r}: give a table or .jsonl.'
       )
 
-  def _rows(self, path: Path) -> Iterator[Row]:
+  def _rows(self, path: Path) -> Generator[Row]:
     """Yields the documents of a file."""
     if path.suffix == '.txt':
       self._check_alone(path)
@@ -215,14 +214,14 @@ class _Reader:
           ) from None
         yield number, text.removeprefix('\ufeff') if number == 1 else text
 
-  def _table_rows(self, path: Path) -> Iterator[Row]:
+  def _table_rows(self, path: Path) -> Generator[Row]:
     """Yields rows of a table with or without names of columns."""
-    options = {'strict': True}
+    options: dict[str, Any] = {'strict': True}
     if path.suffix == '.tsv':
       options = {'delimiter': '\t', 'quoting': csv.QUOTE_NONE}
     lines = (line for _, line in self._lines(path))
     reader = csv.reader(lines, **options)
-    columns = found = None
+    columns: list[Any] | None = None
     with _unlimited_csv():
       try:
         for cells in reader:
@@ -230,7 +229,7 @@ class _Reader:
           if not cells:
             continue
           if columns is None:
-            columns, found = self._columns(cells, where)
+            columns, texts, pair, label = self._columns(cells, where)
             if columns is cells:
               continue
           if len(cells) != len(columns):
@@ -239,19 +238,21 @@ class _Reader:
             )
           yield Row(
             reader.line_num,
-            ' '.join(cells[column] for column in found.texts),
-            None if found.pair is None else cells[found.pair],
-            None if found.label is None else cells[found.label],
+            ' '.join(cells[column] for column in texts),
+            None if pair is None else cells[pair],
+            None if label is None else cells[label],
           )
       except csv.Error as error:
         raise ValueError(f'{path}, line {reader.line_num}: {error}.') from None
 
-  def _columns(self, cells: list[str], where: str) -> tuple[list, Wanted]:
-    """Returns the columns of a table, and positions of those wanted."""
+  def _columns(
+    self, cells: list[str], where: str
+  ) -> tuple[list[Any], tuple[int, ...], int | None, int | None]:
+    """Returns a table's columns; where texts, pair and label are of them."""
     texts, pair, label = map(_by_number, self.wanted)
     given = [*texts, *(field for field in (pair, label) if field is not None)]
     if any(isinstance(field, int) for field in given):
-      columns = list(range(len(cells)))
+      columns: list[Any] = list(range(len(cells)))
     else:
       columns = cells
       label = 'label' if label is None and 'label' in cells else label
@@ -262,13 +263,14 @@ class _Reader:
           'choose others by text_field, pair_field and label_field, by number '
           'if the columns have no names.'
         )
-    return columns, Wanted(
+    return (
+      columns,
       tuple(columns.index(field) for field in texts),
       None if pair is None else columns.index(pair),
       None if label is None else columns.index(label),
     )
 
-  def _json_rows(self, path: Path) -> Iterator[Row]:
+  def _json_rows(self, path: Path) -> Generator[Row]:
     """Yields rows of objects, one a line."""
     is_labelled = None
     for number, line in self._lines(path):
@@ -284,9 +286,9 @@ class _Reader:
       texts = [
         self._json_text(fields, field, where) for field in self.wanted.texts
       ]
-      pair = self.wanted.pair
-      if pair is not None:
-        pair = self._json_text(fields, pair, where)
+      pair = None
+      if self.wanted.pair is not None:
+        pair = self._json_text(fields, self.wanted.pair, where)
       name = 'label' if self.wanted.label is None else self.wanted.label
       if is_labelled is None:
         is_labelled = self.wanted.label is not None or name in fields

@@ -6,7 +6,7 @@ subwords, and how BERT's and RoBERTa's tokenizers go about it is filled in.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def read(folder: Path) -> tuple[Any, dict[str, Fields]]:
     for name in SETTINGS
     if (folder / name).exists()
   }
-  readers = {
+  readers: dict[tuple[str, ...], Callable[..., Any]] = {
     ('tokenizer.json',): _read_whole,
     ('vocab.txt',): _read_word_pieces,
     ('vocab.json', 'merges.txt'): _read_byte_pairs,
@@ -155,10 +155,10 @@ def _renumbered_model(model: Fields, added: list[Fields], new_ids) -> Fields:
   # A score below the others would change what an unknown character costs.
   lowest = min(score for _, score in model['vocab'])
   scored = model['vocab'] + [[t['content'], lowest] for t in outside]
-  vocabulary = [scored[old] for old in new_ids]  # in the order of new ids
+  in_new_order = [scored[old] for old in new_ids]
   unknown = model['unk_id']
   unknown = None if unknown is None else new_ids[unknown]
-  return {**model, 'vocab': vocabulary, 'unk_id': unknown}
+  return {**model, 'vocab': in_new_order, 'unk_id': unknown}
 
 
 def _renumbered_processor(processor: Fields | None, new_ids) -> Fields | None:

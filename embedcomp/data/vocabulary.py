@@ -57,7 +57,7 @@ class Vocabulary:
   words: tuple[str, ...]
   counts: np.ndarray
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     words, counts = tuple(self.words), np.array(self.counts)
     if not all(isinstance(word, str) and word for word in words):
       raise ValueError('words must be texts, and none of them empty.')
@@ -109,7 +109,7 @@ class Vocabulary:
       raise ValueError(f'max_size must be at least 2, got {max_size}.')
     if min_count < 1:
       raise ValueError(f'min_count must be at least 1, got {min_count}.')
-    counter = collections.Counter()
+    counter: collections.Counter[str] = collections.Counter()
     for text in texts:
       counter.update(tokenize(text))
     unknown = counter.pop(SPECIAL_WORDS[UNKNOWN], 0)
@@ -225,7 +225,7 @@ def _quote(word: str) -> str:
   return json.dumps(word, ensure_ascii=False)
 
 
-def _parse(data: bytes) -> tuple[list[str], np.ndarray]:
+def _parse(data: bytes) -> tuple[tuple[str, ...], np.ndarray]:
   """Reads words and counts from the bytes of a file."""
   fields = json.loads(data.decode(), object_pairs_hook=unique_fields)
   if not isinstance(fields, dict) or set(fields) != {*_FORMAT, 'words'}:
@@ -241,5 +241,5 @@ def _parse(data: bytes) -> tuple[list[str], np.ndarray]:
       raise ValueError(f'an entry must be a word and a count, got {entry!r}.')
     if not 0 <= entry[1] < 2**63:
       raise ValueError(f'a count must be in [0, 2**63), got {entry!r}.')
-  words = [word for word, _ in entries]
+  words = tuple(word for word, _ in entries)
   return words, np.array([count for _, count in entries], np.int64)

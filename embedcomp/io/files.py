@@ -1,13 +1,13 @@
 """Files that are opened safely and written whole."""
 
 import contextlib
+import io
 import os
 import secrets
 import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 
 def check_regular(path: Path) -> None:
@@ -50,7 +50,7 @@ def check_new_folder(path: str | os.PathLike[str], name: str) -> None:
     )
 
 
-def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
   """Opens a file for reading; a pipe or device, which may block, is refused.
 
   Args:

@@ -110,7 +110,8 @@ def _read_blocks(
 ) -> Iterator[bytes]:
   """Yields the content, decompressed, a MiB at a time."""
   size = os.fstat(file.fileno()).st_size
-  total, stream = -(-size // _BLOCK_BYTES), file
+  total: int | None = -(-size // _BLOCK_BYTES)
+  stream: io.BufferedReader | gzip.GzipFile = file
   if compressed:
     total, stream = None, gzip.GzipFile(fileobj=file)
   blocks = iter(functools.partial(stream.read, _BLOCK_BYTES), b'')
@@ -266,7 +267,7 @@ def _line_blocks(blocks: Iterator[bytes]) -> Iterator[tuple[int, list[bytes]]]:
 
 def _guess_features(lines: list[bytes]) -> int:
   """Finds D: how many numbers most of the first lines end in."""
-  counts = collections.Counter()
+  counts: collections.Counter[int] = collections.Counter()
   for line in itertools.islice(filter(bytes.strip, lines), 100):
     fields = line.split()
     numbers = itertools.takewhile(_NUMBER.fullmatch, reversed(fields))

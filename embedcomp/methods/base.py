@@ -1,4 +1,4 @@
-"""What every compression method is: a config with a few pure functions.
+"""Base of all compression methods: a config with a few pure functions.
 
 A method stands in for a table of `Shape(num_words, features)`. It is a frozen
 dataclass of static choices and holds no arrays; its arrays are `params`, a
@@ -14,7 +14,7 @@ scheme of several groups costs about as much as one group:
 
 import abc
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -36,13 +36,15 @@ class Method(abc.ABC):
   """
 
   name: ClassVar[str]
+  # Tells type checkers that subclasses are dataclasses.
+  __dataclass_fields__: ClassVar[dict[str, Any]]
 
   def validate(self, shape: Shape) -> None:
     """Raises ValueError if the method cannot stand in for `shape`."""
 
   @abc.abstractmethod
   def parts(self, shape: Shape) -> tuple[Part, ...]:
-    """What is written to disk, in order."""
+    """Arrays that are written to disk, in order."""
 
   @abc.abstractmethod
   def init(self, key: PRNGKey, shape: Shape) -> Params:
@@ -112,7 +114,7 @@ class Method(abc.ABC):
   def commitment(
     self, params: Params, rows: Array, shape: Shape
   ) -> jax.Array | None:
-    """What the method wants added to a task's loss, word by word.
+    """Terms that the method adds to a task's loss, word by word.
 
     Args:
       params: of this method, either form.

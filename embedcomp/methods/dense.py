@@ -25,7 +25,7 @@ class Dense(base.PieceMethod):
   name: ClassVar[str] = 'dense'
   storage: str = 'float32'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     storage.check_storage(self.storage)
 
   def parts(self, shape: Shape) -> tuple[Part, ...]:

@@ -49,7 +49,7 @@ _MIN_VARIANCE = 1e-12
 def split_blocks(words: Array, books: int) -> jax.Array:
   """[..., D] -> [..., M, d]."""
   *lead, features = words.shape
-  return words.reshape(*lead, books, features // books)
+  return jnp.asarray(words).reshape(*lead, books, features // books)
 
 
 def closeness(queries: Array, keys: Array) -> jax.Array:
@@ -106,7 +106,7 @@ def standardize(scores: Array) -> jax.Array:
   """
   centered = scores - scores.mean(-1, keepdims=True)
   variance = jnp.square(centered).mean(-1, keepdims=True)
-  return centered * jax.lax.rsqrt(variance + _MIN_VARIANCE)
+  return jnp.asarray(centered * jax.lax.rsqrt(variance + _MIN_VARIANCE))
 
 
 def gather_codewords(codebooks: Array, codes: Array) -> jax.Array:
@@ -118,7 +118,7 @@ def gather_codewords(codebooks: Array, codes: Array) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class _Differentiable(base.Method):
-  """What both methods share.
+  """Base of both methods.
 
   Not a PieceMethod, whose words are plain gathers: the trainable form needs
   gradients that a gather does not have.
@@ -133,7 +133,7 @@ class _Differentiable(base.Method):
   codewords: int
   storage: str = 'float32'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     storage.check_storage(self.storage)
 
   @property
@@ -324,7 +324,7 @@ class DifferentiableNearest(_Differentiable):
   def commitment(
     self, params: Params, rows: Array, shape: Shape
   ) -> jax.Array | None:
-    """How far queries are from their codewords, to be added to a loss.
+    """Distances of queries from their codewords, to be added to a loss.
 
     The squared distance |q - stop_gradient(c)|^2 (van den Oord et al., NeurIPS
     2017, eq. 3), relative to the codewords' mean squared length, so that one

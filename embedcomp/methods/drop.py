@@ -24,7 +24,7 @@ class Drop(base.PieceMethod):
   name: ClassVar[str] = 'drop'
   storage: str = 'float32'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     storage.check_storage(self.storage)
 
   def parts(self, shape: Shape) -> tuple[Part, ...]:

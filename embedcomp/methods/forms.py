@@ -61,7 +61,7 @@ def _is_stored_array(leaf: Any) -> bool:
   return isinstance(leaf, Stored)
 
 
-def split_params(params: Params) -> tuple[Params, Params]:
+def split_params(params: Mapping[str, Any]) -> tuple[Params, Params]:
   """Sets what gradients are taken of apart from what is stored.
 
   Args:
@@ -91,7 +91,9 @@ def split_params(params: Params) -> tuple[Params, Params]:
   return trainable, stored
 
 
-def merge_params(trainable: Params, stored: Params) -> Params:
+def merge_params(
+  trainable: Mapping[str, Any], stored: Mapping[str, Any]
+) -> Params:
   """Reverses `split_params`.
 
   Args:

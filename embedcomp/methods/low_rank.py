@@ -8,7 +8,6 @@ import jax
 import numpy as np
 
 from embedcomp.methods import base, registry, storage
-from embedcomp.methods.storage import Part
 from embedcomp.types import Array, Params, PRNGKey, Shape
 
 
@@ -33,7 +32,7 @@ class LowRank(base.BasisMethod):
   storage: str = 'float32'
   basis_storage: str = 'float32'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     storage.check_storage(self.storage)
     storage.check_storage(self.basis_storage)
 
@@ -44,7 +43,7 @@ class LowRank(base.BasisMethod):
         f'got {self.rank}.'
       )
 
-  def parts(self, shape: Shape) -> tuple[Part, ...]:
+  def parts(self, shape: Shape) -> tuple[storage.Factor, ...]:
     return (
       storage.Factor(
         'coefficients', (shape.num_words, self.rank), self.storage, (1,)

@@ -53,7 +53,9 @@ def check_codebooks(books: int, codewords: int, shape: Shape) -> None:
     )
 
 
-def random_codes(key: PRNGKey, shape: Shape, books: int, codewords: int):
+def random_codes(
+  key: PRNGKey, shape: Shape, books: int, codewords: int
+) -> jax.Array:
   """[W, M] codes that use every codeword of a book about equally often."""
 
   def one_book(key):
@@ -153,7 +155,7 @@ def flat_rows(codes: Array, codewords: int) -> jax.Array:
   """
   offsets = np.arange(codes.shape[-1], dtype=np.int32) * codewords
   lead = (1,) * (codes.ndim - 1)
-  return codes.astype(jnp.int32) + offsets.reshape(*lead, -1)
+  return jnp.asarray(codes.astype(jnp.int32) + offsets.reshape(*lead, -1))
 
 
 class BookMethod(base.PieceMethod):
@@ -172,7 +174,7 @@ class BookMethod(base.PieceMethod):
   storage: str
   rotation: bool
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     storage.check_storage(self.storage)
 
   @property
@@ -185,7 +187,7 @@ class BookMethod(base.PieceMethod):
   def parts(self, shape: Shape) -> tuple[Part, ...]:
     width = shape.features // self.books
     codebooks = (self.books, self.codewords, width)
-    parts = (
+    parts: tuple[Part, ...] = (
       storage.Codes('codes', (shape.num_words, self.books), self.codewords),
       storage.Factor('codebooks', codebooks, self.storage, (0, 2), 'codebooks'),
     )

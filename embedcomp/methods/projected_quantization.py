@@ -56,7 +56,7 @@ class ProjectedQuantization(base.BasisMethod):
   codewords: int
   storage: str = 'float32'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     storage.check_storage(self.storage)
 
   @property

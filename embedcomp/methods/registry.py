@@ -109,7 +109,9 @@ def from_dict(description: dict[str, Any]) -> base.Method:
   """
   fields = dict(description)
   cls = get(fields.pop('method', None))
-  types = {field.name: field.type for field in dataclasses.fields(cls)}
+  types: dict[str, Any] = {
+    field.name: field.type for field in dataclasses.fields(cls)
+  }
   unknown = sorted(set(fields) - set(types))
   if unknown:
     raise ValueError(f'{cls.name} has no field {unknown}, only {list(types)}.')

@@ -44,7 +44,7 @@ class ResidualQuantization(base.Method):
   codewords: int
   storage: str = 'float32'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     storage.check_storage(self.storage)
 
   def validate(self, shape: Shape) -> None:
@@ -106,10 +106,11 @@ class ResidualQuantization(base.Method):
     # M K scores and M sums a word instead of D products. On CPU that beats
     # decoding blocks of words in the backward pass, and forward if M is small.
     codebooks = storage.read(params['codebooks'], self.storage)
-    return sum(
+    scores = [
       gather.take_scores(codebooks[m], params['codes'].values[:, m], hidden)
       for m in range(self.books)
-    )
+    ]
+    return sum(scores[1:], start=scores[0])
 
   @classmethod
   def options(cls, shape: Shape) -> tuple[Self, ...]:

@@ -3,6 +3,8 @@
 Gradients are passed straight through (Bengio et al., 2013, arXiv:1308.3432).
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -29,7 +31,7 @@ def straight_through(hard: Array, soft: Array) -> jax.Array:
     Array(1., dtype=float32, weak_type=True)
   """
   # The bracket is exactly 0.
-  return hard + (soft - jax.lax.stop_gradient(soft))
+  return jnp.asarray(hard + (soft - jax.lax.stop_gradient(soft)))
 
 
 def quantize(values: Array, scale: Array, bits: int) -> jax.Array:
@@ -58,18 +60,18 @@ def round_to(values: Array, dtype: np.dtype) -> jax.Array:
   Returns:
     [...] float32.
   """
-  rounded = values.astype(dtype).astype(jnp.float32)
+  rounded = jnp.asarray(values.astype(dtype).astype(jnp.float32))
   if values.dtype == dtype:
     return rounded
   return straight_through(jax.lax.stop_gradient(rounded), values)
 
 
-def array_namespace(values: Array):
+def array_namespace(values: Array) -> Any:
   """NumPy for known values, which needs no compilation; else JAX's."""
   return jnp if isinstance(values, jax.core.Tracer) else np
 
 
-def absmax_scale(values: Array, axes: tuple[int, ...], bits: int):
+def absmax_scale(values: Array, axes: tuple[int, ...], bits: int) -> Array:
   """The scale at which the largest number is the last one of the grid.
 
   It is a bfloat16, so that what has been rounded with it gives it again.
@@ -87,7 +89,7 @@ def absmax_scale(values: Array, axes: tuple[int, ...], bits: int):
   return _scale_of(largest, bits, 1.0)
 
 
-def _scale_of(largest: Array, bits: int, shrink: float):
+def _scale_of(largest: Array, bits: int, shrink: float) -> Array:
   """The scale for numbers up to a share of the largest ones."""
   numpy = array_namespace(largest)
   limit = 2 ** (bits - 1) - 1
@@ -96,7 +98,7 @@ def _scale_of(largest: Array, bits: int, shrink: float):
   return scale.astype(np.float32)
 
 
-def mse_scale(values: Array, axes: tuple[int, ...], bits: int):
+def mse_scale(values: Array, axes: tuple[int, ...], bits: int) -> Array:
   """The scale of least squared rounding error among clipped ranges.
 
   Args:

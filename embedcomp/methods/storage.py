@@ -1,4 +1,4 @@
-"""How the arrays of a compression method are stored, to the bit.
+"""Storage of the arrays of a compression method, to the bit.
 
 A method describes what it writes to disk as a tuple of parts. A `Factor` holds
 real numbers in one of the `STORAGES`; `Codes` holds integers, each in the
@@ -87,7 +87,7 @@ def _rows_of_scale(scale: Array, rows: Array | None) -> jax.Array:
     return jnp.asarray(scale)
   if scale.shape[0] > 1:
     return take(scale, rows)
-  return scale.reshape((1,) * np.ndim(rows) + scale.shape[1:])
+  return jnp.asarray(scale).reshape((1,) * np.ndim(rows) + scale.shape[1:])
 
 
 def _check_array(
@@ -122,7 +122,7 @@ class Factor:
   scale_axes: tuple[int, ...] = (0,)
   role: str = 'factors'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     check_storage(self.storage)
 
   @property
@@ -154,6 +154,7 @@ class Factor:
     if not self.is_integer:
       return {self.name: (FLOAT_DTYPES[self.storage], self.shape)}
     num_bytes = -(-self.size * INTEGER_BITS[self.storage] // 8)
+    values: tuple[np.dtype, tuple[int, ...]]
     values = (np.dtype(np.uint8), (num_bytes,))
     if self.storage == 'int8':
       values = (np.dtype(np.int8), self.shape)
@@ -174,7 +175,7 @@ class Factor:
     return {'values': jnp.asarray(values), 'scale': jnp.asarray(scale)}
 
   def round_trip(self, values: np.ndarray) -> np.ndarray:
-    """What is left of float values once they are stored, on the host."""
+    """Returns float values as they are read once stored, on the host."""
     if not self.is_integer:
       return values.astype(FLOAT_DTYPES[self.storage]).astype(np.float32)
     bits = INTEGER_BITS[self.storage]

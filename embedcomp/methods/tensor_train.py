@@ -88,7 +88,7 @@ class TensorTrain(base.Method):
   rank: int
   storage: str = 'float32'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     storage.check_storage(self.storage)
 
   def validate(self, shape: Shape) -> None:

@@ -19,8 +19,9 @@ class VectorQuantization(BookMethod):
   """
 
   name: ClassVar[str] = 'vq'
-  books: ClassVar[int] = 1
-  rotation: ClassVar[bool] = False
+  # Fixed here, they are fields of product quantization.
+  books: ClassVar[int] = 1  # type: ignore[misc]  # a field of others
+  rotation: ClassVar[bool] = False  # type: ignore[misc]  # likewise
   codewords: int
   storage: str = 'float32'
 

@@ -43,7 +43,9 @@ def plot_frequency(
     ImportError: without matplotlib.
     ValueError: if counts are not valid or not those of the scheme's words.
   """
-  counts = frequency.check_counts(counts, scheme and scheme.vocab_size)
+  counts = frequency.check_counts(
+    counts, None if scheme is None else scheme.vocab_size
+  )
   shares = frequency.coverage(counts)
   by_rank = np.argsort(-counts, kind='stable')
   counts = counts[by_rank]

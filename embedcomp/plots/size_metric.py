@@ -1,7 +1,7 @@
 """Plots of errors and metrics by size, by method and by frequency."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -65,7 +65,8 @@ def plot_rate_distortion(
       label=name,
     )
   ax.set_xscale('log', subs=[])
-  ax.xaxis.get_major_locator().set_params(subs=(1, 2, 5))
+  locator: Any = ax.xaxis.get_major_locator()  # of logarithmic axes
+  locator.set_params(subs=(1, 2, 5))
   ax.xaxis.set_major_formatter(lambda value, _: bytes_text(value))
   ax.grid(color=GRID, lw=0.7)
   ax.set_ylim(bottom=0)
@@ -142,7 +143,8 @@ def plot_size_metric(
   every = np.concatenate([sizes for sizes, _, _ in curves.values()])
   # Wide enough that one of the ticks at 1, 2 and 5 is always in it.
   ax.set_xlim(every.min() / 1.6, every.max() * 1.6)
-  ax.xaxis.get_major_locator().set_params(subs=(1, 2, 5))
+  locator: Any = ax.xaxis.get_major_locator()  # of logarithmic axes
+  locator.set_params(subs=(1, 2, 5))
   ax.xaxis.set_major_formatter(lambda value, _: f'{100 * value:.3g}%')
   ax.grid(color=GRID, lw=0.7)
   ax.set_xlabel('size, as a share of the dense table')
@@ -173,7 +175,8 @@ def _add_dense(
 ) -> None:
   """The uncompressed model: a line and a band of one standard deviation."""
   value, deviation = dense
-  draw_span, draw_line = ax.axhspan, ax.axhline
+  draw_span: Callable[..., Any] = ax.axhspan
+  draw_line: Callable[..., Any] = ax.axhline
   if vertical:
     draw_span, draw_line = ax.axvspan, ax.axvline
   label = 'dense'
@@ -273,7 +276,9 @@ def plot_deciles(
     style = line_style(index)
     ax.plot(parts, values, **style, lw=2, label=literal(name))
   if len(curves) > 1:
-    ax.fill_between(parts, *curves[:2], color=COLORS[1], alpha=0.15, lw=0)
+    ax.fill_between(
+      parts, curves[0], curves[1], color=COLORS[1], alpha=0.15, lw=0
+    )
   names = [str(part) for part in parts]
   if edges is not None:
     names = [f'{n}\n{_short(edge)}' for n, edge in zip(names, edges)]

@@ -68,7 +68,7 @@ def make_panels(
   return figure, panels
 
 
-def line_style(index: int) -> dict[str, str]:
+def line_style(index: int) -> dict[str, Any]:
   """Colour, dashes and marker of the line of this number.
 
   Markers and colours repeat after different numbers: 126 lines differ, and 18

@@ -56,7 +56,7 @@ class Schedule:
   multiplier_rate: float = 0.01
   multiplier_cap: float = 10.0
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if self.num_steps < 1:
       raise ValueError(f'num_steps must be at least 1, got {self.num_steps}.')
     if not 0 <= self.warmup <= 1:
@@ -123,10 +123,10 @@ class Controller:
       'splits': jnp.asarray(splits),
     }
 
-  def _splits(self, splits: Array) -> jax.Array:
+  def _splits(self, sample: Params) -> jax.Array:
     """[S, B] probabilities; where bins are groups, a split after every one."""
     if self.learn_splits:
-      return splits
+      return sample['splits']
     return jnp.eye(self.space.num_bins)[:-1]
 
   def probabilities(self, architecture: Params) -> Params:
@@ -145,7 +145,7 @@ class Controller:
 
   def mixture(self, sample: Params) -> jax.Array:
     """Returns [B, O], the probabilities of the options in each bin."""
-    groups = relaxation.group_probabilities(self._splits(sample.get('splits')))
+    groups = relaxation.group_probabilities(self._splits(sample))
     return groups @ sample['options']
 
   def expected_bytes(self, sample: Params) -> jax.Array:
@@ -154,7 +154,7 @@ class Controller:
     An order map is counted as for all groups, even if some have no words.
     """
     num_bytes = relaxation.expected_bytes(
-      self._splits(sample.get('splits')),
+      self._splits(sample),
       sample['options'],
       jnp.asarray(self.space.bin_sizes, jnp.float32),
       jnp.asarray(self.space.bytes_per_word, jnp.float32),
@@ -252,6 +252,6 @@ def objective(
 ) -> jax.Array:
   """[] float32, what is added to the held-out loss; see the module's text."""
   excess = controller.excess(architecture, budget)
-  price = multiplier * excess
+  price = jnp.asarray(multiplier) * excess
   price += 0.5 * schedule.penalty * jnp.square(jnp.maximum(excess, 0.0))
   return price + schedule.entropy_at(step) * controller.entropy(architecture)

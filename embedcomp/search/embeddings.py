@@ -43,7 +43,7 @@ class DenseEmbedding:
     )
 
   def attend(self, hidden: Array) -> jax.Array:
-    return hidden @ self.table.T
+    return jnp.matmul(hidden, self.table.T)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

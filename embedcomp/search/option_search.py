@@ -179,7 +179,8 @@ class OptionSearch:
     logits = self.controller.init()
     if self.prior is not None:
       logits = jax.tree.map(jnp.asarray, self.prior.logits(size))
-    weights, buffers = {'model': self.start.params}, {}
+    weights: Params = {'model': self.start.params}
+    buffers: Params = {}
     if self.supernet is not None:
       if self.config.start == 'noise':
         embedder, _ = self.supernet.init(jax.random.fold_in(key, 1))
@@ -219,6 +220,7 @@ class OptionSearch:
     )
 
   def _embedding(self, weights, buffers, mixture) -> SupernetEmbedding:
+    assert self.supernet is not None  # else there is no mixture
     return SupernetEmbedding(
       self.supernet,
       weights['embedder'],
@@ -298,8 +300,9 @@ class OptionSearch:
 
   def _extract(self, embedder: Params, scheme: Scheme) -> Params:
     """The supernet's weights of a scheme, ids sorted inside each group."""
+    assert self.supernet is not None  # that is whose `embedder` it is
     importance, seed = self.start.importance, self.config.seed
-    if self.start.ids is None:
+    if self.start.ids is None or self.start.ranks is None:
       return self.supernet.extract(embedder, scheme, importance, seed)
     ids = np.concatenate(
       [

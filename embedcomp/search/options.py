@@ -91,7 +91,7 @@ def contextual_options(features: int) -> tuple[Method, ...]:
 
 # By name: 'learned_codes' re-assigns words to codewords in the final training
 # and stores the same bytes as 'all', whose codes stay as they were fitted.
-OPTION_SETS = {
+OPTION_SETS: dict[str, Callable[[int], tuple[methods.Method, ...]]] = {
   'all': all_options,
   'learned_codes': functools.partial(
     all_options, coded=methods.DifferentiableNearest

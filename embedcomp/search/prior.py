@@ -34,7 +34,7 @@ class Prior:
   curve: RateDistortionCurve
   strength: float = 10.0
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if not self.strength > 0:
       raise ValueError(
         f'the strength of a prior must be positive, got {self.strength}.'

@@ -141,7 +141,7 @@ def expected_bytes(
     [] float32; at one-hot inputs the bytes of that very choice, but for the
     parts of bytes that a file fills up.
   """
-  words = bin_sizes @ group_probabilities(splits)  # [G]
+  words = jnp.asarray(bin_sizes) @ group_probabilities(splits)  # [G]
   return words @ (options @ bytes_per_word) + visit_probabilities(splits) @ (
     options @ shared_bytes
   )

@@ -84,7 +84,7 @@ class SearchConfig:
   weights_learning_rate: float = 1e-3
   refresh_every: int = 100
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     for field, values in _KNOWN.items():
       if getattr(self, field) not in values:
         raise ValueError(

@@ -18,7 +18,7 @@ import numpy as np
 from embedcomp.compression.weighted_table import WeightedTable
 from embedcomp.search.embeddings import DenseEmbedding, Embedding
 from embedcomp.table.scheme import Scheme
-from embedcomp.training.data_parallel import DataParallel
+from embedcomp.training.data_parallel import CompiledStep
 from embedcomp.training.state import TrainState
 from embedcomp.training.steps import Batch, Metrics
 from embedcomp.types import Array, Params, PRNGKey
@@ -62,7 +62,7 @@ class SearchData:
   train: Batches
   held_out: Batches
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     for name in ('train', 'held_out'):
       batches = getattr(self, name)
       if callable(batches):
@@ -112,7 +112,7 @@ class SearchProblem:
   data: SearchData
   counts: Array
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     WeightedTable.create(self.table, self.counts)  # raises
     for path, leaf in jax.tree_util.tree_leaves_with_path(self.params):
       if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
@@ -217,7 +217,7 @@ class Finetuning:
   num_steps: int = 1000
   learning_rate: float = 1e-3
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if type(self.num_steps) is not int or self.num_steps < 0:
       raise ValueError(
         f'num_steps must be an int from 0 on, got {self.num_steps!r}.'
@@ -271,12 +271,14 @@ def set_up(
 class RefreshedStep:
   """A compiled step of a search that refreshes its state between steps."""
 
-  def __init__(self, step: DataParallel, searcher: Searcher):
+  def __init__(self, step: CompiledStep, searcher: Searcher):
     self._step, self._searcher = step, searcher
     self._next: int | None = None
     self.place, self.shard = step.place, step.shard
 
-  def __call__(self, state: TrainState, *batches: Batch):
+  def __call__(
+    self, state: TrainState, *batches: Batch
+  ) -> tuple[TrainState, Metrics]:
     if self._next is None:
       self._next = int(state.step)  # the only time that it is waited for
     if self._next and self._next % self._searcher.refresh_every == 0:

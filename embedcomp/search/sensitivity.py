@@ -82,11 +82,12 @@ class GatedEmbedding:
     """[R, ..., V] inner products of [R, ..., D] queries with every word."""
     lead = (1,) * (query.ndim - 2)
     gates = self._own_gates(len(query)).reshape(len(query), *lead, -1)
-    return query @ self.table.T + gates * (query @ self.directions.T)
+    moves = gates * jnp.matmul(query, self.directions.T)
+    return jnp.matmul(query, self.table.T) + moves
 
 
 @jax.custom_vjp
-def _counted(words: Array, counter: Array, ids: Array) -> Array:
+def _counted(words: jax.Array, counter: Array, ids: Array) -> jax.Array:
   """Returns `words`; its gradient by `counter` counts the ids."""
   del counter, ids
   return words

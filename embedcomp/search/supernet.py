@@ -52,7 +52,7 @@ class Supernet:
   space: SearchSpace
   rank: int
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if not 1 <= self.rank <= self.space.features:
       raise ValueError(
         f'rank must be 1 to {self.space.features} features, got {self.rank}.'
@@ -93,13 +93,15 @@ class Supernet:
   def _steps(self) -> np.ndarray:
     """[O] distance of two values an option can store, in deviations."""
     steps = [step for step, _ in _ROUNDINGS.values()]
-    return np.float32([steps[_rounding(o)] for o in self.space.options])
+    steps = [steps[_rounding(o)] for o in self.space.options]
+    return np.array(steps, np.float32)
 
   @functools.cached_property
   def _limits(self) -> np.ndarray:
     """[O] the largest value an option can store, in steps."""
     limits = [_limit(bits) for _, bits in _ROUNDINGS.values()]
-    return np.float32([limits[_rounding(o)] for o in self.space.options])
+    limits = [limits[_rounding(o)] for o in self.space.options]
+    return np.array(limits, np.float32)
 
   @functools.cached_property
   def _dropped(self) -> np.ndarray:
@@ -111,9 +113,8 @@ class Supernet:
   def _book_of_option(self) -> np.ndarray:
     """[O] position among the coded options, -1 for others."""
     options = range(len(self.space.options))
-    return np.int32(
-      [self.coded.index(i) if i in self.coded else -1 for i in options]
-    )
+    books = [self.coded.index(i) if i in self.coded else -1 for i in options]
+    return np.array(books, np.int32)
 
   def init(self, key: PRNGKey) -> tuple[Params, Params]:
     """Weights from noise; vectors have variance 1 / D.
@@ -314,7 +315,7 @@ class Supernet:
     return extracted
 
 
-def _words(ids: Array | None, *arrays: Array) -> list[jax.Array]:
+def _words(ids: Array | None, *arrays: Array) -> list[Array]:
   """Rows of arrays, all of them where no ids are given."""
   if ids is None:
     return list(arrays)

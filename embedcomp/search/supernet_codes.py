@@ -10,6 +10,7 @@ words, one row for each, at the price of a table for each coded option.
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -62,7 +63,7 @@ class Codebooks:
 
   def _sizes(self, index: int) -> tuple[int, int]:
     """M and K of a coded option; vq has one book."""
-    option = self.space.options[index]
+    option: Any = self.space.options[index]
     return getattr(option, 'books', 1), option.codewords
 
   def zeros(self) -> Params:
@@ -113,7 +114,11 @@ class Codebooks:
     }
 
   def codewords(
-    self, buffers: Params, positions: Array, ids: Array | None, own: Array
+    self,
+    buffers: Params,
+    positions: Array | np.int32,
+    ids: Array | None,
+    own: Array,
   ) -> jax.Array:
     """Words as their codewords.
 

@@ -14,6 +14,7 @@ than a table costs.
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,9 @@ from embedcomp.methods import base, gather
 from embedcomp.table.group_params import check_params, group_name
 from embedcomp.table.scheme import Scheme
 from embedcomp.types import Array, Params
+
+# Index of a group, [T] bool and [T] int32; see `_members`.
+_Member = tuple[int, jax.Array, jax.Array]
 
 # Tokens read at a time where they are many: their arrays stay in the cache.
 TOKENS_BLOCK = 2048
@@ -178,15 +182,17 @@ def _by_word(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
   return jnp.where(valid[:, None], words, nan)
 
 
-def _valid(scheme: Scheme, ids: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Which ids are in range, and int32 ids with 0 for those that are not."""
+def _valid(scheme: Scheme, ids: Array) -> tuple[jax.Array, jax.Array]:
+  """[T] bool, True for ids in range, and int32 ids with 0 for the others."""
   if jnp.iinfo(ids.dtype).max < scheme.vocab_size:
     ids = ids.astype(jnp.int32)  # the comparison below has to fit the dtype
-  valid = (ids >= 0) & (ids < scheme.vocab_size)
+  valid = jnp.asarray((ids >= 0) & (ids < scheme.vocab_size))
   return valid, jnp.where(valid, ids, 0).astype(jnp.int32)
 
 
-def _members(scheme: Scheme, params: Params, ids: jax.Array):
+def _members(
+  scheme: Scheme, params: Params, ids: Array
+) -> tuple[jax.Array, list[_Member]]:
   """[T] which ids are valid, and for each group its index, [T] whether a word
   is inside, and [T] int32 rows in the group, in range for all words.
   """
@@ -201,8 +207,10 @@ def _members(scheme: Scheme, params: Params, ids: jax.Array):
   return valid, members
 
 
-def _families(scheme: Scheme, num_tokens: int):
-  """Which groups are read together: clusters of pieces, bases, single ones.
+def _families(
+  scheme: Scheme, num_tokens: int
+) -> tuple[list[list[int]], list[int], list[int]]:
+  """Sorts groups by how they are read: clusters of pieces, bases, alone.
 
   Joining copies the members' pieces, so it is done only where these are no
   more than the tokens' own vectors; and only where no member's pieces are cut
@@ -211,7 +219,9 @@ def _families(scheme: Scheme, num_tokens: int):
   only for the few words of a head.
   """
   clusters: list[list[int]] = []
-  projected, single = [], []
+  projected: list[int] = []
+  single: list[int] = []
+  pieces_of_word: dict[int, int] = {}
   for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes)):
     method = group.method
     if isinstance(method, base.BasisMethod):
@@ -221,16 +231,14 @@ def _families(scheme: Scheme, num_tokens: int):
       single.append(index)
       continue
     num_rows, num_pieces = method.num_pieces(shape)
+    pieces_of_word[index] = num_pieces
     is_table = num_rows == shape.num_words and num_pieces == 1
     most_rows = num_tokens // 4 if is_table else num_tokens * num_pieces
     if num_rows > most_rows:
       single.append(index)
       continue
     for cluster in clusters:
-      counts = [
-        scheme.groups[i].method.num_pieces(scheme.shapes[i])[1]
-        for i in (*cluster, index)
-      ]
+      counts = [pieces_of_word[i] for i in (*cluster, index)]
       if math.lcm(*counts) == max(counts):
         cluster.append(index)
         break
@@ -241,7 +249,7 @@ def _families(scheme: Scheme, num_tokens: int):
 
 def _join_pieces(scheme, params, members, valid, nan) -> jax.Array:
   """Gathers the words of several piece methods at once; others are zero."""
-  methods = [scheme.groups[index].method for index, _, _ in members]
+  methods: list[Any] = [scheme.groups[index].method for index, _, _ in members]
   shapes = [scheme.shapes[index] for index, _, _ in members]
   counts = [m.num_pieces(s)[1] for m, s in zip(methods, shapes)]
   num_pieces = math.lcm(*counts)
@@ -272,7 +280,7 @@ def _join_bases(scheme, params, members) -> jax.Array:
   """One product for all groups with a basis; words of others are zero."""
   coefficients, bases = [], []
   for index, inside, rows in members:
-    method = scheme.groups[index].method
+    method: Any = scheme.groups[index].method
     group_params = params[group_name(index)]
     found = method.coefficients(group_params, rows)  # [T, R]
     coefficients.append(jnp.where(inside[:, None], found, 0))
@@ -285,7 +293,7 @@ def _join_bases(scheme, params, members) -> jax.Array:
 
 
 def commitment(scheme: Scheme, params: Params, ids: Array) -> jax.Array | None:
-  """What methods with learned codes want added to a loss, word by word.
+  """Terms that methods with learned codes add to a loss, word by word.
 
   Args:
     scheme: the scheme.
@@ -347,11 +355,11 @@ def logits(scheme: Scheme, params: Params, hidden: Array) -> jax.Array:
 @functools.partial(jax.jit, static_argnums=0)
 def _logits(scheme: Scheme, params: Params, hidden: jax.Array) -> jax.Array:
   hidden = hidden.astype(jnp.float32)
-  by_rank = [
+  scores = [
     group.method.logits(params[group_name(index)], hidden, shape)
     for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes))
   ]
-  by_rank = jnp.concatenate(by_rank, -1) if len(by_rank) > 1 else by_rank[0]
+  by_rank = jnp.concatenate(scores, -1) if len(scores) > 1 else scores[0]
   if scheme.order == 'identity':
     return by_rank
   order = params['order'].values.astype(jnp.uint32)

@@ -30,7 +30,7 @@ class Group:
   size: int
   method: base.Method
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if type(self.size) is not int or self.size < 1:
       raise ValueError(f'a group needs at least one word, got {self.size!r}.')
     if not isinstance(self.method, base.Method):
@@ -70,7 +70,7 @@ class Scheme:
   order: str = 'identity'
   dtype: str = 'float32'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if type(self.features) is not int or not 1 <= self.features <= MAX_FEATURES:
       raise ValueError(
         f'features must be 1 to {MAX_FEATURES}, got {self.features!r}.'

@@ -258,7 +258,7 @@ def _like(template: Any, array: np.ndarray) -> Any:
   if not _is_key(template):
     return array
   impl = jax.random.key_impl(template)
-  return jax.random.wrap_key_data(array, impl=impl)
+  return jax.random.wrap_key_data(jnp.asarray(array), impl=impl)
 
 
 def _checksum(arrays: chex.ArrayTree) -> int:
@@ -267,7 +267,7 @@ def _checksum(arrays: chex.ArrayTree) -> int:
   for array in jax.tree.leaves(arrays):
     checksum = zlib.crc32(f'{array.dtype}{array.shape}'.encode(), checksum)
     data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    checksum = zlib.crc32(data, checksum)
+    checksum = zlib.crc32(data.data, checksum)
   return checksum
 
 

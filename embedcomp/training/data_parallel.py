@@ -7,7 +7,7 @@ they return looks the same from outside, so that a loop cannot tell them apart.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import chex
 import jax
@@ -34,6 +34,19 @@ def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     axis_types=(AxisType.Auto,),
     devices=devices,
   )
+
+
+class CompiledStep(Protocol):
+  """Step that also brings its arguments to the devices."""
+
+  def place(self, state: chex.ArrayTree) -> chex.ArrayTree:
+    """Copies a state to all devices; the original stays usable."""
+
+  def shard(self, batch: chex.ArrayTree) -> chex.ArrayTree:
+    """Brings a batch to the devices."""
+
+  def __call__(self, state: chex.ArrayTree, *batches: chex.ArrayTree) -> Any:
+    """Returns the new state and metrics."""
 
 
 class DataParallel:

@@ -12,15 +12,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from tqdm.auto import tqdm
 
-from embedcomp.training.data_parallel import DataParallel
-from embedcomp.training.metrics_log import MetricsLog
+from embedcomp.training.data_parallel import CompiledStep
 from embedcomp.training.state import Best, TrainState, with_best
 
 if TYPE_CHECKING:  # orbax is not needed without checkpoints
@@ -54,7 +53,7 @@ class Cadence:
   checkpoint_every: int = 1000
   evaluate_every: int | None = None
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     for name in ('log_every', 'checkpoint_every', 'evaluate_every'):
       every = getattr(self, name)
       if every is not None and (every < 1 or every % max(self.log_every, 1)):
@@ -86,11 +85,21 @@ class Evaluation:
   measure: Callable[[TrainState], dict[str, float]]
   keep_best: tuple[str, str] | None = None
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if self.keep_best is not None and self.keep_best[1] not in ('max', 'min'):
       raise ValueError(
         f"keep_best must say 'max' or 'min', got {self.keep_best}."
       )
+
+
+class Log(Protocol):
+  """Log that a run writes to, such as a `MetricsLog`."""
+
+  def resume(self, step: int) -> None:
+    """Forgets what was logged after a step."""
+
+  def write(self, step: int, metrics: dict[str, float]) -> None:
+    """Appends the metrics of a step."""
 
 
 def in_words(metrics: dict[str, float]) -> str:
@@ -99,13 +108,13 @@ def in_words(metrics: dict[str, float]) -> str:
 
 
 def run(
-  step_fn: DataParallel,
+  step_fn: CompiledStep,
   state: TrainState,
   batch_at: Callable[[int], tuple[Any, ...]],
   cadence: Cadence,
   *,
   checkpoints: 'Checkpoints | None' = None,
-  log: MetricsLog | None = None,
+  log: Log | None = None,
   evaluation: Evaluation | None = None,
   describe: Callable[[dict[str, float]], str] | None = in_words,
 ) -> TrainState:
@@ -170,13 +179,13 @@ class _Report:
 
   def __init__(
     self,
-    log: MetricsLog | None,
+    log: Log | None,
     bar: tqdm,
     describe: Callable[[dict[str, float]], str] | None,
     seconds: float,
   ):
     self._log, self._bar, self._describe = log, bar, describe
-    self._latest = {}
+    self._latest: dict[str, float] = {}
     self._start = time.monotonic() - seconds
 
   def seconds(self) -> float:
@@ -192,7 +201,7 @@ class _Report:
 
 
 def _resume(
-  state: TrainState, checkpoints: 'Checkpoints | None', log: MetricsLog | None
+  state: TrainState, checkpoints: 'Checkpoints | None', log: Log | None
 ) -> tuple[TrainState, float]:
   """Returns the state to go on from and its seconds; cuts the log there."""
   seconds = 0.0
@@ -208,7 +217,7 @@ def _made_ahead(
   load: Callable[[int], Any], steps: Iterable[int]
 ) -> Iterator[Any]:
   """Yields `load(step)` for every step; a thread is some steps ahead."""
-  pending = deque()
+  pending: deque[concurrent.futures.Future[Any]] = deque()
   pool = concurrent.futures.ThreadPoolExecutor(1, 'batches')
   try:
     for step in steps:
@@ -250,12 +259,12 @@ def _better(
   keep_best: tuple[str, str] | None,
 ) -> Best | None:
   """Returns the better of the best state and a new one; the older if equal."""
-  if keep_best is None:
+  if keep_best is None or best is None:
     return None
   name, mode = keep_best
   if name not in values:
     raise ValueError(f'keep_best must name one of {list(values)}, got {name}.')
-  value = np.float32(values[name])
+  value = float(np.float32(values[name]))
   if value > best.value if mode == 'max' else value < best.value:
     return with_best(state, value).best
   return best
@@ -292,11 +301,9 @@ def _non_finite(
   what: str, step: int, checkpoints: 'Checkpoints | None'
 ) -> NonFiniteLossError:
   kept = checkpoints.latest_step() if checkpoints else None
-  where = (
-    'no checkpoint had been written yet'
-    if kept is None
-    else f'the last good state is checkpoint {kept} in {checkpoints.folder}'
-  )
+  where = 'no checkpoint had been written yet'
+  if checkpoints and kept is not None:
+    where = f'the last good state is checkpoint {kept} in {checkpoints.folder}'
   return NonFiniteLossError(
     f'{what} in step {step}; {where}. Try a lower learning rate, a longer '
     'warm-up or clipped gradients (optax.clip_by_global_norm), in a new '

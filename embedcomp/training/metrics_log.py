@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import math
 import os
@@ -77,8 +78,8 @@ class MetricsLog:
     self._path = Path(workdir) / FILE_NAME
     self._phase = phase
     self._tensorboard = tensorboard
-    self._writer = None
-    self._file = None
+    self._writer: Any = None
+    self._file: io.FileIO | None = None
 
   def __enter__(self):
     return self
@@ -133,6 +134,7 @@ class MetricsLog:
       return
     if self._file is None:
       self.resume(step)
+    assert self._file is not None  # but in other processes
     finite = {
       name: float(value) if math.isfinite(value) else None
       for name, value in metrics.items()

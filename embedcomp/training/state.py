@@ -12,8 +12,7 @@ import optax
 from embedcomp.methods.forms import check_trainable
 
 
-@flax.struct.dataclass
-class Best:
+class Best(flax.struct.PyTreeNode):
   """State with the best metric of all evaluations so far.
 
   Attributes:
@@ -24,15 +23,14 @@ class Best:
     extra: likewise.
   """
 
-  value: jax.Array
+  value: jax.Array | np.float32
   step: jax.Array
   params: chex.ArrayTree
   buffers: chex.ArrayTree
   extra: chex.ArrayTree
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
   """State that a step reads and replaces, and a checkpoint holds.
 
   Attributes:

@@ -32,7 +32,7 @@ ROWS = 'rows'
 # [B, ...] arrays, which only evaluations keep. The weights do not depend on
 # params.
 LossFn = Callable[
-  [chex.ArrayTree, chex.ArrayTree, Batch, jax.Array],
+  [chex.ArrayTree, chex.ArrayTree, Batch, jax.Array | None],
   tuple[jax.Array, jax.Array, Metrics],
 ]
 

@@ -68,7 +68,7 @@ class Task:
   commitment: float = 0.25
   objective: Objective | None = None
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if self.kind not in METRICS:
       raise ValueError(
         f'a task must be one of {sorted(METRICS)}, got {self.kind!r}.'
@@ -122,9 +122,9 @@ class Task:
       ValueError: if the model's output does not suit the kind, or a teacher is
         missing.
     """
-    is_taught = self.objective is not None and 'teacher' in batch
+    objective = self.objective if 'teacher' in batch else None
     is_evaluated = dropout_key is None and self.kind != DISTILLATION
-    if self.objective and not is_taught and not is_evaluated:
+    if self.objective and objective is None and not is_evaluated:
       raise ValueError(
         'a task with an objective needs batches with a teacher: see '
         'embedcomp.distillation.TaughtBatches.'
@@ -136,7 +136,7 @@ class Task:
       **inputs,
       deterministic=dropout_key is None or self._only_copies,
       rngs=None if dropout_key is None else {'dropout': dropout_key},
-      mutable=['losses', OUTPUTS_COLLECTION] if is_taught else ['losses'],
+      mutable=['losses', OUTPUTS_COLLECTION] if objective else ['losses'],
     )
     projection = params.get(PROJECTION)
     losses = self._losses(output, batch, projection)
@@ -153,10 +153,12 @@ class Task:
       is_right = output.argmax(-1) == batch['labels']
       metrics['accuracy'] = (is_right * batch['weights']).sum()
     weight = batch['weights'].sum()
-    if is_taught:
+    if objective is not None:
       outputs = ModelOutputs.from_variables(output, sown)
-      taught, parts = self._taught(outputs, batch, dropout_key, projection)
-      share = self.objective.share
+      taught, parts = objective.value(
+        outputs, batch['teacher'], self._seen(batch), dropout_key, projection
+      )
+      share = objective.share
       loss = (1 - share) * loss + share * weight * taught
       metrics |= {name: weight * part for name, part in parts.items()}
     if dropout_key is not None:
@@ -169,16 +171,11 @@ class Task:
     """True if the teacher is all there is to learn from."""
     return self.objective is not None and self.objective.share == 1
 
-  def _taught(
-    self, student: ModelOutputs, batch: Batch, key: Any, projection: Any
-  ):
-    """Computes the loss of copying a teacher, and its parts by name."""
+  def _seen(self, batch: Batch) -> jax.Array:
+    """[B, T] bool, the tokens that a student copies a teacher's states of."""
     is_token = batch['ids'] != self.model.config.pad_token_id
     counts = batch['weights'] > 0
-    mask = is_token & counts[:, None]
-    return self.objective.value(
-      student, batch['teacher'], mask, key, projection
-    )
+    return is_token & counts[:, None]
 
   def losses(self, variables: Any, batch: Batch) -> jax.Array:
     """Computes the loss of each label, without dropout.
@@ -191,7 +188,7 @@ class Task:
       float32 losses in the shape of the labels, not multiplied by weights.
     """
     ids, inputs = self._inputs(batch)
-    output = self.model.apply(variables, ids, **inputs)
+    output: Any = self.model.apply(variables, ids, **inputs)
     projection = variables.get('params', {}).get(PROJECTION)
     return self._losses(output, batch, projection)
 
@@ -220,7 +217,7 @@ class Task:
     if not 0 <= chance <= 1:
       raise ValueError(f'chance must be between 0 and 1, got {chance}.')
     ids, inputs = self._inputs(batch)
-    output = self.model.apply(variables, ids, **inputs)
+    output: Any = self.model.apply(variables, ids, **inputs)
     if self.kind == DISTILLATION:
       # Half the squared length of a change of them is one minus the cosine.
       units = _units(output.astype(jnp.float32))
@@ -237,7 +234,7 @@ class Task:
       drawn = jnp.take_along_axis(log_probs, labels[..., None], -1)[..., 0]
     return (drawn * batch['weights']).sum()
 
-  def _inputs(self, batch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
+  def _inputs(self, batch: Batch) -> tuple[jax.Array, dict[str, Any]]:
     """Returns the arguments of the model: ids, and others by name."""
     ids, others = jnp.asarray(batch['ids']), {}
     if 'token_types' in batch:

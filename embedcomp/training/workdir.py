@@ -91,7 +91,7 @@ def _flatten(value: Any, prefix: str = '') -> dict[str, Any]:
   """Flattens nested dicts to one with dotted names."""
   if not isinstance(value, dict) or not value:
     return {prefix: value}
-  flat = {}
+  flat: dict[str, Any] = {}
   for name, part in value.items():
     flat |= _flatten(part, f'{prefix}.{name}' if prefix else name)
   return flat

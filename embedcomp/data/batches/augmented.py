@@ -44,7 +44,7 @@ class ReplacedBatches(WrappedBatches):
   words: np.ndarray
   seed: int = 0
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if not 0 < self.share < 1:
       raise ValueError(
         f'share must be between 0 and 1, neither of them, got {self.share}.'

@@ -42,7 +42,7 @@ class Shard:
   index: int = 0
   count: int = 1
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if not 0 <= self.index < self.count:
       raise ValueError(
         f'the index of a shard must be in [0, {self.count}), got {self.index}.'

@@ -19,7 +19,10 @@ _CITATION = """@phdthesis{cardoso2007improving,
 }"""
 
 
-class _Topics(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class _Topics(
+  tfds.core.GeneratorBasedBuilder,
+  skip_registration=True,  # type: ignore[call-arg]  # its base has no types
+):
   """Train and test split of documents with a topic each.
 
   Args:

@@ -83,7 +83,7 @@ def listops_documents(
       tokens, results = _write(rng, *_select(levels, sizes, kept))
       texts += tokens
       values += results
-  return Documents(texts[:num], values[:num])
+  return Documents(tuple(texts[:num]), np.array(values[:num]))
 
 
 def _check(num, length_range, max_depth, max_args) -> None:

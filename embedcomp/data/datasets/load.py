@@ -86,7 +86,7 @@ def load(
   from embedcomp.data.datasets import tfds
 
   return tfds.load_prepared(
-    name, fields, cache_dir=cache_dir, progress=progress
+    str(name), fields, cache_dir=cache_dir, progress=progress
   )
 
 

@@ -71,4 +71,4 @@ def needle_documents(
     others += 2 * (others >= place)  # around the needle
     words[others] = LABELS[:label] + LABELS[label + 1 :]
     texts.append(' '.join(words.tolist()))
-  return Documents(texts, labels)
+  return Documents(tuple(texts), labels)

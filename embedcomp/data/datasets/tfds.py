@@ -18,7 +18,7 @@ from embedcomp._internal import progress as bars
 from embedcomp.data import labels
 from embedcomp.data.datasets import builders, names, pip_files
 from embedcomp.data.documents import UNSEEN, Documents, TextDataset
-from embedcomp.data.fields import BY_DEFAULT, Fields
+from embedcomp.data.fields import BY_DEFAULT, Field, Fields
 
 _SPLITS = {
   'train': 'train',
@@ -167,7 +167,7 @@ def _check_texts(option: str, name, features, fields) -> None:
     )
 
 
-def _label_field(name, features, chosen: str | None) -> str | None:
+def _label_field(name, features, chosen: Field | None) -> Field | None:
   """Finds the feature of the label; None for text without a label."""
   fields = [chosen]
   if chosen is None:
@@ -187,7 +187,7 @@ def _label_field(name, features, chosen: str | None) -> str | None:
   return fields[0]
 
 
-def _real_label_field(name, features, chosen: str | None) -> str:
+def _real_label_field(name, features, chosen: Field | None) -> Field:
   """Finds the feature of a label that is a number."""
   field = 'label' if chosen is None else chosen
   feature = features.get(field)
@@ -213,8 +213,9 @@ def _describe(features) -> str:
 def _documents(examples, fields: Fields) -> Documents:
   """Reads the documents of one split."""
   texts, pairs, found = [], [], []
+  text_fields = fields.text_fields or ()
   for example in examples:
-    words = (example[field].decode() for field in fields.text_fields)
+    words = (example[field].decode() for field in text_fields)
     texts.append(' '.join(words))
     if fields.pair_field is not None:
       pairs.append(example[fields.pair_field].decode())
@@ -222,7 +223,7 @@ def _documents(examples, fields: Fields) -> Documents:
       found.append(example[fields.label_field])
   dtype = np.float32 if fields.real_labels else np.int64
   return Documents(
-    texts,
+    tuple(texts),
     np.array(found, dtype) if fields.label_field else None,
-    None if fields.pair_field is None else pairs,
+    None if fields.pair_field is None else tuple(pairs),
   )

@@ -137,7 +137,9 @@ def _axes(leaf: Leaf) -> tuple[int, ...] | None:
 
 def _whole(leaf: Leaf) -> Factor:
   """The array in params, for its shapes and checks."""
-  return Factor('/'.join(leaf.path), leaf.shape, 'int8', _axes(leaf))
+  axes = _axes(leaf)
+  assert axes is not None  # all leaves here are such as `is_int8` says
+  return Factor('/'.join(leaf.path), leaf.shape, 'int8', axes)
 
 
 def _factor(name: str, leaf: Leaf) -> Factor:

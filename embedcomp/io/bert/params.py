@@ -140,7 +140,7 @@ def to_tensors(
       f'unknown {_join(unknown)}.'
     )
   prefix = tensor_names.PREFIXES[config.model_type] if has_prefix else ''
-  tensors = {}
+  tensors: dict[str, np.ndarray] = {}
   for leaf in leaves:
     start = prefix if leaf.in_encoder else ''
     made = _write(leaf, found[leaf.path], weights)
@@ -161,7 +161,7 @@ def _encoder_leaves(config, head, is_packed: bool) -> list[Leaf]:
 
 
 def _attention_leaves(config, head, attention_fn: AttentionFns) -> list[Leaf]:
-  """What the attentions of the layers have learned, mostly nothing."""
+  """Arrays that the attentions of the layers have learned, mostly none."""
   functions = per_layer(attention_fn)
   shapes = [_attention_shapes(config, function) for function in functions]
   return [
@@ -275,7 +275,7 @@ def _check_tied(config, tensors, is_packed: bool) -> None:
 
 
 def _make_noise(config, leaves: list[Leaf], seed: int) -> dict:
-  """What a new layer starts from, by path."""
+  """Makes the arrays that a new layer starts from, by path."""
   rng = np.random.default_rng(seed)
   arrays = {}
   for leaf in leaves:

@@ -234,7 +234,7 @@ def save_pretrained(
     safetensors_files.write_tensors(
       new / safetensors_files.WEIGHTS_FILE, tensors
     )
-    if is_packed:
+    if is_packed and scheme is not None:
       packed.save(new / config_json.EMBEDDING_FILE, scheme, words)
     for source in copies:
       shutil.copyfile(source, new / source.name)
@@ -276,9 +276,10 @@ def _lengthen(
     positions,
     num_fixed=first + 1,
   )
-  if isinstance(table['embedding'], Stored):
-    rows = int8.quantize(rows, (0,), 'position')
-  table['embedding'] = rows
+  is_stored = isinstance(table['embedding'], Stored)
+  table['embedding'] = (
+    int8.quantize(rows, (0,), 'position') if is_stored else rows
+  )
   return dataclasses.replace(config, max_position_embeddings=first + max_length)
 
 
