@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 import jax.numpy as jnp
 import numpy as np
+import safetensors.numpy
 
 from embedcomp._internal.strict_json import unique_fields
 from embedcomp.io import files
@@ -58,7 +59,6 @@ def save(path: str | os.PathLike, scheme: Scheme, params: Params) -> None:
     params: of the scheme, trainable or stored.
 
   Raises:
-    ImportError: without safetensors.
     TypeError: for arguments in another order.
     ValueError: if the params do not fit the scheme or are not finite.
     OSError: if the file cannot be written.
@@ -72,7 +72,6 @@ def save(path: str | os.PathLike, scheme: Scheme, params: Params) -> None:
     >>> load(path)[0] == scheme
     True
   """
-  safetensors = _import_safetensors()
   _check_unpacked_bytes(scheme)
   tensors = _pack(scheme, params)
   header = {METADATA_KEY: scheme.to_json()}
@@ -92,10 +91,8 @@ def load(path: str | os.PathLike) -> tuple[Scheme, Params]:
 
   Raises:
     FileNotFoundError: if there is no file.
-    ImportError: without safetensors.
     ValueError: if the file is not exactly what `save` writes.
   """
-  safetensors = _import_safetensors()
   try:
     with files.open_regular(path) as file:
       scheme, header = _read_header(file)
@@ -127,16 +124,6 @@ def load_scheme(path: str | os.PathLike) -> Scheme:
       return _read_header(file)[0]
   except ValueError as error:
     raise ValueError(_describe(path, error)) from None
-
-
-def _import_safetensors():
-  try:
-    import safetensors.numpy
-  except ImportError as error:
-    raise ImportError(
-      'packed files need safetensors: pip install "embedcomp[files]".'
-    ) from error
-  return safetensors
 
 
 def _describe(path: str | os.PathLike, error: Exception) -> str:

@@ -48,7 +48,8 @@ _MIN_VARIANCE = 1e-12
 
 def split_blocks(words: Array, books: int) -> jax.Array:
   """[..., D] -> [..., M, d]."""
-  return words.reshape(*words.shape[:-1], books, -1)
+  *lead, features = words.shape
+  return words.reshape(*lead, books, features // books)
 
 
 def closeness(queries: Array, keys: Array) -> jax.Array:
@@ -176,6 +177,9 @@ class _Differentiable(base.Method):
     queries = split_blocks(gather.take(params['queries'], rows), self.books)
     return nearest(queries, self._keys(params))
 
+  def chooses(self, params: Params) -> bool:
+    return not forms.is_stored(params)
+
   def lookup(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
     if forms.is_stored(params):
       return self.product.lookup(params, rows, shape)
@@ -281,7 +285,7 @@ class DifferentiableSoftmax(_Differentiable):
     hard = gather_codewords(codebooks, scores.argmax(-1))
     odds = jax.nn.softmax(standardize(scores))
     fixed = jax.lax.stop_gradient(codebooks)
-    soft = jnp.einsum('...MK,MKd->...Md', odds, fixed)
+    soft = jnp.einsum('...MK,MKd->...Md', odds, fixed, precision='highest')
     return straight_through(hard, soft)
 
 

@@ -259,14 +259,16 @@ class BookMethod(base.PieceMethod):
   def lookup(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
     words = super().lookup(params, rows, shape)
     if self.rotation:
-      words = words @ storage.read(params['rotation'], self.storage)
+      rotation = storage.read(params['rotation'], self.storage)
+      words = jnp.matmul(words, rotation, precision='highest')
     return words
 
   def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
     if self.rotation:
       plain = dataclasses.replace(self, rotation=False)
       rotation = storage.read(params['rotation'], self.storage)
-      return plain.logits(params, hidden @ rotation.T, shape)
+      rotated = jnp.matmul(hidden, rotation.T, precision='highest')
+      return plain.logits(params, rotated, shape)
     if self.books > 1:
       return super().logits(params, hidden, shape)
     pieces = self.pieces(params, shape)  # [K, D]

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Self
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from embedcomp.methods import base, product_quantization, registry, storage
@@ -115,7 +116,7 @@ class ProjectedQuantization(base.BasisMethod):
     return self._product.lookup(params, rows, Shape(num_words, self.rank))
 
   def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
-    projected = hidden @ self.basis(params).T
+    projected = jnp.matmul(hidden, self.basis(params).T, precision='highest')
     return self._product.logits(params, projected, self._inner(shape))
 
   @classmethod

@@ -74,13 +74,13 @@ def all_options(
 
 
 def rounded_options(features: int) -> tuple[Method, ...]:
-  """Those of `all_options` without codes: all numbers of a word learn."""
+  """Returns `all_options` without codes: all numbers of a word learn."""
   learning = (methods.LowRank, methods.Dense, methods.Drop)
   return tuple(o for o in all_options(features) if isinstance(o, learning))
 
 
 def contextual_options(features: int) -> tuple[Method, ...]:
-  """Those of `all_options` and codes of coefficients, for tables like BERT's.
+  """Returns `all_options` and codes of coefficients, for tables like BERT's.
 
   For a search whose prior decides alone: a supernet has no such codes.
   """

@@ -154,7 +154,10 @@ def _quantized(
 
 
 def _lloyd(block, weights, book: np.ndarray) -> np.ndarray:
-  """One step of k-means; codewords without words move to heavy strangers."""
+  """Takes one step of k-means.
+
+  Codewords without words move to the points with the largest weighted error.
+  """
   codes = kmeans.assign(block, book)
   means, mass = kmeans.weighted_means(block, weights, codes, len(book))
   dead = np.flatnonzero(mass <= 0)

@@ -3,9 +3,16 @@
 Both forms of params (see `group_params`), trainable and stored, are read by
 the same code.
 
-Work is per token, or per word where tokens are more than words. Methods that
-gather pieces are joined to one gather over all groups, methods that multiply a
-basis to one product; the rest are computed for every token and selected.
+Work is per token. Methods that gather pieces are joined to one gather over all
+groups, methods that multiply a basis to one product; the rest are computed for
+every token and selected. Where that is more than making every word once, tokens
+are read in blocks, so that no [V, D] array exists for any number of tokens.
+
+There are two exceptions, both of training. Gradients with respect to params, of
+a scheme that does more than gather, are summed by word in a [V, D] array where
+`lookup` works in blocks: to add them up block after block takes two to six
+times as long. And trainable dpq, whose params hold [n, D] queries anyway, lets
+each word choose its codewords once.
 """
 
 import functools
@@ -20,15 +27,26 @@ from embedcomp.table.group_params import check_params, group_name
 from embedcomp.table.scheme import Scheme
 from embedcomp.types import Array, Params
 
+# Tokens read at a time where they are many: their arrays stay in the cache.
+TOKENS_BLOCK = 2048
 
-def check_ids(vocab_size: int, ids: Array) -> jax.Array:
+
+def check_ids(vocab_size: int, ids: Array) -> Array:
   """Checks ids; their range only where they are known (outside of jit).
+
+  Args:
+    vocab_size: V.
+    ids: [...] integers, in an array or in Python's numbers and lists.
+
+  Returns:
+    The ids, in NumPy unless they are JAX's: nothing moves to a device only to
+    be checked.
 
   Raises:
     TypeError: for ids that are not integers.
     ValueError: for known ids outside [0, vocab_size).
   """
-  if not hasattr(ids, 'dtype'):
+  if not isinstance(ids, jax.Array):
     ids = np.asarray(ids)
   if not jnp.issubdtype(ids.dtype, jnp.integer):
     raise TypeError(f'ids must be integers, got {ids.dtype}.')
@@ -41,7 +59,7 @@ def check_ids(vocab_size: int, ids: Array) -> jax.Array:
     if lowest < 0 or highest >= vocab_size:
       wrong = lowest if lowest < 0 else highest
       raise ValueError(f'ids must be in [0, {vocab_size}), got {wrong}.')
-  return jnp.asarray(ids)
+  return ids
 
 
 def lookup(scheme: Scheme, params: Params, ids: Array) -> jax.Array:
@@ -73,14 +91,46 @@ def lookup(scheme: Scheme, params: Params, ids: Array) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _lookup(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
-  if _is_many(scheme, ids):  # each word is made once, then copied
-    valid, ids = _valid(scheme, ids)
-    words = gather.take_pieces(reconstruct(scheme, params), ids)
-    return jnp.where(valid[..., None], words, jnp.nan)
+  flat = ids.reshape(-1)
+  if not _is_many(scheme, flat.size):
+    words = _by_token(scheme, params, flat)
+  elif any(
+    group.method.chooses(params[group_name(index)])
+    for index, group in enumerate(scheme.groups)
+  ):
+    words = _by_word(scheme, params, flat)
+  else:
+    words = _by_block(scheme, params, flat)
+  return words.reshape(*ids.shape, scheme.features)
+
+
+def _is_many(scheme: Scheme, num_tokens: int) -> bool:
+  """Whether making every word once is less work than making every token.
+
+  It never is where words are only gathered. Groups that cannot be joined are
+  computed for every token each.
+  """
+  computed = [
+    group.method
+    for group in scheme.groups
+    if not (
+      isinstance(group.method, base.PieceMethod) and group.method.is_plain
+    )
+  ]
+  joined = (base.PieceMethod, base.BasisMethod)
+  alone = sum(not isinstance(method, joined) for method in computed)
+  return bool(computed) and num_tokens * max(alone, 1) > scheme.vocab_size
+
+
+def _by_token(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
+  """[T, D] words of [T] ids, each made for itself."""
   valid, members = _members(scheme, params, ids)
   clusters, projected, single = _families(scheme, len(valid))
+  # Without an id out of range there is no NaN, not even one that nobody reads:
+  # `jax_debug_nans` would stop at it.
+  nan = 0.0 / valid.all().astype(jnp.float32)
   words = [
-    _join_pieces(scheme, params, [members[i] for i in cluster], valid)
+    _join_pieces(scheme, params, [members[i] for i in cluster], valid, nan)
     for cluster in clusters
   ]
   if projected:
@@ -90,19 +140,38 @@ def _lookup(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
     found = group.method.lookup(params[group_name(index)], rows, shape)
     words.append(jnp.where(inside[:, None], found, 0))
   total = functools.reduce(jnp.add, words)  # [T, D]
-  if not clusters:  # joined pieces hold the NaN already
-    total = jnp.where(valid[:, None], total, jnp.nan)
-  return total.reshape(*ids.shape, scheme.features)
+  # Joined pieces hold the NaN already.
+  return total if clusters else jnp.where(valid[:, None], total, nan)
 
 
-def _is_many(scheme: Scheme, ids: jax.Array) -> bool:
-  """Whether making every word once is less work than making every token.
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _by_block(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
+  """[T, D] words of [T] ids, `TOKENS_BLOCK` of them at a time."""
+  block = min(TOKENS_BLOCK, ids.size)
 
-  Groups that cannot be joined are computed for every token each.
-  """
-  joined = (base.PieceMethod, base.BasisMethod)
-  alone = sum(not isinstance(g.method, joined) for g in scheme.groups)
-  return ids.size * max(alone, 1) > scheme.vocab_size
+  def step(words, start):
+    held = base.hold_floats(params, start)
+    taken = jax.lax.dynamic_slice_in_dim(ids, start, block)
+    found = _by_token(scheme, held, taken)
+    return jax.lax.dynamic_update_slice_in_dim(words, found, start, 0), None
+
+  words = jnp.zeros((ids.size, scheme.features), jnp.float32)
+  return jax.lax.scan(step, words, base.block_starts(ids.size, block))[0]
+
+
+@_by_block.defjvp
+def _by_block_jvp(scheme: Scheme, primals, tangents):
+  # Transposed, a loop over blocks adds to the gradient of every param in every
+  # step; this adds up the gradient of each word, once.
+  return jax.jvp(functools.partial(_by_word, scheme), primals, tangents)
+
+
+def _by_word(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
+  """[T, D] words of [T] ids, copied from a table in which each is made once."""
+  valid, ids = _valid(scheme, ids)
+  words = gather.take_pieces(reconstruct(scheme, params), ids)
+  nan = 0.0 / valid.all().astype(jnp.float32)
+  return jnp.where(valid[:, None], words, nan)
 
 
 def _valid(scheme: Scheme, ids: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -166,14 +235,17 @@ def _families(scheme: Scheme, num_tokens: int):
   return clusters, projected, single
 
 
-def _join_pieces(scheme, params, members, valid) -> jax.Array:
+def _join_pieces(scheme, params, members, valid, nan) -> jax.Array:
   """Gathers the words of several piece methods at once; others are zero."""
   methods = [scheme.groups[index].method for index, _, _ in members]
   shapes = [scheme.shapes[index] for index, _, _ in members]
   counts = [m.num_pieces(s)[1] for m, s in zip(methods, shapes)]
   num_pieces = math.lcm(*counts)
   width = scheme.features // num_pieces
-  tables = [jnp.zeros((1, width)), jnp.full((1, width), jnp.nan)]
+  tables = [
+    jnp.zeros((1, width), jnp.float32),
+    jnp.broadcast_to(nan, (1, width)),
+  ]
   offset = 2
   pieces = jnp.where(valid[:, None], 0, np.ones((1, num_pieces), np.int32))
   for (index, inside, rows), method, shape, count in zip(
@@ -201,7 +273,11 @@ def _join_bases(scheme, params, members) -> jax.Array:
     found = method.coefficients(group_params, rows)  # [T, R]
     coefficients.append(jnp.where(inside[:, None], found, 0))
     bases.append(method.basis(group_params))
-  return jnp.concatenate(coefficients, -1) @ jnp.concatenate(bases)
+  return jnp.matmul(
+    jnp.concatenate(coefficients, -1),
+    jnp.concatenate(bases),
+    precision='highest',
+  )
 
 
 def commitment(scheme: Scheme, params: Params, ids: Array) -> jax.Array | None:
@@ -223,19 +299,16 @@ def commitment(scheme: Scheme, params: Params, ids: Array) -> jax.Array | None:
   """
   check_params(scheme, params, 'scheme, params, ids')
   ids = check_ids(scheme.vocab_size, ids)
-  if _is_many(scheme, ids):
-    terms = _commitment(scheme, params, jnp.arange(scheme.vocab_size))
-    rows = _valid(scheme, ids)[1]
-    return None if terms is None else gather.take(terms, rows)
-  return _commitment(scheme, params, ids)
-
-
-def _commitment(scheme: Scheme, params: Params, ids: jax.Array):
   total = None
   for index, inside, rows in _members(scheme, params, ids)[1]:
-    term = scheme.groups[index].method.commitment(
-      params[group_name(index)], rows, scheme.shapes[index]
-    )
+    method, shape = scheme.groups[index].method, scheme.shapes[index]
+    group_params = params[group_name(index)]
+    if rows.size > shape.num_words:  # each word's term is made once
+      every = jnp.arange(shape.num_words)
+      term = method.commitment(group_params, every, shape)
+      term = None if term is None else gather.take(term, rows)
+    else:
+      term = method.commitment(group_params, rows, shape)
     if term is not None:
       term = jnp.where(inside, term, 0)
       total = term if total is None else total + term

@@ -15,13 +15,13 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from configs import bert_distil
-from embedcomp.nn.bert.outputs import COLLECTION, ModelOutputs
+from embedcomp.nn.bert.outputs import OUTPUTS_COLLECTION, ModelOutputs
 from experiments import strategies
 from experiments.benchmarks.record import Job, Row
 from experiments.benchmarks.tables import mean_and_deviation
 from experiments.problems import make_problem
 from experiments.results import Outcome
-from experiments.trainer import Stages, steps_of
+from experiments.trainer import Trainer, steps_of
 
 SEEDS = 1
 _LENGTH, _BATCH_SIZE, _BATCHES = 2048, 4, 10
@@ -85,7 +85,7 @@ def _run(smoke: bool, label: str, size, seed: int) -> list[Row]:
   for epochs in (0.0, config.optim.epochs):
     config = config.copy_and_resolve_references()
     config.optim.epochs = epochs
-    outcome = strategies.dense(Stages(problem, config, progress=False))
+    outcome = strategies.dense(Trainer(problem, config, progress=False))
     rows += [
       {
         'attention': label,
@@ -102,20 +102,21 @@ def _run(smoke: bool, label: str, size, seed: int) -> list[Row]:
 
 
 def _compared(outcome: Outcome) -> list[Row]:
-  """How far the student is from the teacher, by document."""
-  problem = outcome.stages.problem
+  """Measures the distance of student and teacher, by document."""
+  problem = outcome.trainer.problem
   model = problem.task(outcome.embedder).model
 
   @jax.jit
-  def say(variables, ids):
-    return ModelOutputs.of(*model.apply(variables, ids, mutable=[COLLECTION]))
+  def apply(variables, ids):
+    found = model.apply(variables, ids, mutable=[OUTPUTS_COLLECTION])
+    return ModelOutputs.from_variables(*found)
 
   rows = []
   batches = problem.splits['test'].for_evaluation()
   for batch in itertools.islice(batches, _BATCHES):
-    student, teacher = say(outcome.variables, batch['ids']), batch['teacher']
+    student, teacher = apply(outcome.variables, batch['ids']), batch['teacher']
     mask = jnp.asarray(batch['ids'] != problem.padding)[..., None]
-    last = [mask * said.states[-1] for said in (student, teacher)]
+    last = [mask * one.hidden_states[-1] for one in (student, teacher)]
     errors = _norms(last[0] - last[1]) / _norms(last[1])
     products = (student.output * teacher.output).sum(-1)
     cosines = products / _norms(student.output) / _norms(teacher.output)

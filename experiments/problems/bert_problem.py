@@ -300,7 +300,7 @@ def _masked(config, dataset, tokenizer):
     texts = parts_lib.some_texts(
       documents.texts, most, lambda text: len(text.split())
     )
-    pieces = list(tokenizer.pieces(texts))
+    pieces = list(tokenizer.subwords(texts))
     return data_lib.token_stream(pieces, separator=tokenizer.sep_id)
 
   def make_batches(tokens, batch_size, *, one_shape=True, **shards):

@@ -5,8 +5,6 @@ import json
 import os
 import stat
 import struct
-import subprocess
-import sys
 
 import hypothesis
 import hypothesis.strategies as st
@@ -370,18 +368,6 @@ def test_paths_that_are_no_files(tmp_path):
   os.mkfifo(tmp_path / 'pipe')
   with pytest.raises(ValueError, match='must be a file'):
     packed.load(tmp_path / 'pipe')
-
-
-def test_without_safetensors_the_extra_is_named(monkeypatch, tmp_path):
-  monkeypatch.setitem(sys.modules, 'safetensors', None)
-  monkeypatch.setitem(sys.modules, 'safetensors.numpy', None)
-  with pytest.raises(ImportError, match=r'embedcomp\[files\]'):
-    packed.load(tmp_path / 'a')
-
-
-def test_import_embedcomp_does_not_import_safetensors():
-  code = 'import sys, embedcomp; sys.exit("safetensors" in sys.modules)'
-  subprocess.run([sys.executable, '-c', code], check=True, timeout=120)
 
 
 def test_a_missing_folder_is_named(tmp_path):

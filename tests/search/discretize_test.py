@@ -68,8 +68,8 @@ def test_bins_can_be_kept_apart():
 
 
 def test_what_is_likeliest_everywhere_is_taken_if_it_fits():
-  log_odds = np.log(np.full((3, 4), 0.1) + 0.6 * np.eye(4)[[3, 2, 0]])
-  scheme = decide_greedily(SPACE, log_odds, 10_000)
+  log_probs = np.log(np.full((3, 4), 0.1) + 0.6 * np.eye(4)[[3, 2, 0]])
+  scheme = decide_greedily(SPACE, log_probs, 10_000)
   assert [group.method for group in scheme.groups] == [
     OPTIONS[3],
     OPTIONS[2],
@@ -78,11 +78,11 @@ def test_what_is_likeliest_everywhere_is_taken_if_it_fits():
 
 
 def test_the_likeliest_options_are_made_cheaper_until_they_fit():
-  log_odds = np.log(np.tile([0.1, 0.2, 0.3, 0.4], (3, 1)))
-  scheme = decide_greedily(SPACE, log_odds, 150)
+  log_probs = np.log(np.tile([0.1, 0.2, 0.3, 0.4], (3, 1)))
+  scheme = decide_greedily(SPACE, log_probs, 150)
   assert scheme.num_bytes <= 150
   with pytest.raises(ValueError, match='no options are left'):
-    decide_greedily(SPACE, log_odds, 5)
+    decide_greedily(SPACE, log_probs, 5)
 
 
 @pytest.mark.parametrize('losses', [np.zeros((2, 4)), np.full((3, 4), np.inf)])

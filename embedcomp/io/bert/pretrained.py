@@ -110,7 +110,6 @@ def from_pretrained(
 
   Raises:
     FileNotFoundError: if there is no such directory, or a file is missing.
-    ImportError: without safetensors.
     OSError: if a model cannot be fetched.
     ValueError: for what is damaged, contradictory or not supported.
   """
@@ -193,7 +192,6 @@ def save_pretrained(
     tokenizer_from: a directory whose tokenizer is copied.
 
   Raises:
-    ImportError: without safetensors.
     OSError: if a file cannot be written.
     TypeError: for a model that is none of these.
     ValueError: for params that contradict the model, or that a file of the
