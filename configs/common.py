@@ -35,8 +35,8 @@ def get_config(task: str) -> ConfigDict:
   config.compare_dense = True
 
   config.data = ConfigDict()
-  # 'r52', 'r8', 'newsgroups', 'movie_reviews', 'listops', 'needle', a name of
-  # TensorFlow Datasets, or a folder or file of text; see `embedcomp.data.load`.
+  # 'r52', 'r8', 'newsgroups', 'listops', 'needle', a name of TensorFlow
+  # Datasets, or a folder or file of text; see `embedcomp.data.load`.
   config.data.name = 'r52'
   config.data.text_field = placeholder(str)  # columns, by name or number
   config.data.pair_field = placeholder(str)  # second text, of a BERT's pairs

@@ -79,7 +79,7 @@ def final(
   notes: dict[str, Any] | None = None,
   suffix: str = '',
 ) -> Outcome:
-  """Trains a scheme, from carried-over variables or noise, and freezes it."""
+  """Trains a scheme, from carried-over variables or noise, and rounds it."""
   embedder, config = GroupedEmbed(scheme), trainer.config
   started = {}
   if variables is not None:
@@ -91,7 +91,7 @@ def final(
   stage = ('finetune' if started else 'train') + suffix
   job = trainer.plan_training(stage, embedder, **started)
   trained = timer.time(stage, trainer.train, job)
-  embedder, stored = with_table(trained, scheme, frozen_table(scheme, trained))
+  embedder, stored = with_table(trained, scheme, stored_table(scheme, trained))
   return Outcome(trainer, embedder, stored, scheme, timer.seconds, notes or {})
 
 
@@ -106,7 +106,9 @@ def fitted(
     seed=trainer.config.seed,
     progress=False,
   )
-  return with_table(start.variables, scheme, embedcomp.thaw(scheme, params))
+  return with_table(
+    start.variables, scheme, embedcomp.dequantize_params(scheme, params)
+  )
 
 
 def with_table(
@@ -122,12 +124,9 @@ def with_table(
   Returns:
     The embedder and the variables of the model around it.
   """
-  table = to_variables(jax.tree.map(jnp.asarray, params))
-  floats = {k: v for k, v in variables['params'].items() if k != 'embedder'}
-  return GroupedEmbed(scheme), {
-    'params': {**floats, 'embedder': table['params']},
-    'buffers': {'embedder': table['buffers']},
-  }
+  table = jax.tree.map(jnp.asarray, params)
+  model = {**to_params(variables), 'embedder': table}
+  return GroupedEmbed(scheme), to_variables(model)
 
 
 def groups_in_words(scheme: Scheme) -> str:
@@ -137,11 +136,11 @@ def groups_in_words(scheme: Scheme) -> str:
   )
 
 
-def frozen_table(scheme: Scheme, variables: Variables) -> Params:
+def stored_table(scheme: Scheme, variables: Variables) -> Params:
   """The stored form of the table that a model was trained with."""
   table = {
     name: collection['embedder']
     for name, collection in variables.items()
     if 'embedder' in collection
   }
-  return embedcomp.freeze(scheme, to_params(table))
+  return embedcomp.quantize_params(scheme, to_params(table))

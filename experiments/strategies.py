@@ -94,7 +94,7 @@ def compress_sizes(trainer: Trainer) -> Callable[[int], Outcome]:
     scheme, params = own.time(
       'compress', curve.compress, budget, progress=trainer.progress
     )
-    params = embedcomp.thaw(scheme, params)
+    params = embedcomp.dequantize_params(scheme, params)
     _, variables = with_table(start.variables, scheme, params)
     return final(trainer, scheme, own, variables)
 

@@ -284,6 +284,13 @@ class Trainer:
       checkpoint_every=self.config.run.checkpoint_every,
       evaluate_every=evaluate_every,
     )
+
+    def describe(metrics):
+      return _in_words(job.stage, job.task, metrics)
+
+    evaluation = None
+    if job.evaluate is not None:
+      evaluation = training.Evaluation(job.evaluate, job.keep_best)
     with contextlib.ExitStack() as files:
       checkpoints = log = None
       if self.workdir is not None:
@@ -301,10 +308,8 @@ class Trainer:
         cadence,
         checkpoints=checkpoints,
         log=log,
-        evaluate=job.evaluate,
-        keep_best=job.keep_best,
-        describe=lambda metrics: _in_words(job.stage, job.task, metrics),
-        progress=self.progress,
+        evaluation=evaluation,
+        describe=describe if self.progress else None,
       )
 
 
@@ -321,7 +326,8 @@ class TrainingJob:
     task: that is learned.
     evaluate: measures a state, if it is to be measured on the way.
     evaluate_every: steps, about.
-    keep_best: what of it the state to be kept is best in; see `training.run`.
+    keep_best: metric and direction of the state to keep; see
+      `training.Evaluation`.
   """
 
   stage: str

@@ -1,4 +1,4 @@
-"""Which blocks of a text the tokens of each chunk read.
+"""Patterns of attention: the blocks of a text that each chunk reads.
 
 Plain NumPy, computed before any array is known and once for each number of
 chunks.
@@ -13,27 +13,32 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Pattern:
-  """What the tokens of a chunk read, for texts of any length.
+  """Tokens and summaries that the tokens of a chunk read, for any length.
 
   Attributes:
     chunk_size: C, tokens of a chunk.
     num_summaries: P, keys that stand for a block; a divisor of C.
-    num_levels: of summaries; None for as many as shorten the lists. With 0,
-      what is far is not read.
-    reach: neighbours on each side that are read token by token.
+    num_levels: levels of summaries; None for as many as shorten the lists. With
+      0, far tokens are not read: a sliding window of chunks.
+    reach: neighbours on each side that a chunk reads token by token.
     shift: tokens by which the first chunk is shorter.
-    num_global: so many first tokens read, and are read by, every other one.
+    num_global: first tokens that read, and are read by, all others.
 
   Raises:
-    ValueError: naming the value and the rule that it breaks.
+    ValueError: naming the field, its value and the rule that it breaks.
+
+  Example:
+    >>> pattern = Pattern(chunk_size=128)
+    >>> pattern.is_dense(256), pattern.num_chunks(1000)
+    (True, 8)
   """
 
-  chunk_size: int
-  num_summaries: int = 1
+  chunk_size: int = 256
+  num_summaries: int = 16
   num_levels: int | None = None
   reach: int = 1
   shift: int = 0
-  num_global: int = 0
+  num_global: int = 1
 
   def __post_init__(self):
     least = {'chunk_size': 1, 'num_summaries': 1}
@@ -57,23 +62,23 @@ class Pattern:
       )
 
   def is_dense(self, length: int) -> bool:
-    """Whether all chunks of a text are near each other."""
+    """Returns whether all chunks of a text are near each other."""
     return self._least_chunks(length) <= self.reach + 1
 
   def count_levels(self, length: int) -> int:
-    """Levels of summaries that a text has use for."""
+    """Returns the number of levels of summaries that a text has use for."""
     return count_levels(self._least_chunks(length), self.num_levels, self.reach)
 
   def num_chunks(self, length: int) -> int:
-    """Chunks that a text is padded to, so that the largest blocks are whole."""
+    """Returns the chunks that a text is padded to: whole largest blocks."""
     largest = 2 ** max(0, self.count_levels(length) - 1)
     return -(-self._least_chunks(length) // largest) * largest
 
   def num_keys(self, length: int) -> int:
-    """The most keys that a query reads in a text.
+    """Returns the most keys that a query reads in a text.
 
     Example:
-      >>> Pattern(chunk_size=128, num_summaries=16, num_global=1).num_keys(4096)
+      >>> Pattern(chunk_size=128).num_keys(4096)
       561
     """
     if self.is_dense(length):
@@ -83,7 +88,7 @@ class Pattern:
     return near.shape[1] * self.chunk_size + num_summaries + self.num_global
 
   def levels_read(self, length: int) -> np.ndarray:
-    """How each token is read by each other one.
+    """Returns the level at which each token reads each other one.
 
     Args:
       length: T, tokens of a text.
@@ -93,7 +98,7 @@ class Pattern:
       l + 1 where a summary of level l stands for it, -1 where it is not read.
 
     Example:
-      >>> Pattern(chunk_size=1).levels_read(5)[0]
+      >>> Pattern(1, num_summaries=1, num_global=0).levels_read(5)[0]
       array([0, 0, 1, 1, 2])
     """
     if self.is_dense(length):
@@ -109,7 +114,7 @@ class Pattern:
     return found
 
   def table(self, length: int) -> np.ndarray:
-    """See `flat_table`; blocks hold `num_summaries` keys."""
+    """Returns the `flat_table` of a text; blocks hold `num_summaries` keys."""
     return flat_table(
       self._lists(length),
       self.chunk_size // self.num_summaries,
@@ -127,12 +132,12 @@ class Pattern:
 def block_table(
   num_chunks: int, num_levels: int | None = None, reach: int = 1
 ) -> tuple[np.ndarray, ...]:
-  """Which blocks each chunk reads.
+  """Lists the blocks that each chunk reads.
 
   Args:
     num_chunks: M, of the text; a multiple of the chunks of the largest block.
-    num_levels: of summaries; None for as many as shorten the lists. The last
-      one lists all that is left.
+    num_levels: levels of summaries; None for as many as shorten the lists. The
+      last one lists all that is left.
     reach: neighbours on each side that are read token by token.
 
   Returns:
@@ -146,19 +151,19 @@ def block_table(
     (array([ 0,  1, -1]), array([2, 3]))
   """
   chunks = np.arange(num_chunks)
-  lists = [_lists(_is_near(chunks, chunks, reach))]
+  lists = [_columns(_is_near(chunks, chunks, reach))]
   count = count_levels(num_chunks, num_levels, reach)
   for level in range(count):
     own, blocks = chunks >> level, chunks[: num_chunks >> level]
     is_far = ~_is_near(own, blocks, reach)
     if level + 1 < count:  # else a larger block would be far as a whole
       is_far &= _is_near(own >> 1, blocks >> 1, reach)
-    lists.append(_lists(is_far))
+    lists.append(_columns(is_far))
   return tuple(lists)
 
 
 def count_levels(num_chunks: int, num_levels: int | None, reach: int) -> int:
-  """Levels of summaries that a text of so many chunks has use for."""
+  """Returns the levels of summaries that `num_chunks` chunks have use for."""
   if num_chunks <= reach + 1:  # all are near
     return 0
   # At the last level, the blocks of each pair are near to all other pairs.
@@ -170,8 +175,8 @@ def _is_near(own: np.ndarray, blocks: np.ndarray, reach: int) -> np.ndarray:
   return np.abs(own[:, None] - blocks) <= reach
 
 
-def _lists(is_listed: np.ndarray) -> np.ndarray:
-  """The columns that are listed in each row, and -1 behind them."""
+def _columns(is_listed: np.ndarray) -> np.ndarray:
+  """Returns the columns that are True in each row, and -1 behind them."""
   order = np.argsort(~is_listed, axis=1, kind='stable')
   order = np.where(np.take_along_axis(is_listed, order, axis=1), order, -1)
   return order[:, : is_listed.sum(axis=1).max()]
@@ -180,18 +185,18 @@ def _lists(is_listed: np.ndarray) -> np.ndarray:
 def flat_table(
   lists: tuple[np.ndarray, ...], per_chunk: int, num_global: int
 ) -> np.ndarray:
-  """Lists of all kinds as one, of blocks that stand one after the other.
+  """Joins lists of all kinds into one, of blocks in one common order.
 
   Tokens come first, then the summaries of each level, global tokens, and a last
   block that is masked.
 
   Args:
     lists: see `block_table`.
-    per_chunk: blocks that the tokens of a chunk fill.
-    num_global: blocks that global tokens fill.
+    per_chunk: number of blocks that the tokens of a chunk fill.
+    num_global: number of blocks that global tokens fill.
 
   Returns:
-    [M, F] integers; lists that have ended go on with the last block.
+    [M, F] integers; shorter lists are filled up with the last block.
 
   Example:
     >>> flat_table(block_table(3), 1, 0)[0]

@@ -1,8 +1,9 @@
 """Attention of chunks of queries to lists of blocks of keys.
 
-What a chunk reads is a row of a static table, and that row's keys share one
-softmax. The table is the whole pattern: recursive chunks, sliding windows and
-local blocks (`embedcomp.attention.recursive`) differ in nothing else.
+A row of a static table lists the blocks that a chunk reads, and their keys
+share one softmax. The table is the whole pattern: recursive chunks, sliding
+windows and local blocks (`embedcomp.attention.recursive`) differ in nothing
+else.
 """
 
 import functools
@@ -22,13 +23,13 @@ def attend_blocks(
   bias: Array,
   table: np.ndarray,
   *,
-  chunks_at_once: int | None = None,
+  chunks_per_step: int | None = None,
   dropout_rate: float = 0.0,
   dropout_key: PRNGKey | None = None,
 ) -> jax.Array:
   """Attends chunks to the blocks that a table lists for them.
 
-  Scores and lists of keys exist only of the chunks that are worked off at once,
+  Scores and lists of keys exist only of the chunks that are processed per step,
   and are made again for the gradient.
 
   Args:
@@ -36,10 +37,10 @@ def attend_blocks(
     key: [S, P, H] float: S blocks of P keys.
     value: [S, P, H] float.
     bias: [S, P] float32, added to the scores of a key.
-    table: [M, F] integers below S: which blocks a chunk reads.
-    chunks_at_once: a divisor of M; all if not given.
+    table: [M, F] integers below S, the blocks that each chunk reads.
+    chunks_per_step: a divisor of M; all if not given.
     dropout_rate: share of the weights that is left out.
-    dropout_key: of that share; None leaves nothing out.
+    dropout_key: of its random numbers; None leaves nothing out.
 
   Returns:
     [M, C, H] in the dtype of the values.
@@ -51,10 +52,8 @@ def attend_blocks(
     >>> attend_blocks(ones, ones, value, jnp.zeros((2, 3)), table)[1, 0]
     Array([1., 1., 1., 1.], dtype=float32)
   """
-  if dropout_rate == 0:
-    dropout_key = None
   blocks = {'key': key, 'value': value, 'bias': bias}
-  size = chunks_at_once or len(query)
+  size = chunks_per_step or len(query)
   return _attend(
     size, dropout_rate, query, blocks, jnp.asarray(table), dropout_key
   )
@@ -84,7 +83,7 @@ def _attend_group(query, blocks, drop) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _attend(size, rate, query, blocks, table, dropout_key):
-  """`attend_blocks`, so many chunks at a time."""
+  """`attend_blocks`, `size` chunks per step."""
 
   def step(_, group):
     number, query, rows = group
@@ -112,7 +111,7 @@ def _attend_backward(size, rate, inputs, cotangent):
       _take(blocks, rows),
     )
     query, parts = pull(cotangent)
-    # The same blocks stand in many lists.
+    # Many lists share a block, and each adds its part.
     total = jax.tree.map(lambda t, part: t.at[rows].add(part), total, parts)
     return total, query
 
@@ -129,7 +128,7 @@ _attend.defvjp(_attend_forward, _attend_backward)
 
 
 def _grouped(size: int, *arrays: Array) -> tuple[jax.Array, ...]:
-  """Arrays in groups of so many rows, numbers of the groups first."""
+  """Numbers of groups of `size` rows, then the arrays in such groups."""
   groups = [array.reshape(-1, size, *array.shape[1:]) for array in arrays]
   return jnp.arange(len(groups[0])), *groups
 

@@ -8,14 +8,19 @@ Reference: Vaswani et al., Attention Is All You Need, NeurIPS 2017.
 
 from collections.abc import Callable
 
-import chex
 import jax
 import jax.numpy as jnp
 
+from embedcomp.attention.inputs import (
+  as_mask,
+  check_dropout,
+  check_heads,
+  check_lengths,
+)
 from embedcomp.types import Array, PRNGKey
 
 # A large finite negative number, which swallows any score that it is added to:
-# the scores of a query that may see no key stay finite, and are all alike.
+# the scores of a query that may read no key stay finite, and are all alike.
 MASKED_SCORE = -1e30
 
 # (query, key, value, mask, dropout_rate=, dropout_key=) -> attended
@@ -25,18 +30,34 @@ AttentionFn = Callable[..., jax.Array]
 def attention_weights(
   query: Array, key: Array, mask: Array | None = None
 ) -> jax.Array:
-  """How much of each key a query reads.
+  """Returns the share of each key in each query's average.
 
   Args:
     query: [B, T, N, H] float.
     key: [B, S, N, H] float.
-    mask: [B, S] bool, True where a key may be seen; all if not given.
+    mask: [B, S] bool, True where a key may be read; all if not given.
 
   Returns:
-    [B, N, T, S] float32, which sums to one over the keys. A query that may see
+    [B, N, T, S] float32, which sums to one over the keys. A query that may read
     none reads all alike.
+
+  Raises:
+    ValueError: naming the argument that is no array of heads, or no mask.
+
+  Example:
+    >>> query = jnp.ones((1, 1, 1, 2))
+    >>> key = jnp.ones((1, 2, 1, 2))
+    >>> attention_weights(query, key)
+    Array([[[[0.5, 0.5]]]], dtype=float32)
   """
-  chex.assert_rank([query, key], 4)
+  query, key = jnp.asarray(query), jnp.asarray(key)
+  check_heads(query=query, key=key)
+  return _weights(query, key, mask)
+
+
+def _weights(query: jax.Array, key: jax.Array, mask: Array | None) -> jax.Array:
+  if mask is not None:
+    mask = as_mask(mask, key.shape[:2])
   # Heads next to the batch: XLA's products of one head are much slower on CPUs
   # where it has to find that order by itself.
   query, key = (jnp.swapaxes(array, 1, 2) for array in (query, key))
@@ -78,12 +99,15 @@ def dense_attention(
     query: [B, T, N, H] float.
     key: [B, S, N, H] float.
     value: [B, S, N, H] float.
-    mask: [B, S] bool, True where a key may be seen; all if not given.
-    dropout_rate: share of the weights that is left out.
-    dropout_key: of that share; None leaves nothing out.
+    mask: [B, S] bool, True where a key may be read; all if not given.
+    dropout_rate: share of the weights that is left out, in [0, 1).
+    dropout_key: of its random numbers; needed if the rate is above 0.
 
   Returns:
     [B, T, N, H] in the dtype of the values.
+
+  Raises:
+    ValueError: naming the argument whose dtype, shape or value is wrong.
 
   Example:
     >>> ones = jnp.ones((1, 3, 1, 2))
@@ -91,7 +115,11 @@ def dense_attention(
     >>> dense_attention(ones, ones, ones, mask)[0, 0]
     Array([[1., 1.]], dtype=float32)
   """
-  weights = attention_weights(query, key, mask)
+  check_dropout(dropout_rate, dropout_key)
+  query, key, value = map(jnp.asarray, (query, key, value))
+  check_heads(query=query, key=key, value=value)
+  check_lengths(key=key, value=value)
+  weights = _weights(query, key, mask)
   weights = drop_weights(weights, dropout_rate, dropout_key)
   value = jnp.swapaxes(value, 1, 2)  # [B, N, S, H]
   attended = jnp.einsum('BNTS,BNSH->BNTH', weights.astype(value.dtype), value)

@@ -18,9 +18,8 @@ References:
   Zhu and Soricut, H-Transformer-1D, ACL 2021 (a hierarchy of averages).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,13 +27,51 @@ import numpy as np
 from embedcomp.attention.block_patterns import Pattern
 from embedcomp.attention.block_sparse import attend_blocks
 from embedcomp.attention.dot_product import MASKED_SCORE, dense_attention
+from embedcomp.attention.inputs import (
+  as_mask,
+  check_dropout,
+  check_heads,
+  check_lengths,
+)
 from embedcomp.types import Array, PRNGKey
 
-# Chunks that are worked off at once on a CPU: their scores stay in its cache.
+# Chunks that are processed per step on a CPU: their scores stay in its cache.
 _CPU_CHUNKS = 4
 
 
-class Keys(NamedTuple):
+class SummaryParams(NamedTuple):
+  """Learned params of the summaries of a layer; zeros change nothing.
+
+  Attributes:
+    anchor: [N, H] float, added to the mean query of a text, where summaries are
+      exact; None for zeros.
+    level_bias: [levels, N] float, added to the scores of summaries; the last
+      row is that of all higher levels too. None for zeros.
+  """
+
+  anchor: Array | None = None
+  level_bias: Array | None = None
+
+
+class _Texts(NamedTuple):
+  """Inputs of `recursive_attention`, checked.
+
+  Attributes:
+    query: [B, T, N, H].
+    key: [B, T, N, H].
+    value: [B, T, N, H].
+    mask: [B, T] bool.
+    learned: params of the summaries.
+  """
+
+  query: jax.Array
+  key: jax.Array
+  value: jax.Array
+  mask: jax.Array
+  learned: SummaryParams
+
+
+class _Keys(NamedTuple):
   """Tokens or summaries that are read, of one head.
 
   Attributes:
@@ -49,7 +86,7 @@ class Keys(NamedTuple):
 
 
 class _Head(NamedTuple):
-  """A head of a text, which attends by itself; or many, each in a row.
+  """One head of a text; or many, one in each row.
 
   Attributes:
     query: [T, H].
@@ -59,7 +96,7 @@ class _Head(NamedTuple):
   """
 
   query: jax.Array
-  tokens: Keys
+  tokens: _Keys
   anchor: jax.Array
   level_bias: jax.Array | None
 
@@ -70,17 +107,11 @@ def recursive_attention(
   value: Array,
   mask: Array | None = None,
   *,
-  chunk_size: int = 256,
-  num_summaries: int = 16,
-  num_levels: int | None = None,
-  reach: int = 1,
-  shift: int = 0,
-  num_global: int = 1,
-  anchor: Array | None = None,
-  level_bias: Array | None = None,
-  chunks_at_once: int | None = None,
+  learned: SummaryParams | None = None,
+  chunks_per_step: int | None = None,
   dropout_rate: float = 0.0,
   dropout_key: PRNGKey | None = None,
+  **sizes: Any,
 ) -> jax.Array:
   """Softmax attention at a cost of n log n.
 
@@ -89,89 +120,134 @@ def recursive_attention(
     key: [B, T, N, H] float.
     value: [B, T, N, H] float.
     mask: [B, T] bool, True where a token may be read; all if not given.
-    chunk_size: C, tokens of a chunk. Texts of at most 2 C have dense attention.
-    num_summaries: P, keys that stand for a block; a divisor of C.
-    num_levels: of summaries; None for as many as the text has use for. With 0,
-      what is far is not read: a sliding window of chunks.
-    reach: neighbours on each side that a chunk reads token by token.
-    shift: tokens by which the first chunk is shorter.
-    num_global: so many first tokens read, and are read by, every other one.
-    anchor: [N, H] float, added to the mean query of a text, where summaries are
-      exact; zeros if not given.
-    level_bias: [levels, N] float, added to the scores of summaries; the last
-      row is that of all higher levels too. Zeros if not given.
-    chunks_at_once: the most of all heads and texts whose scores exist at the
+    learned: params of the summaries; zeros if not given.
+    chunks_per_step: the most of all heads and texts whose scores exist at the
       same time; None for four on CPUs, and all elsewhere.
-    dropout_rate: share of the attention weights that is left out.
-    dropout_key: of that share; None leaves nothing out.
+    dropout_rate: share of the attention weights that is left out, in [0, 1).
+    dropout_key: of its random numbers; needed if the rate is above 0.
+    **sizes: fields of a `Pattern`: `chunk_size` (256), `num_summaries` (16),
+      `num_levels`, `reach`, `shift` and `num_global`. Texts of at most two
+      chunks have dense attention.
 
   Returns:
-    [B, T, N, H] in the dtype of the values. What a token reads that the mask
+    [B, T, N, H] in the dtype of the values. The output of a token that the mask
     leaves out is finite and of no use.
 
   Raises:
-    ValueError: naming the value and the rule that it breaks.
+    TypeError: for a size that no `Pattern` has.
+    ValueError: naming the argument whose dtype, shape or value is wrong.
 
   Example:
     >>> texts = jax.random.normal(jax.random.key(0), (3, 1, 64, 2, 4))
     >>> recursive_attention(*texts, chunk_size=16, num_summaries=4).shape
     (1, 64, 2, 4)
   """
-  chex.assert_rank(query, 4)
-  chex.assert_equal_shape([query, key, value])
-  pattern = Pattern(
-    chunk_size, num_summaries, num_levels, reach, shift, num_global
-  )
-  batch, length, heads, features = query.shape
-  if anchor is not None:
-    chex.assert_shape(anchor, (heads, features))
-  if level_bias is not None:
-    chex.assert_shape(level_bias, (None, heads))
-  if mask is None:
-    mask = jnp.ones((batch, length), bool)
-  dropout = {'dropout_rate': dropout_rate, 'dropout_key': dropout_key}
+  pattern = Pattern(**sizes)
+  arrays = {'query': query, 'key': key, 'value': value}
+  arrays = {name: jnp.asarray(array) for name, array in arrays.items()}
+  check_heads(**arrays)
+  check_lengths(**arrays)
+  learned = learned or SummaryParams()
+  _check_learned(learned, arrays['query'])
+  _check_chunks(chunks_per_step)
+  check_dropout(dropout_rate, dropout_key)
+  if dropout_rate == 0:
+    dropout_key = None
+  shape = _, length = arrays['query'].shape[:2]
+  mask = as_mask(np.ones(shape, bool) if mask is None else mask, shape)
   if pattern.is_dense(length):
-    return dense_attention(query, key, value, mask, **dropout)
+    return dense_attention(
+      **arrays,
+      mask=mask,
+      dropout_rate=dropout_rate,
+      dropout_key=dropout_key,
+    )
 
-  anchors = _mean_query(query, mask)
-  if anchor is not None:
-    anchors += anchor[None]
+  def attend(texts, dropout_key):
+    dropout = {'dropout_rate': dropout_rate, 'dropout_key': dropout_key}
+    return _attend_texts(pattern, texts, chunks_per_step, dropout)
+
+  sharding = jax.typeof(arrays['query']).sharding
+  if jax.sharding.AxisType.Explicit in sharding.mesh.axis_types:
+    # No loop may run over heads that are on several devices by their type.
+    attend = jax.sharding.auto_axes(attend, out_sharding=sharding)
+  return attend(_Texts(**arrays, mask=mask, learned=learned), dropout_key)
+
+
+def _check_learned(learned: SummaryParams, query: jax.Array) -> None:
+  heads, features = query.shape[2:]
+  if learned.anchor is not None:
+    shape = np.shape(learned.anchor)
+    if shape != (heads, features):
+      raise ValueError(
+        f'anchor must be [heads, features] {[heads, features]}, got '
+        f'{list(shape)}.'
+      )
+  if learned.level_bias is not None:
+    shape = np.shape(learned.level_bias)
+    if len(shape) != 2 or shape[0] < 1 or shape[1] != heads:
+      raise ValueError(
+        f'level_bias must be [levels, heads], at least one level of {heads} '
+        f'heads, got {list(shape)}.'
+      )
+
+
+def _check_chunks(chunks_per_step: int | None) -> None:
+  if chunks_per_step is None:
+    return
+  if type(chunks_per_step) is not int or chunks_per_step < 1:
+    raise ValueError(
+      f'chunks_per_step must be an int of at least 1, got {chunks_per_step!r}.'
+    )
+
+
+def _attend_texts(
+  pattern: Pattern, texts: _Texts, chunks_per_step: int | None, dropout
+) -> jax.Array:
+  """[B, T, N, H] of texts whose chunks are not all near each other."""
+  batch, length, heads, features = texts.query.shape
+  anchors = _mean_query(texts.query, texts.mask)
+  if texts.learned.anchor is not None:
+    anchors += texts.learned.anchor[None]
   levels = np.arange(pattern.count_levels(length))
+  level_bias = texts.learned.level_bias
   if level_bias is not None and len(levels):
     level_bias = level_bias[np.minimum(levels, len(level_bias) - 1)]
     level_bias = jnp.tile(level_bias.T, (batch, 1))
   else:
     level_bias = None
-  bias = jnp.where(mask, 0.0, MASKED_SCORE)
-  all_heads = _Head(
-    _by_heads(query),
-    Keys(_by_heads(key), _by_heads(value), jnp.repeat(bias, heads, axis=0)),
+  bias = jnp.where(texts.mask, 0.0, MASKED_SCORE)
+  rows = _Head(
+    _by_heads(texts.query),
+    _Keys(
+      _by_heads(texts.key),
+      _by_heads(texts.value),
+      jnp.repeat(bias, heads, axis=0),
+    ),
     anchors.reshape(-1, features),
     level_bias,
   )
-  attended = _attend_in_turn(pattern, all_heads, chunks_at_once, dropout)
+  attended = _attend_heads(pattern, rows, chunks_per_step, dropout)
   attended = attended.reshape(batch, heads, length, features)
   return jnp.swapaxes(attended, 1, 2)
 
 
-def _attend_in_turn(
-  pattern: Pattern, heads: _Head, chunks_at_once: int | None, dropout
+def _attend_heads(
+  pattern: Pattern, heads: _Head, chunks_per_step: int | None, dropout
 ) -> jax.Array:
-  """[R, T, H] of R heads, a few at a time: copies and summaries of the others
-  are not in memory then, nor are they kept for the gradient.
+  """[R, T, H] of R heads, a few per step.
+
+  Copies and summaries of the others are not in memory then, nor are they kept
+  for the gradient.
   """
   num_heads, length, _ = heads.query.shape
   num_chunks = pattern.num_chunks(length)
-  if chunks_at_once is None:
+  if chunks_per_step is None:
     on_cpu = jax.default_backend() == 'cpu'
-    chunks_at_once = _CPU_CHUNKS if on_cpu else num_heads * num_chunks
-  elif type(chunks_at_once) is not int or chunks_at_once < 1:
-    raise ValueError(
-      f'chunks_at_once must be an int of at least 1, got {chunks_at_once!r}.'
-    )
+    chunks_per_step = _CPU_CHUNKS if on_cpu else num_heads * num_chunks
   # All chunks of several heads, or some of one.
-  heads_at_once = _divisor(num_heads, chunks_at_once // num_chunks)
-  chunks = _divisor(num_chunks, chunks_at_once)
+  heads_per_step = _divisor(num_heads, chunks_per_step // num_chunks)
+  chunks = _divisor(num_chunks, chunks_per_step)
   dropout_key = dropout['dropout_key']
 
   @jax.checkpoint
@@ -185,14 +261,14 @@ def _attend_in_turn(
   return jax.lax.map(
     attend,
     (jnp.arange(num_heads), heads),
-    batch_size=heads_at_once if heads_at_once > 1 else None,
+    batch_size=heads_per_step if heads_per_step > 1 else None,
   )
 
 
 def _attend_head(
-  pattern: Pattern, head: _Head, chunks_at_once: int, dropout
+  pattern: Pattern, head: _Head, chunks_per_step: int, dropout
 ) -> jax.Array:
-  """[T, H]: what the tokens of a head read."""
+  """[T, H], the output of a head."""
   length, features = head.query.shape
   size, shift = pattern.chunk_size, pattern.shift
   num_chunks = pattern.num_chunks(length)
@@ -206,7 +282,7 @@ def _attend_head(
     query.reshape(num_chunks, size, features),
     *_blocks(_parts(pattern, scaled, padding), pattern.num_summaries),
     pattern.table(length),
-    chunks_at_once=chunks_at_once,
+    chunks_per_step=chunks_per_step,
     **dropout | {'dropout_key': near_key},
   )
   attended = attended.reshape(-1, features)[shift : shift + length]
@@ -228,8 +304,8 @@ def _split(dropout_key: PRNGKey | None) -> tuple:
 
 def _parts(
   pattern: Pattern, head: _Head, padding: tuple[int, int]
-) -> list[Keys]:
-  """What chunks read of a head: tokens, summaries and global tokens."""
+) -> list[_Keys]:
+  """Keys that chunks of a head may read: tokens, summaries, global tokens."""
   length = len(head.tokens.bias)
   is_global = np.arange(length) < pattern.num_global
   bias = jnp.where(is_global, MASKED_SCORE, head.tokens.bias)
@@ -240,26 +316,26 @@ def _parts(
     parts.append(
       _summaries(tokens, head.anchor, levels, group, head.level_bias)
     )
-  parts.append(Keys(*(array[: pattern.num_global] for array in head.tokens)))
+  parts.append(_Keys(*(array[: pattern.num_global] for array in head.tokens)))
   return parts
 
 
 def _divisor(number: int, most: int) -> int:
-  """The largest divisor that is at most so much, or 1."""
+  """Returns the largest divisor of a number that is at most `most`, or 1."""
   return max(
     d for d in range(1, max(1, min(number, most)) + 1) if number % d == 0
   )
 
 
 def _by_heads(array: Array) -> jax.Array:
-  """[B, T, N, H] to [B N, T, H]."""
+  """[B N, T, H] of [B, T, N, H]."""
   batch, length, heads, features = array.shape
   return jnp.swapaxes(array, 1, 2).reshape(batch * heads, length, features)
 
 
-def _padded(keys: Keys, padding: tuple[int, int]) -> Keys:
-  """With so many masked keys in front and behind."""
-  return Keys(
+def _padded(keys: _Keys, padding: tuple[int, int]) -> _Keys:
+  """Adds masked keys, `padding` of them in front and behind."""
+  return _Keys(
     jnp.pad(keys.key, (padding, (0, 0))),
     jnp.pad(keys.value, (padding, (0, 0))),
     jnp.pad(keys.bias, padding, constant_values=MASKED_SCORE),
@@ -275,18 +351,18 @@ def _mean_query(query: Array, mask: Array) -> jax.Array:
 
 
 def _summaries(
-  tokens: Keys,
+  tokens: _Keys,
   anchor: jax.Array,
   levels: int,
   group: int,
   level_bias: Array | None,
-) -> Keys:
+) -> _Keys:
   """Summaries of all levels, one after the other.
 
   Args:
     tokens: S tokens.
     anchor: [H] float32, scaled.
-    levels: how many, at least one.
+    levels: number of levels, at least one.
     group: tokens that a summary of the first level stands for.
     level_bias: [levels] float32, added to their scores; or None.
   """
@@ -300,14 +376,14 @@ def _summaries(
   for level in range(levels):
     key, value, mass = found[-1]
     mass, weights = _merged(mass, 2 if level else group)
-    found.append(Keys(_mean(weights, key), _mean(weights, value), mass))
+    found.append(_Keys(_mean(weights, key), _mean(weights, value), mass))
   sizes = [len(level.bias) for level in found[1:]]
   key, value, mass = map(jnp.concatenate, zip(*found[1:]))
   bias = mass - scores(key)
   if level_bias is not None:
     bias += level_bias[np.repeat(np.arange(levels), sizes)]
   dtype = tokens.key.dtype
-  return Keys(key.astype(dtype), value.astype(dtype), bias)
+  return _Keys(key.astype(dtype), value.astype(dtype), bias)
 
 
 def _merged(mass: Array, group: int) -> tuple[jax.Array, jax.Array]:
@@ -331,11 +407,11 @@ def _mean(weights: Array, array: Array) -> jax.Array:
   )
 
 
-def _blocks(parts: list[Keys], size: int) -> Keys:
+def _blocks(parts: list[_Keys], size: int) -> _Keys:
   """All keys in one list of blocks of `size`, the last of them masked."""
-  joined = Keys(*map(jnp.concatenate, zip(*parts)))
+  joined = _Keys(*map(jnp.concatenate, zip(*parts)))
   missing = size + -len(joined.bias) % size
-  return Keys(
+  return _Keys(
     *(
       array.reshape(-1, size, *array.shape[1:])
       for array in _padded(joined, (0, missing))

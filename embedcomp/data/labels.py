@@ -1,4 +1,4 @@
-"""Label names out of the labels that training documents have."""
+"""Names and numbers of labels, and test splits."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ TEST_SHARE = 0.1  # of training documents, if a data set has no test split
 
 
 class Rows(NamedTuple):
-  """What a split holds, as it was read.
+  """Documents of a split, as they were read.
 
   Attributes:
     texts: N texts.
@@ -73,7 +73,7 @@ def with_test_split(splits: Mapping[str, Documents]) -> dict[str, Documents]:
 
 
 def _label_names(labels: Sequence[str]) -> tuple[str, ...]:
-  """The different labels in order."""
+  """Returns the different labels in order."""
   names = set(labels)
   try:
     return tuple(sorted(names, key=lambda name: (int(name), name)))
@@ -87,7 +87,7 @@ def _number(
   labels: Sequence[str] | None,
   names: Sequence[str],
 ) -> list[int] | None:
-  """Positions of labels among the names; None without labels."""
+  """Numbers labels by their names; returns None without labels."""
   if labels is None:
     return None
   positions = {label: position for position, label in enumerate(names)}

@@ -1,4 +1,4 @@
-"""Words of raw text, and the ids that they get."""
+"""Words of raw text, and their ids."""
 
 import collections
 import dataclasses
@@ -121,7 +121,7 @@ class Vocabulary:
     return cls(words, np.array([0, unknown, *(count for _, count in kept)]))
 
   def reordered(self, order: np.ndarray) -> 'Vocabulary':
-    """The same words with other ids.
+    """Gives the same words other ids.
 
     Args:
       order: [V] integers, the old id of each new one; padding and '<unk>'
@@ -154,7 +154,7 @@ class Vocabulary:
     return {word: id for id, word in enumerate(self.words) if id != PADDING}
 
   def encode(self, text: str, max_length: int | None = None) -> np.ndarray:
-    """The ids of a text's words.
+    """Looks up the words of a text.
 
     Args:
       text: any text.
@@ -193,7 +193,7 @@ class Vocabulary:
 
   @classmethod
   def load(cls, path: str | os.PathLike) -> 'Vocabulary':
-    """Reads what `save` has written.
+    """Reads a file that `save` has written.
 
     Args:
       path: of the file.
@@ -217,7 +217,7 @@ class Vocabulary:
 
 
 def _quote(word: str) -> str:
-  """A word as JSON: readable, but half a surrogate pair must be escaped."""
+  """Writes a word as JSON; half a surrogate pair must be escaped."""
   try:
     word.encode()
   except UnicodeEncodeError:
@@ -226,7 +226,7 @@ def _quote(word: str) -> str:
 
 
 def _parse(data: bytes) -> tuple[list[str], np.ndarray]:
-  """Words and counts from the bytes of a file."""
+  """Reads words and counts from the bytes of a file."""
   fields = json.loads(data.decode(), object_pairs_hook=unique_fields)
   if not isinstance(fields, dict) or set(fields) != {*_FORMAT, 'words'}:
     raise ValueError(f'fields must be {[*_FORMAT, "words"]}.')

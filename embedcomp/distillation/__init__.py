@@ -1,4 +1,4 @@
-"""What a student learns from its teacher, as pure functions."""
+"""Distillation: losses of a student that copies its teacher."""
 
 from embedcomp.distillation.layer_maps import (
   LAYER_MAPS,

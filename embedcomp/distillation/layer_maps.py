@@ -1,4 +1,4 @@
-"""Which layer of a deeper teacher each layer of a student learns from.
+"""Layer maps: the layer of a deeper teacher that each layer learns from.
 
 Layers count from 1, as in `hidden_states` of a `BertOutput`, whose number 0 is
 the output of the embeddings; that one is not part of a map.
@@ -15,10 +15,10 @@ LayerMap = tuple[tuple[int, int], ...]
 
 
 def identity_map(student_layers: int, teacher_layers: int) -> LayerMap:
-  """Each layer learns from its own.
+  """Pairs each layer with that of the same number.
 
   Args:
-    student_layers: how many.
+    student_layers: number of layers of the student.
     teacher_layers: the same number.
 
   Returns:
@@ -41,10 +41,10 @@ def identity_map(student_layers: int, teacher_layers: int) -> LayerMap:
 
 
 def uniform_map(student_layers: int, teacher_layers: int) -> LayerMap:
-  """TinyBERT: layers learn from every k-th one, the last from the last.
+  """Pairs layers with every k-th one, the last with the last (TinyBERT).
 
   Args:
-    student_layers: how many.
+    student_layers: number of layers of the student.
     teacher_layers: a multiple of it.
 
   Returns:
@@ -69,12 +69,12 @@ def uniform_map(student_layers: int, teacher_layers: int) -> LayerMap:
 
 
 def skip_map(student_layers: int, teacher_layers: int) -> LayerMap:
-  """PKD-Skip: layers below the last one learn from every k-th one.
+  """Pairs layers below the last one with every k-th one (PKD-Skip).
 
-  The last layer learns from what is put on it.
+  The last layer learns from the loss of the head.
 
   Args:
-    student_layers: how many; at least 2.
+    student_layers: number of layers of the student, at least 2.
     teacher_layers: a multiple of it.
 
   Returns:
@@ -93,12 +93,12 @@ def skip_map(student_layers: int, teacher_layers: int) -> LayerMap:
 
 
 def last_map(student_layers: int, teacher_layers: int) -> LayerMap:
-  """PKD-Last: layers below the last one learn from those below the last one.
+  """Pairs layers below the last one with those below the last one (PKD-Last).
 
-  The last layer learns from what is put on it.
+  The last layer learns from the loss of the head.
 
   Args:
-    student_layers: how many; at least 2.
+    student_layers: number of layers of the student, at least 2.
     teacher_layers: no fewer.
 
   Returns:

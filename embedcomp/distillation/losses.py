@@ -1,4 +1,4 @@
-"""Losses of distillation: how far a student is from its teacher.
+"""Losses of distillation: distances of a student from its teacher.
 
   logits      T^2 KL(softmax(z_T / T) || softmax(z_S / T))
   numbers     (y_S - y_T)^2
@@ -7,7 +7,7 @@
 
 All are a `Mean` over the texts, tokens or pairs that a mask calls real, never
 over padding or classes. All compute in float32, and no gradient reaches the
-teacher. What the mask leaves out may be anything, even NaN.
+teacher. Values that the mask leaves out may be anything, even NaN.
 
 References:
   Hinton et al., Distilling the Knowledge in a Neural Network, 2015 (logits).
@@ -34,10 +34,11 @@ from embedcomp.types import Array
 def logits_loss(
   student: Array, teacher: Array, mask: Array, temperature: float = 1.0
 ) -> Mean:
-  """Divergence of the student's odds of classes from the teacher's.
+  """Divergence of the student's probabilities from the teacher's.
 
-  It is summed over classes. The factor T^2 keeps gradients alike in size at
-  all temperatures.
+  It is summed over classes; those that the teacher rules out, by a logit of
+  minus infinity, contribute nothing. The factor T^2 keeps gradients alike in
+  size at all temperatures.
 
   Args:
     student: [..., C] float, logits of texts or of tokens.
@@ -52,8 +53,8 @@ def logits_loss(
     ValueError: if shapes do not agree or the temperature is not positive.
 
   Example:
-    >>> odds = jnp.array([[1 / 4, 3 / 4]])
-    >>> loss = logits_loss(jnp.log(odds), jnp.zeros((1, 2)), jnp.ones(1))
+    >>> log_probs = jnp.log(jnp.array([[1 / 4, 3 / 4]]))
+    >>> loss = logits_loss(log_probs, jnp.zeros((1, 2)), jnp.ones(1, bool))
     >>> print(f'{loss.value:.4f} {jnp.log(4 / 3) / 2:.4f}')
     0.1438 0.1438
   """
@@ -80,6 +81,11 @@ def regression_loss(student: Array, teacher: Array, mask: Array) -> Mean:
 
   Raises:
     ValueError: if shapes do not agree.
+
+  Example:
+    >>> student, teacher = jnp.array([1.0, 5.0]), jnp.array([3.0, 0.0])
+    >>> print(regression_loss(student, teacher, jnp.array([True, False])).value)
+    4.0
   """
   student, teacher, mask = prepare(student, teacher, mask, 0)
   return mean_over(jnp.square(student - teacher), mask)
@@ -94,7 +100,7 @@ def hidden_state_loss(
 ) -> Mean:
   """Squared error of hidden states, as a share of the teacher's variance.
 
-  A student that always says the teacher's mean state has a loss of one. The
+  A student whose states are all the teacher's mean has a loss of one. The
   output of the embeddings is a hidden state like that of any layer.
 
   Args:
@@ -124,7 +130,7 @@ def hidden_state_loss(
 
 
 def teacher_variance(teacher: Array, mask: Array) -> jax.Array:
-  """How much hidden states vary from token to token.
+  """Computes the variance of hidden states over tokens.
 
   Args:
     teacher: [B, T, D] float, of many tokens.
@@ -135,6 +141,11 @@ def teacher_variance(teacher: Array, mask: Array) -> jax.Array:
 
   Raises:
     ValueError: if shapes do not agree.
+
+  Example:
+    >>> states = jnp.array([[[1.0, 0.0], [3.0, 0.0]]])
+    >>> print(teacher_variance(states, jnp.ones((1, 2), bool)))
+    0.5
   """
   _, teacher, mask = prepare(teacher, teacher, mask, 1)
   count = jnp.maximum(mask.sum(dtype=jnp.float32), 1)
@@ -146,7 +157,7 @@ def teacher_variance(teacher: Array, mask: Array) -> jax.Array:
 def cosine_loss(
   student: Array, teacher: Array, mask: Array, projection: Array | None = None
 ) -> Mean:
-  """One minus the cosine of the student's and the teacher's sentence vectors.
+  """One minus the cosine of student's and teacher's sentence vectors.
 
   Args:
     student: [B, Ds] float, pooled over the tokens of each text.
@@ -162,7 +173,7 @@ def cosine_loss(
 
   Example:
     >>> student, teacher = jnp.array([[3.0, 0.0]]), jnp.array([[0.6, 0.8]])
-    >>> print(f'{cosine_loss(student, teacher, jnp.ones(1)).value:.4f}')
+    >>> print(f'{cosine_loss(student, teacher, jnp.ones(1, bool)).value:.4f}')
     0.4000
   """
   student, teacher, mask = prepare(student, teacher, mask, 1)
@@ -188,6 +199,12 @@ def similarity_loss(student: Array, teacher: Array, mask: Array) -> Mean:
 
   Raises:
     ValueError: if shapes do not agree.
+
+  Example:
+    >>> student, teacher = jnp.eye(2), jnp.ones((2, 3))
+    >>> loss = similarity_loss(student, teacher, jnp.ones(2, bool))
+    >>> print(f'{loss.value:.4f}')
+    1.0000
   """
   student, teacher, mask = prepare(student, teacher, mask, 1)
   pairs = mask[:, None] & mask[None] & ~jnp.eye(mask.size, dtype=bool)
@@ -196,7 +213,7 @@ def similarity_loss(student: Array, teacher: Array, mask: Array) -> Mean:
 
 
 def _unit(vectors: jax.Array) -> jax.Array:
-  """[B, D] of length one, but for zeros."""
+  """Scales [B, D] to length one, but for zeros."""
   squares = jnp.square(vectors).sum(-1, keepdims=True)
   return vectors * jax.lax.rsqrt(jnp.maximum(squares, TINY))
 
@@ -210,7 +227,7 @@ def _similarities(vectors: jax.Array) -> jax.Array:
 def _project(
   student: jax.Array, teacher: jax.Array, projection: Array | None
 ) -> jax.Array:
-  """The student's features in the teacher's width."""
+  """Maps the student's features to the teacher's width."""
   if projection is not None:
     projection = jnp.asarray(projection, jnp.float32)
     needed = (student.shape[-1], teacher.shape[-1])

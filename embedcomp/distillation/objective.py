@@ -1,4 +1,4 @@
-"""All that a student learns from its teacher, as one loss.
+"""Objective of distillation: a weighted sum of its losses.
 
 References:
   Wang et al., MiniLMv2, Findings of ACL 2021 (relations).
@@ -12,12 +12,13 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from embedcomp.attention.inputs import as_mask
 from embedcomp.distillation import layer_maps, losses, relations
 from embedcomp.distillation.weighted_mean import Mean
-from embedcomp.nn.bert.outputs import COLLECTION, ModelOutputs
+from embedcomp.nn.bert.outputs import OUTPUTS_COLLECTION, ModelOutputs
 from embedcomp.types import Array, PRNGKey
 
-# Among a student's params: what takes its features to those of its teacher.
+# The key, among a student's params, of the projection to its teacher's width.
 PROJECTION = 'projection'
 _WEIGHTS = (
   'embeddings',
@@ -31,17 +32,20 @@ _WEIGHTS = (
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-  """A weighted sum of losses, 0 for those that are left out.
+  """Weighted sum of losses; those of weight 0 are left out.
 
   Attributes:
-    embeddings: of the output of the embeddings, after their normalisation.
-    hidden: of the states of layers, the mean over the pairs of `layer_map`.
-    relations: of queries, keys and values of the last layer, their mean.
-    sentence: one minus the cosine of sentence vectors.
-    similarities: of the cosines between the sentence vectors of a batch.
-    logits: of the odds of classes, or of a number if there is one logit.
-    share: of the loss of a task that is this one; the rest is that of labels.
-    temperature: of odds.
+    embeddings: weight of the loss of the embeddings' output, normalised.
+    hidden: weight of that of hidden states, the mean over `layer_map`.
+    relations: weight of that of queries, keys and values of the last layer,
+      their mean.
+    sentence: weight of one minus the cosine of sentence vectors.
+    similarities: weight of the loss of the cosines between the sentence vectors
+      of a batch.
+    logits: weight of that of the probabilities of classes, or of a number if
+      there is one logit.
+    share: of this loss in that of a task; the rest is that of labels.
+    temperature: of the probabilities.
     layer_map: one of `LAYER_MAPS`.
     relation_heads: see `relation_loss`.
     relation_tokens: of each text, drawn at random.
@@ -51,10 +55,10 @@ class Objective:
     ValueError: for values out of range.
 
   Example:
-    >>> said = ModelOutputs(jnp.ones((2, 3)))
+    >>> outputs = ModelOutputs(jnp.ones((2, 3)))
     >>> mask = jnp.ones((2, 4), bool)
     >>> objective = Objective(hidden=0, sentence=1)
-    >>> parts = objective.parts(said, said, mask, None)
+    >>> parts = objective.parts(outputs, outputs, mask, None)
     >>> abs(parts['sentence'].value) < 1e-6
     Array(True, dtype=bool)
   """
@@ -91,25 +95,29 @@ class Objective:
 
   @property
   def needs_states(self) -> bool:
-    """Whether hidden states are compared."""
+    """True if hidden states are compared."""
     return self.embeddings > 0 or self.hidden > 0
 
   def measured(self, teacher: ModelOutputs, mask: Array) -> 'Objective':
-    """The same, knowing how much the teacher's states vary.
+    """Returns the objective with the variances of a teacher's states.
 
     Args:
-      teacher: what it says of many texts.
+      teacher: its outputs for many texts.
       mask: [B, T] bool, True where there is a token.
+
+    Returns:
+      The same objective with `variances`.
     """
-    variances = (losses.teacher_variance(s, mask) for s in teacher.states)
+    states = teacher.hidden_states
+    variances = (losses.teacher_variance(state, mask) for state in states)
     return dataclasses.replace(self, variances=tuple(map(float, variances)))
 
-  def needed(self, said: ModelOutputs) -> ModelOutputs:
-    """What of a teacher's words is compared; the rest is None or empty."""
+  def needed(self, outputs: ModelOutputs) -> ModelOutputs:
+    """Returns the outputs that are compared; the others are None or empty."""
     return ModelOutputs(
-      said.output,
-      said.states if self.needs_states else (),
-      said.relations if self.relations else None,
+      outputs.output,
+      outputs.hidden_states if self.needs_states else (),
+      outputs.query_key_value if self.relations else None,
     )
 
   def value(
@@ -120,15 +128,15 @@ class Objective:
     key: PRNGKey | None,
     projection: Array | None = None,
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The weighted sum.
+    """Computes the weighted sum.
 
     Args:
-      student: what it says of a batch.
-      teacher: what its teacher says of the same batch.
+      student: its outputs for a batch.
+      teacher: the outputs of its teacher for the same batch.
       mask: [B, T] bool, True where there is a token; texts without any are not
         counted.
-      key: of the tokens whose relations are compared; None draws always the
-        same places.
+      key: of the tokens whose relations are compared; None always draws the
+        same positions.
       projection: [Ds, D] float, learned, of states and sentence vectors; only
         needed by students of other widths, see `init_projection`.
 
@@ -137,7 +145,7 @@ class Objective:
 
     Raises:
       ValueError: if shapes do not agree, if depths do not suit the map of
-        layers, or if a model has said nothing of what is compared.
+        layers, or if a model has not kept the outputs that are compared.
     """
     found = {
       name: part.value
@@ -156,15 +164,17 @@ class Objective:
     key: PRNGKey | None,
     projection: Array | None = None,
   ) -> dict[str, Mean]:
-    """The losses by name, those of weight 0 left out; see `value`."""
-    mask = jnp.asarray(mask).astype(bool)
+    """Computes the losses by name, but those of weight 0; see `value`."""
+    mask = as_mask(mask, allow_integers=True)
     rows = mask.any(axis=1)
     found = {}
     if self.needs_states:
-      found |= self._of_states(student.states, teacher.states, mask, projection)
+      found |= self._of_states(
+        student.hidden_states, teacher.hidden_states, mask, projection
+      )
     if self.relations:
       found['relations'] = self._of_relations(
-        student.relations, teacher.relations, mask, key
+        student.query_key_value, teacher.query_key_value, mask, key
       )
     if self.sentence:
       found['sentence'] = losses.cosine_loss(
@@ -181,8 +191,8 @@ class Objective:
   def _of_states(self, student, teacher, mask, projection) -> dict[str, Mean]:
     if not student or not teacher:
       raise ValueError(
-        f'a model must sow its hidden states into {COLLECTION!r}, as those of '
-        'the BERT family do.'
+        'a model must sow its hidden states into '
+        f'{OUTPUTS_COLLECTION!r}, as those of the BERT family do.'
       )
     if len(self.variances) != len(teacher):
       raise ValueError(
@@ -214,13 +224,13 @@ class Objective:
     if student is None or teacher is None:
       raise ValueError(
         'relations need queries, keys and values of both models; a student '
-        'whose layers are computed again (remat) does not tell them.'
+        'whose layers are rematerialised (remat) does not keep them.'
       )
     if key is None:
       key = jax.random.key(0)
-    places, mask = relations.sample_tokens(key, mask, self.relation_tokens)
+    positions, mask = relations.sample_tokens(key, mask, self.relation_tokens)
     student, teacher = (
-      relations.take_tokens(arrays, places) for arrays in (student, teacher)
+      relations.take_tokens(arrays, positions) for arrays in (student, teacher)
     )  # [B, P, 3, N, H]
     parts = [
       relations.relation_loss(
@@ -237,12 +247,12 @@ class Objective:
 
 
 def init_projection(key: PRNGKey, width: int, teacher_width: int) -> jax.Array:
-  """A projection to start from, which keeps the variance of features.
+  """Draws an initial projection, which keeps the variance of features.
 
-  One for all layers, as the layers of a model share one space of features.
+  One serves all layers, as they share one space of features.
 
   Args:
-    key: of the numbers that are drawn.
+    key: of the random numbers.
     width: Ds, features of the student.
     teacher_width: D.
 

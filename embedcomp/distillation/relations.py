@@ -1,11 +1,11 @@
-"""Relations between tokens: whom a token resembles among queries, keys, values.
+"""Relations between tokens: similarities of their queries, keys and values.
 
   R(A) = softmax(A A^T / sqrt(d)),  loss = KL(R(A_T) || R(A_S)), A of Q, K, V
 
-They say nothing of how attention is computed, nor of how many heads it has:
+They do not depend on the attention function, nor on the number of its heads:
 features are split anew into relation heads. So they suit students with other
-heads, other widths or recursive attention. All pairs of a long text cost too
-much, and a sample of its tokens does.
+heads, other widths or recursive attention. All pairs of a long text would cost
+too much, so that a sample of its tokens is compared.
 
 Reference: Wang et al., MiniLMv2: Multi-Head Self-Attention Relation
 Distillation for Compressing Pretrained Transformers, Findings of ACL 2021.
@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from embedcomp.attention.dot_product import MASKED_SCORE
+from embedcomp.attention.inputs import as_mask
 from embedcomp.distillation.weighted_mean import (
   EXACT,
   Mean,
@@ -28,12 +29,12 @@ from embedcomp.types import Array, PRNGKey
 def sample_tokens(
   key: PRNGKey, mask: Array, num_tokens: int
 ) -> tuple[jax.Array, jax.Array]:
-  """Draws tokens of each text, none of them twice.
+  """Draws tokens of each text without replacement.
 
   Args:
     key: random key.
     mask: [B, T] bool, True where there is a token.
-    num_tokens: how many to draw, P; all T if those are fewer.
+    num_tokens: P, the number to draw; all T if those are fewer.
 
   Returns:
     positions: [B, P] int32, increasing.
@@ -41,7 +42,7 @@ def sample_tokens(
       padding among theirs.
 
   Raises:
-    ValueError: if there is nothing to draw, or the mask is not [B, T].
+    ValueError: if there is nothing to draw, or the mask is not [B, T] bool.
 
   Example:
     >>> mask = jnp.array([[True, False, True, False]])
@@ -49,7 +50,7 @@ def sample_tokens(
     >>> positions.tolist(), drawn.tolist()
     ([[0, 2]], [[True, True]])
   """
-  mask = jnp.asarray(mask).astype(bool)
+  mask = as_mask(mask, allow_integers=True)
   if mask.ndim != 2:
     raise ValueError(f'mask must be [B, T], got {list(mask.shape)}.')
   if num_tokens < 1:
@@ -60,17 +61,21 @@ def sample_tokens(
   return positions, jnp.take_along_axis(mask, positions, axis=1)
 
 
-def take_tokens(states: Array, positions: Array) -> jax.Array:
-  """States of some tokens of each text.
+def take_tokens(arrays: Array, positions: Array) -> jax.Array:
+  """Takes arrays of some tokens of each text.
 
   Args:
-    states: [B, T, ...].
+    arrays: [B, T, ...].
     positions: [B, P] integers, less than T.
 
   Returns:
     [B, P, ...].
+
+  Example:
+    >>> take_tokens(jnp.array([[5.0, 6.0, 7.0]]), jnp.array([[0, 2]]))
+    Array([[5., 7.]], dtype=float32)
   """
-  return jax.vmap(lambda text, places: text[places])(states, positions)
+  return jax.vmap(lambda text, row: text[row])(arrays, positions)
 
 
 def relation_loss(
@@ -84,14 +89,20 @@ def relation_loss(
     teacher: [B, T, N, H] float, the same of the teacher and of the same tokens;
       N and H may be others.
     mask: [B, T] bool, True where there is a token.
-    num_heads: of relations, among which N * H features are divided; must divide
-      them in both models.
+    num_heads: number of relation heads, a divisor of the N * H features of both
+      models.
 
   Returns:
     The mean over tokens and relation heads, in nats.
 
   Raises:
     ValueError: if shapes do not agree or heads do not divide the features.
+
+  Example:
+    >>> student, teacher = jnp.ones((1, 3, 2, 4)), jnp.ones((1, 3, 4, 4))
+    >>> loss = relation_loss(student, teacher, jnp.ones((1, 3), bool), 2)
+    >>> print(loss.value)
+    0.0
   """
   student, teacher, mask = prepare(student, teacher, mask, 2)
   losses = divergence(
@@ -104,7 +115,7 @@ def relation_loss(
 def _log_relations(
   states: jax.Array, mask: jax.Array, num_heads: int
 ) -> jax.Array:
-  """[B, R, T, T] logarithms of R(A), very low where a token is none."""
+  """Computes [B, R, T, T] logarithms of R(A), very low for padding."""
   batch, length, *heads = states.shape
   features = heads[0] * heads[1]
   if num_heads < 1 or features % num_heads:

@@ -1,7 +1,7 @@
-"""What a teacher says of batches, worked out as they come or kept on a disk.
+"""Outputs of a teacher for batches, computed as they come or kept on a disk.
 
 The teacher stands outside of the training step: it gets no gradient, its params
-are in no checkpoint, and no more than one batch of what it says is in memory.
+are in no checkpoint, and its outputs for one batch at most are in memory.
 """
 
 import dataclasses
@@ -19,22 +19,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from embedcomp._internal import optional
 from embedcomp._internal.progress import track
-from embedcomp.data.batches.unlabelled import Batch, WrappedBatches
+from embedcomp.data.batches.interface import Batch, WrappedBatches
 from embedcomp.distillation.objective import Objective
-from embedcomp.nn.bert.outputs import COLLECTION, ModelOutputs
+from embedcomp.nn.bert.outputs import OUTPUTS_COLLECTION, ModelOutputs
 
 _MEASURED_BATCHES = 8
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Teacher:
-  """A model as it is, which students copy.
+  """Model that students copy; it does not change.
 
   Attributes:
     model: of the BERT family, with a head; its ids are those of the batches.
-    variables: of it, all collections.
-    objective: what is to be copied.
+    variables: of the model, all collections.
+    objective: determines the outputs that are compared.
   """
 
   model: nn.Module
@@ -42,32 +43,39 @@ class Teacher:
   objective: Objective
 
   def __call__(self, batch: Batch) -> ModelOutputs:
-    """What it says, as far as the objective needs it.
+    """Computes the outputs that the objective needs.
 
     Args:
       batch: `ids` [B, T], and `token_types` if it has any.
+
+    Returns:
+      The outputs; None or empty are those that it does not need.
     """
     inputs = {}
     if 'token_types' in batch:
       inputs['token_type_ids'] = jnp.asarray(batch['token_types'])
-    return self._say(self.variables, jnp.asarray(batch['ids']), inputs)
+    return self._apply(self.variables, jnp.asarray(batch['ids']), inputs)
 
   @functools.cached_property
-  def _say(self):
+  def _apply(self):
     @jax.jit
-    def say(variables, ids, inputs):
+    def apply(variables, ids, inputs):
       output, sown = self.model.apply(
-        variables, ids, **inputs, mutable=[COLLECTION]
+        variables, ids, **inputs, mutable=[OUTPUTS_COLLECTION]
       )
-      return self.objective.needed(ModelOutputs.of(output, sown))
+      outputs = ModelOutputs.from_variables(output, sown)
+      return self.objective.needed(outputs)
 
-    return say
+    return apply
 
   def measured(self, batches: Iterable[Batch]) -> 'Teacher':
-    """The same, knowing how much its states vary.
+    """Returns the teacher with the variances of its hidden states.
 
     Args:
       batches: as of `for_evaluation`; a few of them, spread over all, are read.
+
+    Returns:
+      The same teacher, whose objective has `variances`.
 
     Raises:
       ValueError: if there are no batches.
@@ -79,9 +87,9 @@ class Teacher:
     padding = self.model.config.pad_token_id
     found = []
     for row in np.unique(rows.astype(int)):
-      ids = batches[row]['ids']
-      said = self(batches[row])
-      found.append(self.objective.measured(said, ids != padding).variances)
+      is_token = batches[row]['ids'] != padding
+      objective = self.objective.measured(self(batches[row]), is_token)
+      found.append(objective.variances)
     variances = tuple(np.mean(found, axis=0).tolist())
     objective = dataclasses.replace(self.objective, variances=variances)
     return dataclasses.replace(self, objective=objective)
@@ -89,7 +97,7 @@ class Teacher:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TaughtBatches(WrappedBatches):
-  """Batches with what a teacher says of each under 'teacher'.
+  """Batches with the outputs of a teacher for each under 'teacher'.
 
   With a cache, the teacher reads the batches of one epoch once, before the
   first is asked for; further epochs are the same batches in another order.
@@ -98,9 +106,9 @@ class TaughtBatches(WrappedBatches):
   Attributes:
     batches: of texts, such as `TokenBatches`.
     teacher: see `Teacher`.
-    cache: a file for what it says, which is made if it is not there; None asks
-      the teacher each time.
-    progress: whether to show a progress bar while that is made.
+    cache: a file for the outputs, which is written if it is not there; None
+      computes them each time.
+    progress: True shows a progress bar while it is written.
 
   Raises:
     ImportError: if there is a cache and array_record is not installed.
@@ -112,13 +120,14 @@ class TaughtBatches(WrappedBatches):
   progress: bool = True
 
   def at(self, step: int) -> Batch:
-    """The batch of a step."""
+    """Returns the batch of a step."""
     if self.cache is None:
       return self._taught(self.batches.at(step))
-    epoch, place = divmod(step, self.num_batches)
-    number = np.random.default_rng(epoch).permutation(self.num_batches)[place]
-    said = _unpacked(self._reader.read([int(number) + 1])[0])
-    return {**self.batches.at(int(number)), 'teacher': said}
+    epoch, turn = divmod(step, self.num_batches)
+    order = np.random.default_rng(epoch).permutation(self.num_batches)
+    number = int(order[turn])
+    outputs = _unpacked(self._reader.read([number + 1])[0])
+    return {**self.batches.at(number), 'teacher': outputs}
 
   def for_evaluation(self) -> Iterator[Batch]:
     """Yields every item once."""
@@ -129,7 +138,7 @@ class TaughtBatches(WrappedBatches):
 
   @functools.cached_property
   def _reader(self):
-    """What reads records: a label of the whole, then one for each batch."""
+    """Reader of the records: a label of the whole, then one for each batch."""
     record = _import_array_record()
     label = json.dumps(self._label(), sort_keys=True).encode()
     if not self.cache.exists():
@@ -167,7 +176,7 @@ class TaughtBatches(WrappedBatches):
       part.unlink(missing_ok=True)
 
   def _label(self) -> dict[str, Any]:
-    """What a cache is of."""
+    """Returns checksums of what the outputs depend on."""
     ids = (self.batches.at(n)['ids'] for n in range(self.num_batches))
     return {
       'batches': [_checksum(array) for array in ids],
@@ -182,11 +191,11 @@ def _checksum(array: Any) -> int:
   return zlib.crc32(np.ascontiguousarray(array).tobytes())
 
 
-def _packed(said: ModelOutputs) -> bytes:
-  arrays = {'output': said.output}
-  arrays |= {f'state_{i}': state for i, state in enumerate(said.states)}
-  if said.relations is not None:
-    arrays['relations'] = said.relations
+def _packed(outputs: ModelOutputs) -> bytes:
+  arrays = {'output': outputs.output}
+  arrays |= {f'state_{i}': s for i, s in enumerate(outputs.hidden_states)}
+  if outputs.query_key_value is not None:
+    arrays['query_key_value'] = outputs.query_key_value
   buffer = io.BytesIO()
   np.savez(buffer, **{k: np.asarray(a, np.float16) for k, a in arrays.items()})
   return buffer.getvalue()
@@ -198,15 +207,9 @@ def _unpacked(packed: bytes) -> ModelOutputs:
   states = tuple(
     found[f'state_{i}'] for i in range(len(found)) if f'state_{i}' in found
   )
-  return ModelOutputs(found['output'], states, found.get('relations'))
+  return ModelOutputs(found['output'], states, found.get('query_key_value'))
 
 
 def _import_array_record():
-  try:
-    from array_record.python import array_record_module
-  except ModuleNotFoundError as error:
-    raise ImportError(
-      'a cache of what a teacher says needs array_record: pip install '
-      "'embedcomp[data]'."
-    ) from error
-  return array_record_module
+  name = 'array_record.python.array_record_module'
+  return optional.require(name, extra='data')

@@ -1,4 +1,4 @@
-"""Means over what a mask calls real, and what all losses begin and end with."""
+"""Weighted means, and the first and last steps that all losses share."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from embedcomp.attention.inputs import as_mask
 from embedcomp.types import Array
 
-# Keeps quotients of nothing by nothing finite.
+# Keeps quotients finite where the divisor is zero.
 TINY = 1e-12
 # Some devices would otherwise round the factors of a product to ten bits.
 EXACT = jax.lax.Precision.HIGHEST
@@ -18,11 +19,11 @@ EXACT = jax.lax.Precision.HIGHEST
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Mean:
-  """A mean as a sum and a weight, so that those of parts of a batch add up.
+  """Mean as a sum and a weight, so that those of parts of a batch add up.
 
   Attributes:
     total: [] float32, the sum.
-    weight: [] float32, of how many; it does not depend on the student.
+    weight: [] float32, the number of terms; it does not depend on the student.
 
   Example:
     >>> float((Mean(6.0, 2.0) + Mean(1.0, 5.0)).value)
@@ -37,16 +38,16 @@ class Mean:
 
   @property
   def value(self) -> jax.Array:
-    """The mean, [] float32; zero of nothing."""
+    """Mean, [] float32; zero if there is no term."""
     return self.total / jnp.maximum(self.weight, 1)
 
 
 def mean_over(losses: Array, mask: Array) -> Mean:
-  """The mean of the losses that count.
+  """Computes the mean of losses where a mask is True.
 
   Args:
     losses: [...] float.
-    mask: [...] bool, True where they count.
+    mask: [...] bool.
 
   Returns:
     Their mean.
@@ -56,9 +57,9 @@ def mean_over(losses: Array, mask: Array) -> Mean:
 
 
 def masked(array: Array, mask: Array) -> jax.Array:
-  """An array in float32 with zeros for what does not count.
+  """Converts an array to float32, with zeros where a mask is False.
 
-  Whatever stood there, even NaN, then reaches neither sums nor gradients.
+  The values there, even NaN, then reach neither sums nor gradients.
 
   Args:
     array: [..., any other axes].
@@ -75,22 +76,23 @@ def masked(array: Array, mask: Array) -> jax.Array:
 def prepare(
   student: Array, teacher: Array, mask: Array, feature_axes: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """What both models say, ready to be compared.
+  """Makes outputs of both models comparable.
 
   Args:
     student: [..., feature axes] float.
     teacher: [..., feature axes] float, perhaps with other features.
-    mask: [...] bool or integers, not zero where there is something real.
-    feature_axes: how many axes there are behind those of the mask.
+    mask: [...] bool or integers of 0 and 1, 1 for what is not padding.
+    feature_axes: number of axes behind those of the mask.
 
   Returns:
     Student and teacher as `masked` gives them, no gradient reaching the
     teacher, and the mask as bool.
 
   Raises:
-    ValueError: if the axes before the features are not those of the mask.
+    ValueError: if the axes before the features are not those of the mask, or
+      for a mask of floats.
   """
-  mask = jnp.asarray(mask).astype(bool)
+  mask = as_mask(mask, allow_integers=True)
   arrays = {'student': jnp.asarray(student), 'teacher': jnp.asarray(teacher)}
   for name, array in arrays.items():
     if (
@@ -106,13 +108,18 @@ def prepare(
 
 
 def divergence(student: Array, teacher: Array) -> jax.Array:
-  """How far the student's odds are from the teacher's, KL(teacher || student).
+  """Computes KL(teacher || student) of probabilities.
 
   Args:
-    student: [..., C] float32, finite logarithms of odds.
-    teacher: [..., C] float32, finite logarithms of odds.
+    student: [..., C] float32, logarithms of probabilities.
+    teacher: [..., C] float32, logarithms of probabilities; classes of none,
+      minus infinity, contribute nothing.
 
   Returns:
-    [...] float32, in nats, summed over C.
+    [...] float32, in nats, summed over C. Infinite where the student rules out
+    a class that the teacher does not.
   """
-  return (jnp.exp(teacher) * (teacher - student)).sum(-1)
+  probs = jnp.exp(teacher)
+  # Zero times infinity is no number.
+  distances = jnp.where(probs > 0, teacher - student, 0)
+  return (probs * distances).sum(-1)

@@ -13,15 +13,14 @@ scheme of several groups costs about as much as one group:
 """
 
 import abc
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from embedcomp.methods import gather
+from embedcomp.methods import forms, gather
 from embedcomp.methods.storage import Part
 from embedcomp.types import Array, Params, PRNGKey, Shape
 
@@ -33,7 +32,7 @@ class Method(abc.ABC):
   """A way to store the vectors of one group of words.
 
   Subclasses are frozen dataclasses, registered by `methods.register`. `params`
-  may be trainable or frozen (see `methods.storage`) wherever they are read.
+  may be trainable or stored (see `methods.forms`) wherever they are read.
   """
 
   name: ClassVar[str]
@@ -93,23 +92,19 @@ class Method(abc.ABC):
     """
     flat = hidden.reshape(-1, shape.features)
     block = min(LOGITS_BLOCK, shape.num_words)
-    num_blocks = -(-shape.num_words // block)
 
     @jax.checkpoint
     def score(start):
-      # The last block starts early, so that every block is full.
-      rows = start + jnp.arange(block)
-      held = jax.tree.map(lambda leaf: _hold(leaf, start), params)
-      return flat @ self.lookup(held, rows, shape).T  # [T, block]
+      rows = start + jnp.arange(block, dtype=jnp.int32)
+      words = self.lookup(hold_floats(params, start), rows, shape)
+      return jnp.matmul(flat, words.T, precision='highest')  # [T, block]
 
     def step(logits, start):
       scores = score(start)
-      return jax.lax.dynamic_update_slice(logits, scores, (0, start)), None
+      return jax.lax.dynamic_update_slice_in_dim(logits, scores, start, 1), None
 
-    starts = np.minimum(
-      np.arange(num_blocks) * block, shape.num_words - block
-    ).astype(np.int32)
     logits = jnp.zeros((flat.shape[0], shape.num_words), jnp.float32)
+    starts = block_starts(shape.num_words, block)
     logits, _ = jax.lax.scan(step, logits, starts)
     return logits.reshape(*hidden.shape[:-1], shape.num_words)
 
@@ -127,6 +122,15 @@ class Method(abc.ABC):
       [...] float32; None, the default, if there is no such term.
     """
     return None
+
+  def chooses(self, params: Params) -> bool:
+    """True if each word has to choose its codewords when it is read.
+
+    That costs far more than to copy the word, and the params hold an array as
+    large as the table to choose by: see `DifferentiableSoftmax`.
+    """
+    del params
+    return False
 
   @classmethod
   def options(cls, shape: Shape) -> tuple[Self, ...]:
@@ -161,38 +165,36 @@ class Method(abc.ABC):
       errors[index] = np.square(table - words).sum(axis=1)
     return errors
 
-  def narrow(self, params: Params, smaller: Self, shape: Shape) -> Params:
-    """Params of a smaller config of this method, nested inside these.
+  def trainable_parts(self, shape: Shape) -> tuple[Part, ...]:
+    """The arrays of the trainable form, by default those of `parts`."""
+    return self.parts(shape)
 
-    Args:
-      params: of this method, either form.
-      smaller: a config that keeps the leading columns, books or codewords.
-      shape: of the table.
+  def quantize(self, params: Params, shape: Shape) -> Params:
+    """The stored form: trainable params rounded, train-only ones dropped."""
+    return {p.name: p.quantize(params[p.name]) for p in self.parts(shape)}
+
+  def dequantize(self, params: Params, shape: Shape) -> Params:
+    """The trainable form of stored params: float32 masters."""
+    return {p.name: p.dequantize(params[p.name]) for p in self.parts(shape)}
+
+  def check(self, params: Params, shape: Shape) -> None:
+    """Checks types and shapes of params, which may be traced.
 
     Raises:
-      ValueError: if `smaller` is not nested in this config.
+      ValueError: unless they are all arrays of this method in one form.
     """
-    raise ValueError(f'{self} has no nested options, got {smaller}.')
-
-  def freeze(self, params: Params, shape: Shape) -> Params:
-    """The stored form: trainable params rounded, train-only ones dropped."""
-    return {p.name: p.freeze(params[p.name]) for p in self.parts(shape)}
-
-  def thaw(self, params: Params, shape: Shape) -> Params:
-    """The trainable form of frozen params: float32 masters."""
-    return {p.name: p.thaw(params[p.name]) for p in self.parts(shape)}
-
-  def check_nested(self, smaller: Self, *fields: str) -> None:
-    """Raises unless `smaller` only has smaller values in `fields`."""
-    nested = type(smaller) is type(self) and smaller == dataclasses.replace(
-      self, **{field: getattr(smaller, field) for field in fields}
-    )
-    if not nested or any(
-      getattr(smaller, field) > getattr(self, field) for field in fields
-    ):
+    if not isinstance(params, Mapping):
+      raise ValueError(f'params must be a dict, got {forms.spec(params)}.')
+    is_stored = forms.is_stored(params)
+    parts = self.parts(shape) if is_stored else self.trainable_parts(shape)
+    names = [part.name for part in parts]
+    if set(params) != set(names):
       raise ValueError(
-        f'{smaller} is not nested in {self}: only {fields} may be smaller.'
+        f'{"stored" if is_stored else "trainable"} params must have {names}, '
+        f"got {sorted(params)}; pass both collections, 'params' and 'stored'."
       )
+    for part in parts:
+      part.check(params[part.name], is_stored)
 
   def num_bytes(self, shape: Shape) -> int:
     """Bytes on disk, exactly."""
@@ -211,15 +213,37 @@ class Method(abc.ABC):
     return sum(part.size for part in self.parts(shape))
 
 
-def _hold(leaf: Array, step: jax.Array) -> Array:
+def block_starts(size: int, block: int) -> np.ndarray:
+  """Starts of blocks that cover a range, all of them full.
+
+  Args:
+    size: of the range, at least `block`.
+    block: of each block; the last one starts early.
+
+  Returns:
+    [ceil(size / block)] int32.
+
+  Example:
+    >>> block_starts(10, 4).tolist()
+    [0, 4, 6]
+  """
+  starts = np.arange(0, size, block, dtype=np.int32)
+  return np.minimum(starts, np.int32(size - block))
+
+
+def hold_floats(params: Params, step: jax.Array) -> Params:
   """Ties 16-bit floats to a loop's step.
 
   XLA on CPU would else convert the whole array to float32 before the loop.
   Other arrays are left alone: held ones cost a copy in the backward pass.
   """
-  if leaf.dtype.itemsize == 2 and jnp.issubdtype(leaf.dtype, jnp.floating):
-    leaf, _ = jax.lax.optimization_barrier((leaf, step))
-  return leaf
+
+  def hold(leaf):
+    if leaf.dtype.itemsize == 2 and jnp.issubdtype(leaf.dtype, jnp.floating):
+      leaf, _ = jax.lax.optimization_barrier((leaf, step))
+    return leaf
+
+  return jax.tree.map(hold, params)
 
 
 class PieceMethod(Method):
@@ -260,8 +284,10 @@ class BasisMethod(Method):
     """[..., R] float32 of the given rows, or of all words in order."""
 
   def lookup(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
-    return self.coefficients(params, rows) @ self.basis(params)
+    coefficients = self.coefficients(params, rows)
+    return jnp.matmul(coefficients, self.basis(params), precision='highest')
 
   def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
-    projected = hidden @ self.basis(params).T  # [..., R]
-    return projected @ self.coefficients(params, None).T
+    projected = jnp.matmul(hidden, self.basis(params).T, precision='highest')
+    coefficients = self.coefficients(params, None)
+    return jnp.matmul(projected, coefficients.T, precision='highest')

@@ -56,7 +56,8 @@ class Dense(base.PieceMethod):
 
   def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
     if self.storage == 'float32':
-      return hidden @ params['table'].T
+      table = storage.read(params['table'], 'float32')
+      return jnp.matmul(hidden, table.T, precision='highest')
     return super().logits(params, hidden, shape)
 
   @classmethod

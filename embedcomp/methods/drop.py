@@ -53,7 +53,8 @@ class Drop(base.PieceMethod):
     return jnp.zeros((*rows.shape, 1), jnp.int32)
 
   def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
-    score = hidden @ self.pieces(params, shape).T  # [..., 1]
+    vector = self.pieces(params, shape)
+    score = jnp.matmul(hidden, vector.T, precision='highest')  # [..., 1]
     return jnp.broadcast_to(score, (*hidden.shape[:-1], shape.num_words))
 
   @classmethod

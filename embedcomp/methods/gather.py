@@ -64,5 +64,6 @@ def take_scores(vectors: Array, rows: Array, hidden: Array) -> jax.Array:
   flat = hidden.reshape(-1, hidden.shape[-1])
   # Words lead, so that whole rows are gathered and, in the backward pass,
   # added up: on CPU that is much faster than along the last axis.
-  scores = take(vectors @ flat.T, rows)  # [W, T]
+  products = jnp.matmul(vectors, flat.T, precision='highest')
+  scores = take(products, rows)  # [W, T]
   return scores.T.reshape(*hidden.shape[:-1], rows.shape[0])

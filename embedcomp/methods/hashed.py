@@ -119,7 +119,7 @@ class Hashed(base.Method):
     pairs = bucket_pairs(rows, self.buckets)  # [..., 2]
     vectors = storage.read(params['buckets'], self.storage, pairs)
     weights = storage.read(params['weights'], self.storage, rows)
-    return jnp.einsum('...h,...hD->...D', weights, vectors)
+    return jnp.einsum('...h,...hD->...D', weights, vectors, precision='highest')
 
   def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
     buckets = storage.read(params['buckets'], self.storage)

@@ -81,16 +81,6 @@ class LowRank(base.BasisMethod):
   def coefficients(self, params: Params, rows: Array | None) -> jax.Array:
     return storage.read(params['coefficients'], self.storage, rows)
 
-  def narrow(self, params: Params, smaller: Self, shape: Shape) -> Params:
-    self.check_nested(smaller, 'rank')
-    rank = smaller.rank
-    return {
-      'coefficients': jax.tree.map(
-        lambda x: x[:, :rank], params['coefficients']
-      ),
-      'basis': jax.tree.map(lambda x: x[:rank], params['basis']),
-    }
-
   @classmethod
   def options(cls, shape: Shape) -> tuple[Self, ...]:
     ranks = [

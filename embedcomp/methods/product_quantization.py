@@ -156,40 +156,8 @@ def flat_rows(codes: Array, codewords: int) -> jax.Array:
   return codes.astype(jnp.int32) + offsets.reshape(*lead, -1)
 
 
-def leading_codewords(codebooks, codewords: int):
-  """The leading codewords of every book, in either form of the factor.
-
-  Args:
-    codebooks: [M, K, d] factor whose scales, if any, all codewords share.
-    codewords: how many to keep.
-  """
-  if isinstance(codebooks, dict):
-    return dict(codebooks, values=codebooks['values'][:, :codewords])
-  return codebooks[:, :codewords]
-
-
-def leading_codes(codes: Array, codebooks: Array, codewords: int) -> np.ndarray:
-  """Moves words of dropped codewords to the nearest one that stays.
-
-  Args:
-    codes: [W, M] integers in [0, K).
-    codebooks: [M, K, d] float.
-    codewords: how many leading ones stay.
-
-  Returns:
-    [W, M] integers in [0, codewords).
-  """
-  codebooks = np.asarray(codebooks)
-  moved = np.stack([kmeans.assign(b, b[:codewords]) for b in codebooks])
-  # Identical codewords must not trade places.
-  moved[:, :codewords] = np.arange(codewords)
-  return moved[np.arange(len(codebooks)), np.asarray(codes)]
-
-
-@registry.register
-@dataclasses.dataclass(frozen=True)
-class ProductQuantization(base.PieceMethod):
-  """M codes a word of log2 K bits each; K x D values in the codebooks.
+class BookMethod(base.PieceMethod):
+  """One codeword out of each of M codebooks, side by side.
 
   Attributes:
     books: M, a divisor of D.
@@ -199,11 +167,10 @@ class ProductQuantization(base.PieceMethod):
       a row) precedes the cut into blocks.
   """
 
-  name: ClassVar[str] = 'pq'
   books: int
   codewords: int
-  storage: str = 'float32'
-  rotation: bool = False
+  storage: str
+  rotation: bool
 
   def __post_init__(self):
     storage.check_storage(self.storage)
@@ -287,30 +254,63 @@ class ProductQuantization(base.PieceMethod):
     return codebooks.reshape(-1, shape.features // self.books)
 
   def piece_rows(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
-    return flat_rows(gather.take(params['codes'], rows), self.codewords)
+    return flat_rows(gather.take(params['codes'].values, rows), self.codewords)
 
   def lookup(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
     words = super().lookup(params, rows, shape)
     if self.rotation:
-      words = words @ storage.read(params['rotation'], self.storage)
+      rotation = storage.read(params['rotation'], self.storage)
+      words = jnp.matmul(words, rotation, precision='highest')
     return words
 
   def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
-    if not self.rotation:
+    if self.rotation:
+      plain = dataclasses.replace(self, rotation=False)
+      rotation = storage.read(params['rotation'], self.storage)
+      rotated = jnp.matmul(hidden, rotation.T, precision='highest')
+      return plain.logits(params, rotated, shape)
+    if self.books > 1:
       return super().logits(params, hidden, shape)
-    plain = dataclasses.replace(self, rotation=False)
-    rotation = storage.read(params['rotation'], self.storage)
-    return plain.logits(params, hidden @ rotation.T, shape)
+    pieces = self.pieces(params, shape)  # [K, D]
+    return gather.take_scores(pieces, params['codes'].values[:, 0], hidden)
 
-  def narrow(self, params: Params, smaller: Self, shape: Shape) -> Params:
-    self.check_nested(smaller, 'codewords')
-    codebooks = storage.read(params['codebooks'], self.storage)
-    codes = leading_codes(params['codes'], codebooks, smaller.codewords)
-    return dict(
-      params,
-      codes=smaller.parts(shape)[0].trainable(codes),
-      codebooks=leading_codewords(params['codebooks'], smaller.codewords),
+  @classmethod
+  def distortions(
+    cls,
+    options: Sequence[Self],
+    table: np.ndarray,
+    weights: np.ndarray,
+    seed: int,
+  ) -> np.ndarray:
+    if any(option.rotation for option in options):
+      return super().distortions(options, table, weights, seed)
+    # Rounding the codebooks adds next to nothing to what the codes lose.
+    return np.stack(
+      [
+        quick_distortion(table, weights, option.books, option.codewords, seed)
+        for option in options
+      ]
     )
+
+
+@registry.register
+@dataclasses.dataclass(frozen=True)
+class ProductQuantization(BookMethod):
+  """M codes a word of log2 K bits each; K x D values in the codebooks.
+
+  Attributes:
+    books: M, a divisor of D.
+    codewords: K, at most W.
+    storage: of the codebooks; integers keep one scale a feature.
+    rotation: whether a learned rotation (stored like the codebooks, one scale
+      a row) precedes the cut into blocks.
+  """
+
+  name: ClassVar[str] = 'pq'
+  books: int
+  codewords: int
+  storage: str = 'float32'
+  rotation: bool = False
 
   @classmethod
   def options(cls, shape: Shape) -> tuple[Self, ...]:
@@ -333,24 +333,6 @@ class ProductQuantization(base.PieceMethod):
       for k in (16, 64, 256)
       # Above 3 bits a feature, plain integers are as good.
       if k <= shape.num_words and k <= 2 ** (3 * shape.features // m)
-    )
-
-  @classmethod
-  def distortions(
-    cls,
-    options: Sequence[Self],
-    table: np.ndarray,
-    weights: np.ndarray,
-    seed: int,
-  ) -> np.ndarray:
-    if any(option.rotation for option in options):
-      return super().distortions(options, table, weights, seed)
-    # Rounding the codebooks adds next to nothing to what the codes lose.
-    return np.stack(
-      [
-        quick_distortion(table, weights, option.books, option.codewords, seed)
-        for option in options
-      ]
     )
 
 

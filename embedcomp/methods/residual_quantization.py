@@ -95,7 +95,7 @@ class ResidualQuantization(base.Method):
     }
 
   def lookup(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
-    codes = gather.take(params['codes'], rows)  # [..., M]
+    codes = gather.take(params['codes'].values, rows)  # [..., M]
     words = jnp.zeros((*codes.shape[:-1], shape.features), jnp.float32)
     for m in range(self.books):
       book = jax.tree.map(lambda x, m=m: x[m], params['codebooks'])
@@ -107,25 +107,9 @@ class ResidualQuantization(base.Method):
     # decoding blocks of words in the backward pass, and forward if M is small.
     codebooks = storage.read(params['codebooks'], self.storage)
     return sum(
-      gather.take_scores(codebooks[m], params['codes'][:, m], hidden)
+      gather.take_scores(codebooks[m], params['codes'].values[:, m], hidden)
       for m in range(self.books)
     )
-
-  def narrow(self, params: Params, smaller: Self, shape: Shape) -> Params:
-    self.check_nested(smaller, 'books', 'codewords')
-    books = smaller.books
-    leaf = jax.tree.map(lambda x: x[:books], params['codebooks'])
-    codes = product_quantization.leading_codes(
-      params['codes'][:, :books],
-      storage.read(leaf, self.storage),
-      smaller.codewords,
-    )
-    return {
-      'codes': smaller.parts(shape)[0].trainable(codes),
-      'codebooks': product_quantization.leading_codewords(
-        leaf, smaller.codewords
-      ),
-    }
 
   @classmethod
   def options(cls, shape: Shape) -> tuple[Self, ...]:

@@ -1,6 +1,6 @@
 """Rounding of numbers to grids of integers and to short floats.
 
-Gradients are passed straight through (Bengio et al., 2013).
+Gradients are passed straight through (Bengio et al., 2013, arXiv:1308.3432).
 """
 
 import jax
@@ -11,6 +11,25 @@ import numpy as np
 from embedcomp.types import Array
 
 SCALE_DTYPE = np.dtype(ml_dtypes.bfloat16)
+
+
+def straight_through(hard: Array, soft: Array) -> jax.Array:
+  """The first argument, with the gradient of the second.
+
+  Args:
+    hard: [...] float, taken to the bit.
+    soft: float of the same shape, finite.
+
+  Returns:
+    [...] of the dtype that both promote to. What gradient `hard` has is kept:
+    stop it where there is to be none.
+
+  Example:
+    >>> jax.grad(lambda x: straight_through(jnp.round(3 * x), x))(0.4)
+    Array(1., dtype=float32, weak_type=True)
+  """
+  # The bracket is exactly 0.
+  return hard + (soft - jax.lax.stop_gradient(soft))
 
 
 def quantize(values: Array, scale: Array, bits: int) -> jax.Array:
@@ -26,7 +45,7 @@ def quantize(values: Array, scale: Array, bits: int) -> jax.Array:
   """
   limit = 2.0 ** (bits - 1) - 1
   ratio = jnp.clip(values / scale, -limit, limit)
-  return ratio + jax.lax.stop_gradient(jnp.round(ratio) - ratio)
+  return straight_through(jnp.round(ratio), ratio)
 
 
 def round_to(values: Array, dtype: np.dtype) -> jax.Array:
@@ -42,9 +61,7 @@ def round_to(values: Array, dtype: np.dtype) -> jax.Array:
   rounded = values.astype(dtype).astype(jnp.float32)
   if values.dtype == dtype:
     return rounded
-  # The bracket is exactly 0.
-  through = values - jax.lax.stop_gradient(values)
-  return jax.lax.stop_gradient(rounded) + through
+  return straight_through(jax.lax.stop_gradient(rounded), values)
 
 
 def array_namespace(values: Array):

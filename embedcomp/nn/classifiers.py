@@ -1,4 +1,4 @@
-"""Models that classify a text by its words.
+"""Classifiers of texts by their words.
 
 All take any embedder (`flax.linen.Embed`, `embedcomp.nn.GroupedEmbed`), compute
 masks from the ids themselves (0 is padding) and give logits in float32. A
@@ -16,14 +16,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from embedcomp.nn.transformer import Encoder, embed_words
+from embedcomp.nn.transformer import Encoder, check_rates, embed_words
 from embedcomp.types import Array
 
 POOLS = ('mean', 'max')
 
 
 def masked_mean(hidden: Array, mask: Array) -> jax.Array:
-  """Mean over the tokens where the mask is True; zero if there are none.
+  """Computes the mean over tokens where the mask is True; zero if none.
 
   Args:
     hidden: [B, T, D] float.
@@ -37,7 +37,7 @@ def masked_mean(hidden: Array, mask: Array) -> jax.Array:
 
 
 def masked_max(hidden: Array, mask: Array) -> jax.Array:
-  """Largest value over the tokens where the mask is True; zero if none.
+  """Computes the maximum over tokens where the mask is True; zero if none.
 
   Args:
     hidden: [B, T, D] float.
@@ -51,15 +51,25 @@ def masked_max(hidden: Array, mask: Array) -> jax.Array:
 
 
 class PooledClassifier(nn.Module):
-  """Pooled word vectors and a perceptron, as fastText and SWEM.
+  """Perceptron on pooled word vectors, as fastText and SWEM.
 
   Attributes:
-    embedder: of words.
+    embedder: of words, ids [B, T] to vectors [B, T, D].
     num_classes: number of logits.
-    hidden_sizes: of the perceptron's layers; none makes it linear.
+    hidden_sizes: of the perceptron's hidden layers; () makes it linear.
     pools: 'mean', 'max' or both, one beside the other.
     dropout: of the pooled vectors and the perceptron's hidden layers.
     word_dropout: share of the words that training leaves out.
+
+  Raises:
+    ValueError: for another pool, or a rate that is not in [0, 1).
+
+  Example:
+    >>> model = PooledClassifier(nn.Embed(9, 4), num_classes=3)
+    >>> ids = jnp.array([[5, 2, 0]])
+    >>> logits, _ = model.init_with_output(jax.random.key(0), ids)
+    >>> logits.shape
+    (1, 3)
   """
 
   embedder: nn.Module
@@ -73,17 +83,21 @@ class PooledClassifier(nn.Module):
     super().__post_init__()
     if not self.pools or set(self.pools) - set(POOLS):
       raise ValueError(f'pools must be out of {POOLS}, got {self.pools}.')
+    check_rates(dropout=self.dropout, word_dropout=self.word_dropout)
 
   @nn.compact
   def __call__(self, ids: Array, *, deterministic: bool = True) -> jax.Array:
-    """Logits.
+    """Classifies texts.
 
     Args:
       ids: [B, T] integers, 0 is padding.
       deterministic: True turns dropout off.
 
     Returns:
-      [B, classes] float32.
+      [B, classes] float32 logits.
+
+    Raises:
+      ValueError: for ids that are not [B, T] integers, B and T at least 1.
     """
     words, kept = embed_words(
       self.embedder, ids, self.word_dropout, deterministic=deterministic
@@ -101,16 +115,26 @@ class PooledClassifier(nn.Module):
 
 
 class ConvolutionalClassifier(nn.Module):
-  """Convolutions over words, the largest value of each anywhere in the text.
+  """Convolutions over words, and the maximum of each over the text.
 
   Attributes:
-    embedder: of words.
+    embedder: of words, ids [B, T] to vectors [B, T, D].
     num_classes: number of logits.
-    num_filters: for each width.
+    num_filters: number of filters of each width.
     widths: of the convolutions, in words.
     dropout: of the pooled values.
     word_dropout: share of the words that training leaves out (as zeros: the
-      others keep their places).
+      others keep their positions).
+
+  Raises:
+    ValueError: for a rate that is not in [0, 1).
+
+  Example:
+    >>> model = ConvolutionalClassifier(nn.Embed(9, 4), num_classes=3)
+    >>> ids = jnp.array([[5, 2, 0]])
+    >>> logits, _ = model.init_with_output(jax.random.key(0), ids)
+    >>> logits.shape
+    (1, 3)
   """
 
   embedder: nn.Module
@@ -120,16 +144,23 @@ class ConvolutionalClassifier(nn.Module):
   dropout: float = 0.0
   word_dropout: float = 0.0
 
+  def __post_init__(self):
+    super().__post_init__()
+    check_rates(dropout=self.dropout, word_dropout=self.word_dropout)
+
   @nn.compact
   def __call__(self, ids: Array, *, deterministic: bool = True) -> jax.Array:
-    """Logits.
+    """Classifies texts.
 
     Args:
       ids: [B, T] integers, 0 is padding.
       deterministic: True turns dropout off.
 
     Returns:
-      [B, classes] float32.
+      [B, classes] float32 logits.
+
+    Raises:
+      ValueError: for ids that are not [B, T] integers, B and T at least 1.
     """
     words, _ = embed_words(
       self.embedder, ids, self.word_dropout, deterministic=deterministic
@@ -145,16 +176,26 @@ class ConvolutionalClassifier(nn.Module):
 
 
 class TransformerClassifier(nn.Module):
-  """A small transformer; the mean of its outputs is classified.
+  """Small transformer, whose mean output is classified.
 
   Attributes:
-    embedder: of words.
+    embedder: of words, ids [B, T] to vectors [B, T, D].
     num_classes: number of logits.
     num_layers: number of blocks.
     hidden_size: width of the blocks.
     num_heads: a divisor of it.
     dropout: of the blocks and of the pooled vectors.
     word_dropout: share of the words that training leaves out.
+
+  Raises:
+    ValueError: for a rate that is not in [0, 1).
+
+  Example:
+    >>> model = TransformerClassifier(nn.Embed(9, 4), num_classes=3)
+    >>> ids = jnp.array([[5, 2, 0]])
+    >>> logits, _ = model.init_with_output(jax.random.key(0), ids)
+    >>> logits.shape
+    (1, 3)
   """
 
   embedder: nn.Module
@@ -165,16 +206,23 @@ class TransformerClassifier(nn.Module):
   dropout: float = 0.0
   word_dropout: float = 0.0
 
+  def __post_init__(self):
+    super().__post_init__()
+    check_rates(dropout=self.dropout, word_dropout=self.word_dropout)
+
   @nn.compact
   def __call__(self, ids: Array, *, deterministic: bool = True) -> jax.Array:
-    """Logits.
+    """Classifies texts.
 
     Args:
       ids: [B, T] integers, 0 is padding.
       deterministic: True turns dropout off.
 
     Returns:
-      [B, classes] float32.
+      [B, classes] float32 logits.
+
+    Raises:
+      ValueError: for ids that are not [B, T] integers, B and T at least 1.
     """
     words, kept = embed_words(
       self.embedder, ids, self.word_dropout, deterministic=deterministic

@@ -1,4 +1,4 @@
-"""Models of the next word whose logits use the table of their inputs.
+"""Language models whose logits use the table of their inputs.
 
   logits = E (W h + c) + b
 
@@ -7,7 +7,8 @@ W its projection to D features and b an optional bias [V]. Vectors of a table
 have lengths near one, so inputs are scaled by the root of D.
 
 Padding has id 0. A word's logits depend on the words up to it alone; how long
-a row is padded changes nothing. Weights of padded places are the caller's.
+a row is padded changes nothing. Weights of padded positions are the
+caller's.
 
 Reference: Press and Wolf, Using the Output Embedding to Improve Language
 Models, EACL 2017.
@@ -17,7 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from embedcomp.nn.transformer import Encoder, embed_words
+from embedcomp.nn.transformer import Encoder, check_rates, embed_words
 from embedcomp.types import Array
 
 
@@ -39,7 +40,7 @@ class _TiedHead(nn.Module):
 
 
 class RecurrentLanguageModel(nn.Module):
-  """Layers of LSTM cells with a tied table.
+  """LSTM language model with a tied table.
 
   Attributes:
     embedder: of words, with `attend`.
@@ -48,6 +49,16 @@ class RecurrentLanguageModel(nn.Module):
     dropout: of the input of each layer and of the last one's output.
     word_dropout: share of the input words that training replaces by zeros.
     use_bias: True adds a bias to each word's logit.
+
+  Raises:
+    ValueError: for a rate that is not in [0, 1).
+
+  Example:
+    >>> model = RecurrentLanguageModel(nn.Embed(9, 4), hidden_size=8)
+    >>> ids = jnp.array([[5, 2, 0]])
+    >>> logits, _ = model.init_with_output(jax.random.key(0), ids)
+    >>> logits.shape
+    (1, 3, 9)
   """
 
   embedder: nn.Module
@@ -57,16 +68,23 @@ class RecurrentLanguageModel(nn.Module):
   word_dropout: float = 0.0
   use_bias: bool = True
 
+  def __post_init__(self):
+    super().__post_init__()
+    check_rates(dropout=self.dropout, word_dropout=self.word_dropout)
+
   @nn.compact
   def __call__(self, ids: Array, *, deterministic: bool = True) -> jax.Array:
-    """Logits of the next words.
+    """Scores the next words.
 
     Args:
       ids: [B, T] integers, 0 is padding.
       deterministic: True turns dropout off.
 
     Returns:
-      [B, T, V] float32.
+      [B, T, V] float32 logits.
+
+    Raises:
+      ValueError: for ids that are not [B, T] integers, B and T at least 1.
     """
     words, _ = embed_words(
       self.embedder, ids, self.word_dropout, deterministic=deterministic
@@ -83,7 +101,7 @@ class RecurrentLanguageModel(nn.Module):
 
 
 class TransformerLanguageModel(nn.Module):
-  """A small causal transformer with a tied table.
+  """Causal transformer language model with a tied table.
 
   Attributes:
     embedder: of words, with `attend`.
@@ -93,6 +111,16 @@ class TransformerLanguageModel(nn.Module):
     dropout: of the input, in the blocks and of the output.
     word_dropout: share of the input words that training replaces by zeros.
     use_bias: True adds a bias to each word's logit.
+
+  Raises:
+    ValueError: for a rate that is not in [0, 1).
+
+  Example:
+    >>> model = TransformerLanguageModel(nn.Embed(9, 4), hidden_size=8)
+    >>> ids = jnp.array([[5, 2, 0]])
+    >>> logits, _ = model.init_with_output(jax.random.key(0), ids)
+    >>> logits.shape
+    (1, 3, 9)
   """
 
   embedder: nn.Module
@@ -103,16 +131,23 @@ class TransformerLanguageModel(nn.Module):
   word_dropout: float = 0.0
   use_bias: bool = True
 
+  def __post_init__(self):
+    super().__post_init__()
+    check_rates(dropout=self.dropout, word_dropout=self.word_dropout)
+
   @nn.compact
   def __call__(self, ids: Array, *, deterministic: bool = True) -> jax.Array:
-    """Logits of the next words.
+    """Scores the next words.
 
     Args:
       ids: [B, T] integers, 0 is padding.
       deterministic: True turns dropout off.
 
     Returns:
-      [B, T, V] float32.
+      [B, T, V] float32 logits.
+
+    Raises:
+      ValueError: for ids that are not [B, T] integers, B and T at least 1.
     """
     words, _ = embed_words(
       self.embedder, ids, self.word_dropout, deterministic=deterministic

@@ -1,4 +1,4 @@
-"""What models of text share: words and their mask, and a pre-LN transformer.
+"""Parts that models of text share: words, masks and a pre-LN transformer.
 
 Padding has id 0. Masks are made from the ids inside of the models, so that a
 row may be padded to any length, or be empty, and nothing else changes.
@@ -14,9 +14,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from embedcomp.attention.inputs import as_mask, check_rate
 from embedcomp.types import Array
 
 PADDING = 0
+
+
+def check_rates(**rates: float) -> None:
+  """Refuses shares to leave out that are not in [0, 1).
+
+  Args:
+    **rates: by the names of the attributes.
+
+  Raises:
+    ValueError: naming the first one.
+  """
+  for name, rate in rates.items():
+    check_rate(name, rate)
 
 
 def embed_words(
@@ -39,15 +53,28 @@ def embed_words(
   Returns:
     words: [B, T, D], zero where there is none.
     kept: [B, T] bool, True where there is a word.
+
+  Raises:
+    ValueError: for ids that are not [B, T] integers, B and T at least 1.
   """
-  kept = jnp.asarray(ids) != PADDING
+  ids = jnp.asarray(ids)
+  if (
+    ids.ndim != 2
+    or 0 in ids.shape
+    or not jnp.issubdtype(ids.dtype, jnp.integer)
+  ):
+    raise ValueError(
+      'ids must be [batch, tokens] integers, at least one of each, got '
+      f'{ids.dtype}{list(ids.shape)}.'
+    )
+  kept = ids != PADDING
   dropout = nn.Dropout(word_dropout, name='word_dropout')
   kept &= dropout(jnp.ones(kept.shape), deterministic=deterministic) > 0
   return jnp.where(kept[..., None], embedder(ids), 0), kept
 
 
 def sinusoids(length: int, features: int) -> np.ndarray:
-  """Positions as waves whose lengths are from 2 pi to nearly 20,000 pi.
+  """Encodes positions as waves of lengths from 2 pi to nearly 20,000 pi.
 
   Args:
     length: T.
@@ -55,6 +82,8 @@ def sinusoids(length: int, features: int) -> np.ndarray:
 
   Returns:
     [T, D] float32: sines first, then cosines.
+
+  Reference: Vaswani et al., Attention Is All You Need, NeurIPS 2017.
   """
   lengths = 10_000 ** (np.arange((features + 1) // 2) * 2 / features)
   angles = np.arange(length)[:, None] / lengths[None]
@@ -63,13 +92,13 @@ def sinusoids(length: int, features: int) -> np.ndarray:
 
 
 class EncoderBlock(nn.Module):
-  """Self-attention and a two-layer perceptron, each normalised before.
+  """Pre-LN layer of self-attention and a two-layer perceptron.
 
   Attributes:
     num_heads: N, a divisor of D.
     mlp_size: width of the perceptron's hidden layer.
     dropout: of what both add to the input.
-    causal: True lets a token see itself and those before it only.
+    causal: True lets a token read itself and those before it only.
   """
 
   num_heads: int
@@ -77,25 +106,31 @@ class EncoderBlock(nn.Module):
   dropout: float = 0.0
   causal: bool = False
 
+  def __post_init__(self):
+    super().__post_init__()
+    check_rates(dropout=self.dropout)
+
   @nn.compact
   def __call__(
     self, hidden: Array, mask: Array, *, deterministic: bool = True
   ) -> jax.Array:
-    """One layer.
+    """Applies the layer.
 
     Args:
       hidden: [B, T, D] float.
-      mask: [B, T] bool, True where attention is allowed; other places neither
-        see nor are seen.
+      mask: [B, T] bool, True where attention is allowed; other positions
+        neither read nor are read.
       deterministic: True turns dropout off.
 
     Returns:
       [B, T, D].
 
     Raises:
-      ValueError: if the heads do not divide the features.
+      ValueError: if the heads do not divide the features, or for a mask of
+        another dtype or shape.
     """
     features = hidden.shape[-1]
+    mask = as_mask(mask, hidden.shape[:2])
     if features % self.num_heads:
       raise ValueError(
         f'num_heads must divide the {features} features, got {self.num_heads}.'
@@ -111,7 +146,7 @@ class EncoderBlock(nn.Module):
     attended = jax.nn.dot_product_attention(
       query, key, value, mask=mask[:, None, None], is_causal=self.causal
     )
-    # A query that may see no key would get the mean of all of them.
+    # A query that may read no key would get the mean of all of them.
     attended = jnp.where(mask[:, :, None, None], attended, 0)
     hidden += drop(
       nn.DenseGeneral(features, axis=(-2, -1), name='attention_out')(attended)
@@ -122,14 +157,23 @@ class EncoderBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-  """A pre-LN transformer over word vectors, with sinusoidal positions.
+  """Pre-LN transformer over word vectors, with sinusoidal positions.
 
   Attributes:
     num_layers: number of blocks.
     features: width of the blocks; words are projected to it.
     num_heads: a divisor of it.
     dropout: of the input and in the blocks.
-    causal: True lets a token see itself and those before it only.
+    causal: True lets a token read itself and those before it only.
+
+  Raises:
+    ValueError: for a rate that is not in [0, 1).
+
+  Example:
+    >>> words, mask = jnp.ones((1, 3, 4)), jnp.ones((1, 3), bool)
+    >>> encoder = Encoder(num_layers=1, features=8, num_heads=2)
+    >>> encoder.init_with_output(jax.random.key(0), words, mask)[0].shape
+    (1, 3, 8)
   """
 
   num_layers: int
@@ -138,11 +182,15 @@ class Encoder(nn.Module):
   dropout: float = 0.0
   causal: bool = False
 
+  def __post_init__(self):
+    super().__post_init__()
+    check_rates(dropout=self.dropout)
+
   @nn.compact
   def __call__(
     self, words: Array, mask: Array, *, deterministic: bool = True
   ) -> jax.Array:
-    """Words in context.
+    """Encodes words in context.
 
     Args:
       words: [B, T, D] float.

@@ -1,4 +1,4 @@
-"""What sizes cost: errors and metrics beside bytes."""
+"""Plots of errors and metrics by size, by method and by frequency."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
   from matplotlib.axes import Axes
 
 
-def plot_frontier(
+def plot_rate_distortion(
   curves: Mapping[str, tuple[Array, Array]],
   dense_bytes: int | None = None,
   ylabel: str = 'relative error',
   ax: 'Axes | None' = None,
 ) -> 'Axes':
-  """Draws what sizes cost: one size-error curve for each name.
+  """Draws rate-distortion curves: errors by bytes, one line for each name.
 
   Args:
     curves: by name, [S] bytes in increasing order and [S] errors, e.g.
@@ -240,7 +240,6 @@ def plot_deciles(
   edges: Sequence[float] | None = None,
   ylabel: str = 'loss',
   xlabel: str = 'tenth of the tokens, from frequent to rare words',
-  edge_label: str = 'first rank',
   ax: 'Axes | None' = None,
 ) -> 'Axes':
   """Draws losses by frequency of words, where an average hides the tail.
@@ -249,11 +248,9 @@ def plot_deciles(
     losses: by name, [N] losses of tenths (or other parts) of a text, the most
       frequent words first, e.g. 'dense' and 'compressed'; NaN is left out.
       What is between the first two is shaded.
-    edges: [N] a number that tells what is in each part, such as the rank of
-      its most frequent word.
+    edges: [N] first rank of each part, the rank of its most frequent word.
     ylabel: what the losses are.
     xlabel: what the parts are.
-    edge_label: what the edges are.
     ax: where to draw; a new figure if not given.
 
   Returns:
@@ -263,7 +260,8 @@ def plot_deciles(
     ImportError: without matplotlib.
     ValueError: if there are no losses or lengths differ.
   """
-  lengths = {len(values) for values in (*losses.values(), *_given(edges))}
+  given = [] if edges is None else [edges]
+  lengths = {len(values) for values in (*losses.values(), *given)}
   if not losses or len(lengths) != 1:
     raise ValueError(
       f'losses and edges must have one length, got {sorted(lengths)}.'
@@ -280,7 +278,7 @@ def plot_deciles(
   if edges is not None:
     names = [f'{n}\n{_short(edge)}' for n, edge in zip(names, edges)]
     ax.annotate(
-      f'\n{edge_label}',
+      '\nfirst rank',
       (0, 0),
       xytext=(-8, -6.5),
       xycoords='axes fraction',
@@ -296,10 +294,6 @@ def plot_deciles(
   ax.set_ylabel(literal(ylabel))
   ax.legend(frameon=False, loc='best')
   return ax
-
-
-def _given(edges: Sequence[float] | None) -> list[Sequence[float]]:
-  return [] if edges is None else [edges]
 
 
 def _short(value: float) -> str:

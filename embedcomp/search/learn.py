@@ -18,6 +18,7 @@ import numpy as np
 from embedcomp._internal.timer import Timer
 from embedcomp.compression import frequency
 from embedcomp.compression.budget import parse_budget
+from embedcomp.methods.forms import merge_params, split_params
 from embedcomp.search.embeddings import CompressedEmbedding
 from embedcomp.search.search_config import SearchConfig
 from embedcomp.search.searcher import (
@@ -33,7 +34,7 @@ from embedcomp.search.searcher import (
   batch_at,
   set_up,
 )
-from embedcomp.table import read
+from embedcomp.table import group_params, read
 from embedcomp.table.scheme import Scheme
 from embedcomp.training import data_parallel, loop, optimizers, steps
 from embedcomp.training.state import TrainState
@@ -210,16 +211,17 @@ def _run(phase, step, state, make_batches, num_steps, progress):
   """Runs a phase; returns the state and lines of metrics."""
   history = _History(phase)
   every = max(1, num_steps // _NUM_LINES)
+
+  def describe(metrics):
+    return f'{phase}, {loop.in_words(metrics)}'
+
   state = loop.run(
     step,
     state,
     make_batches,
     loop.Cadence(num_steps, log_every=every, checkpoint_every=every),
     log=history,
-    describe=lambda metrics: ', '.join(
-      [phase, *(f'{name} {value:.4g}' for name, value in metrics.items())]
-    ),
-    progress=progress,
+    describe=describe if progress else None,
   )
   return state, history.lines
 
@@ -264,14 +266,18 @@ def _finetune(
   """Trains a scheme with its model; returns the table as it is stored."""
   scheme, plan = decision.scheme, config.finetuning
   if not plan.num_steps:
-    return read.freeze(scheme, decision.table), decision.params, []
+    return (
+      group_params.quantize_params(scheme, decision.table),
+      decision.params,
+      [],
+    )
   counts = frequency.check_counts(problem.counts)
   share = jnp.asarray(counts / counts.sum(), jnp.float32)
-  floats, integers = read.partition(decision.table)
+  trainable, stored = split_params(decision.table)
   loss_of_table = as_sums(problem.loss_fn)
 
   def loss_fn(params, buffers, batch, key):
-    table = read.combine(params['embedder'], buffers)
+    table = merge_params(params['embedder'], buffers)
     embed = CompressedEmbedding(scheme, table)
     loss, weight, metrics = loss_of_table(params['model'], embed, batch, key)
     terms = read.commitment(scheme, table, jnp.arange(scheme.vocab_size))
@@ -281,10 +287,10 @@ def _finetune(
 
   optimizer = optimizers.adam(plan.learning_rate, plan.num_steps, warmup=WARMUP)
   state = TrainState.create(
-    {'model': decision.params, 'embedder': floats},
+    {'model': decision.params, 'embedder': trainable},
     optimizer,
     jax.random.fold_in(jax.random.key(config.seed), 1),
-    buffers=integers,
+    buffers=stored,
   )
   state, lines = _run(
     'finetune',
@@ -294,5 +300,9 @@ def _finetune(
     plan.num_steps,
     progress,
   )
-  table = read.combine(state.params['embedder'], state.buffers)
-  return read.freeze(scheme, table), state.params['model'], lines
+  table = merge_params(state.params['embedder'], state.buffers)
+  return (
+    group_params.quantize_params(scheme, table),
+    state.params['model'],
+    lines,
+  )

@@ -20,9 +20,11 @@ import optax
 
 from embedcomp.compression import fitting, frequency
 from embedcomp.compression.budget import parse_budget
+from embedcomp.compression.distortion import measure_segments
 from embedcomp.compression.rate_distortion import RateDistortionCurve
 from embedcomp.compression.space import SearchSpace
 from embedcomp.compression.weighted_table import WeightedTable
+from embedcomp.methods.forms import Stored
 from embedcomp.search import discretize
 from embedcomp.search import step as step_lib
 from embedcomp.search.controller import Controller
@@ -44,7 +46,7 @@ from embedcomp.search.searcher import (
 )
 from embedcomp.search.sensitivity import Sensitivity, measure_sensitivity
 from embedcomp.search.supernet import Supernet
-from embedcomp.table import read
+from embedcomp.table import group_params
 from embedcomp.table.scheme import Scheme
 from embedcomp.training import optimizers
 from embedcomp.training.state import TrainState
@@ -72,7 +74,7 @@ class StartingPoint:
   @functools.cached_property
   def words(self) -> WeightedTable:
     """The table in the order of the ranks."""
-    words = WeightedTable.prepare(self.table, None, self.importance)
+    words = WeightedTable.create(self.table, importance=self.importance)
     if self.ids is None:
       return words.in_id_order()
     return dataclasses.replace(words, ids=self.ids, order='stored')
@@ -128,9 +130,10 @@ class OptionSearch:
     space = search_space(start, config)
     prior = supernet = None
     if config.score != 'learned':
-      curve = RateDistortionCurve.measured(
-        start.words, space, config.seed, progress=progress
+      segments = measure_segments(
+        start.words, space, seed=config.seed, progress=progress
       )
+      curve = RateDistortionCurve(start.words, space, segments, config.seed)
       prior = Prior(curve, config.prior)
     if config.score != 'prior':
       supernet = Supernet(space, space.features)
@@ -281,10 +284,14 @@ class OptionSearch:
     """Takes a scheme within any budget out of a state, and its weights."""
     scheme = self.scheme(state, budget)
     if self.config.carry == 'dense':
-      stored = fitting.fit(
+      stored = fitting.fit_groups(
         self.start.words, scheme, seed=self.config.seed, progress=False
       )
-      return Decision(scheme, read.thaw(scheme, stored), self.start.params)
+      return Decision(
+        scheme,
+        group_params.dequantize_params(scheme, stored),
+        self.start.params,
+      )
     weights = jax.device_get(state.params[step_lib.WEIGHTS])
     table = self._extract(weights['embedder'], scheme)
     return Decision(scheme, jax.tree.map(jnp.asarray, table), weights['model'])
@@ -305,7 +312,7 @@ class OptionSearch:
       {**embedder, 'coefficients': rows}, scheme, importance[ids], seed
     )
     if scheme.order == 'stored':
-      table['order'] = np.argsort(ids).astype(np.int32)
+      table['order'] = Stored(jnp.asarray(np.argsort(ids), jnp.int32))
     return table
 
 

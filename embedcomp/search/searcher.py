@@ -113,7 +113,7 @@ class SearchProblem:
   counts: Array
 
   def __post_init__(self):
-    WeightedTable.prepare(self.table, self.counts, None)  # raises
+    WeightedTable.create(self.table, self.counts)  # raises
     for path, leaf in jax.tree_util.tree_leaves_with_path(self.params):
       if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
         raise TypeError(

@@ -26,7 +26,7 @@ from embedcomp import methods as methods_lib
 from embedcomp.compression.space import SearchSpace
 from embedcomp.methods import gather
 from embedcomp.search import supernet_codes
-from embedcomp.table import read
+from embedcomp.table.group_params import group_name
 from embedcomp.table.scheme import Scheme
 from embedcomp.types import Array, Params, PRNGKey, Shape
 
@@ -190,6 +190,11 @@ class Supernet:
   ) -> jax.Array:
     """Vectors of words under a choice or a mixture of options.
 
+    Unlike `embedcomp.lookup`, this makes the whole [V, D] table where tokens
+    are as many as the V words or more, for it is read in training alone: the
+    gradient is then summed word by word before it is multiplied with the
+    basis, which is faster than a product for each token.
+
     Args:
       params: trainable.
       buffers: of `refresh`.
@@ -203,9 +208,11 @@ class Supernet:
     coefficients_of = self._chosen if mixture.ndim == 1 else self._mixed
     flat = ids.reshape(-1)
     if flat.size < self.space.vocab_size:
-      words = coefficients_of(params, buffers, mixture, flat) @ params['basis']
+      own = coefficients_of(params, buffers, mixture, flat)
+      words = jnp.matmul(own, params['basis'], precision='highest')
     else:  # fewer words than tokens: each is made once
-      table = coefficients_of(params, buffers, mixture, None) @ params['basis']
+      own = coefficients_of(params, buffers, mixture, None)
+      table = jnp.matmul(own, params['basis'], precision='highest')
       words = gather.take_pieces(table, flat)
     return words.reshape(*ids.shape, -1)
 
@@ -224,11 +231,11 @@ class Supernet:
       [..., V] float32.
     """
     coefficients_of = self._chosen if mixture.ndim == 1 else self._mixed
-    projected = hidden @ params['basis'].T  # [..., R]
+    projected = jnp.matmul(hidden, params['basis'].T, precision='highest')
     words = coefficients_of(params, buffers, mixture, None)
     # Not `projected @ words.T`: of an array that was only just computed XLA on
     # CPU transposes all of it, which is not cheap beside the product.
-    return jnp.einsum('...r,vr->...v', projected, words)
+    return jnp.einsum('...r,vr->...v', projected, words, precision='highest')
 
   def _chosen(self, params, buffers, choice, ids) -> jax.Array:
     """[T, R] coefficients of words, or of all, one option for each bin."""
@@ -254,14 +261,14 @@ class Supernet:
     own, bins = _words(ids, params['coefficients'], buffers['bin_of_word'])
     # A product, for its gradient is one too; that of `take` is a slow scatter.
     is_in_bin = jax.nn.one_hot(bins, len(mixture))  # [T, B]
-    of_word = functools.partial(
-      jnp.matmul, is_in_bin, precision=jax.lax.Precision.HIGHEST
-    )
-    total = of_word(mixture @ self._dropped[:, None]) * params['dropped'][None]
+    product = functools.partial(jnp.matmul, precision='highest')
+    of_word = functools.partial(product, is_in_bin)
+    dropped = product(mixture, self._dropped[:, None])  # [B, 1]
+    total = of_word(dropped) * params['dropped'][None]
     for index, (step, bits) in enumerate(_ROUNDINGS.values()):
       steps = gather.take(buffers['spread'] * step, bins)
       rounded = _round(own, steps, np.full(1, _limit(bits)))
-      total += of_word(mixture @ self._reach[index]) * rounded
+      total += of_word(product(mixture, self._reach[index])) * rounded
     shares = of_word(mixture[:, np.array(self.coded, int)])  # [T, C]
     for book in range(len(self.coded)):
       total += shares[:, book, None] * self._codebooks.codewords(
@@ -303,7 +310,7 @@ class Supernet:
         found = {part.name: part.trainable(vector)}
       else:
         found = method.fit(own @ basis, weights[start:stop], seed)
-      extracted[read.group_name(index)] = found
+      extracted[group_name(index)] = found
     return extracted
 
 

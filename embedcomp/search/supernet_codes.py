@@ -17,7 +17,7 @@ import numpy as np
 
 from embedcomp import methods as methods_lib
 from embedcomp.compression.space import SearchSpace
-from embedcomp.methods import gather, kmeans
+from embedcomp.methods import gather, kmeans, rounding
 from embedcomp.types import Array, Params
 
 CODED = (
@@ -130,7 +130,7 @@ class Codebooks:
       ids = jnp.arange(self.space.vocab_size)
     words = buffers['words'].reshape(-1, self.rank)
     chosen = gather.take(words, positions * self.space.vocab_size + ids)
-    return chosen + (own - jax.lax.stop_gradient(own))  # the bracket is 0
+    return rounding.straight_through(chosen, own)
 
 
 def _quantized(

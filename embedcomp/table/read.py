@@ -1,12 +1,18 @@
 """Reading a compressed table: lookup and logits over a whole scheme.
 
-`params` is a nested dict: `group_0`, `group_1`, ... hold each method's arrays
-and `order` the rank of each id, [V] int32, where the scheme stores one. Both
-forms of `methods.storage`, trainable and frozen, are read by the same code.
+Both forms of params (see `group_params`), trainable and stored, are read by
+the same code.
 
-Work is per token, or per word where tokens are more than words. Methods that
-gather pieces are joined to one gather over all groups, methods that multiply a
-basis to one product; the rest are computed for every token and selected.
+Work is per token. Methods that gather pieces are joined to one gather over all
+groups, methods that multiply a basis to one product; the rest are computed for
+every token and selected. Where that is more than making every word once, tokens
+are read in blocks, so that no [V, D] array exists for any number of tokens.
+
+There are two exceptions, both of training. Gradients with respect to params, of
+a scheme that does more than gather, are summed by word in a [V, D] array where
+`lookup` works in blocks: to add them up block after block takes two to six
+times as long. And trainable dpq, whose params hold [n, D] queries anyway, lets
+each word choose its codewords once.
 """
 
 import functools
@@ -16,76 +22,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from embedcomp._internal.trees import combine as combine
-from embedcomp._internal.trees import partition as partition
 from embedcomp.methods import base, gather
-from embedcomp.table.order import check_order
+from embedcomp.table.group_params import check_params, group_name
 from embedcomp.table.scheme import Scheme
-from embedcomp.types import Array, Params, PRNGKey
+from embedcomp.types import Array, Params
+
+# Tokens read at a time where they are many: their arrays stay in the cache.
+TOKENS_BLOCK = 2048
 
 
-def group_name(index: int) -> str:
-  """The key of a group in `params`."""
-  return f'group_{index}'
-
-
-def init(
-  scheme: Scheme, key: PRNGKey, order: np.ndarray | None = None
-) -> Params:
-  """Trainable params from noise.
+def check_ids(vocab_size: int, ids: Array) -> Array:
+  """Checks ids; their range only where they are known (outside of jit).
 
   Args:
-    scheme: the scheme.
-    key: random key.
-    order: [V] rank of each id, for schemes that store one; ids as they come
-      if not given.
+    vocab_size: V.
+    ids: [...] integers, in an array or in Python's numbers and lists.
 
   Returns:
-    params in trainable form.
-  """
-  params: Params = {}
-  keys = jax.random.split(key, len(scheme.groups))
-  for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes)):
-    params[group_name(index)] = group.method.init(keys[index], shape)
-  if scheme.order == 'stored':
-    if order is None:
-      order = np.arange(scheme.vocab_size)
-    params['order'] = jnp.asarray(check_order(scheme, order))
-  elif order is not None:
-    raise ValueError("an order needs a scheme with order='stored'.")
-  return params
-
-
-def _convert(scheme: Scheme, params: Params, method_name: str) -> Params:
-  converted = {
-    group_name(index): getattr(group.method, method_name)(
-      params[group_name(index)], shape
-    )
-    for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes))
-  }
-  if scheme.order == 'stored':
-    converted['order'] = params['order']
-  return converted
-
-
-def freeze(scheme: Scheme, params: Params) -> Params:
-  """The form that is written to disk: rounded, without train-only arrays."""
-  return _convert(scheme, params, 'freeze')
-
-
-def thaw(scheme: Scheme, params: Params) -> Params:
-  """The form that can be trained: float32 masters of the frozen numbers."""
-  return _convert(scheme, params, 'thaw')
-
-
-def check_ids(vocab_size: int, ids: Array) -> jax.Array:
-  """Checks ids; their range only where they are known (outside of jit).
+    The ids, in NumPy unless they are JAX's: nothing moves to a device only to
+    be checked.
 
   Raises:
     TypeError: for ids that are not integers.
     ValueError: for known ids outside [0, vocab_size).
   """
-  if not hasattr(ids, 'dtype'):
+  if not isinstance(ids, jax.Array):
     ids = np.asarray(ids)
   if not jnp.issubdtype(ids.dtype, jnp.integer):
     raise TypeError(f'ids must be integers, got {ids.dtype}.')
@@ -98,7 +59,7 @@ def check_ids(vocab_size: int, ids: Array) -> jax.Array:
     if lowest < 0 or highest >= vocab_size:
       wrong = lowest if lowest < 0 else highest
       raise ValueError(f'ids must be in [0, {vocab_size}), got {wrong}.')
-  return jnp.asarray(ids)
+  return ids
 
 
 def lookup(scheme: Scheme, params: Params, ids: Array) -> jax.Array:
@@ -106,36 +67,70 @@ def lookup(scheme: Scheme, params: Params, ids: Array) -> jax.Array:
 
   Args:
     scheme: the scheme.
-    params: of the scheme, trainable or frozen.
+    params: of the scheme, trainable or stored.
     ids: [...] integers, the caller's own ids.
 
   Returns:
     [..., D] float32. Inside jit an id out of range gives NaN.
 
   Raises:
-    TypeError: if ids are not integers.
-    ValueError: if an id is out of range, outside of jit.
+    TypeError: if ids are not integers, or arguments in another order.
+    ValueError: for params that are not the scheme's; if an id is out of range,
+      outside of jit.
 
   Example:
     >>> from embedcomp import Group, Scheme, methods, table
     >>> scheme = Scheme(4, (Group(3, methods.Dense()),))
-    >>> params = table.init(scheme, jax.random.key(0))
+    >>> params = table.init(jax.random.key(0), scheme)
     >>> table.lookup(scheme, params, np.array([[0, 2]])).shape
     (1, 2, 4)
   """
+  check_params(scheme, params, 'scheme, params, ids')
   return _lookup(scheme, params, check_ids(scheme.vocab_size, ids))
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _lookup(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
-  if _is_many(scheme, ids):  # each word is made once, then copied
-    valid, ids = _valid(scheme, ids)
-    words = gather.take_pieces(reconstruct(scheme, params), ids)
-    return jnp.where(valid[..., None], words, jnp.nan)
+  flat = ids.reshape(-1)
+  if not _is_many(scheme, flat.size):
+    words = _by_token(scheme, params, flat)
+  elif any(
+    group.method.chooses(params[group_name(index)])
+    for index, group in enumerate(scheme.groups)
+  ):
+    words = _by_word(scheme, params, flat)
+  else:
+    words = _by_block(scheme, params, flat)
+  return words.reshape(*ids.shape, scheme.features)
+
+
+def _is_many(scheme: Scheme, num_tokens: int) -> bool:
+  """Whether making every word once is less work than making every token.
+
+  It never is where words are only gathered. Groups that cannot be joined are
+  computed for every token each.
+  """
+  computed = [
+    group.method
+    for group in scheme.groups
+    if not (
+      isinstance(group.method, base.PieceMethod) and group.method.is_plain
+    )
+  ]
+  joined = (base.PieceMethod, base.BasisMethod)
+  alone = sum(not isinstance(method, joined) for method in computed)
+  return bool(computed) and num_tokens * max(alone, 1) > scheme.vocab_size
+
+
+def _by_token(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
+  """[T, D] words of [T] ids, each made for itself."""
   valid, members = _members(scheme, params, ids)
   clusters, projected, single = _families(scheme, len(valid))
+  # Without an id out of range there is no NaN, not even one that nobody reads:
+  # `jax_debug_nans` would stop at it.
+  nan = 0.0 / valid.all().astype(jnp.float32)
   words = [
-    _join_pieces(scheme, params, [members[i] for i in cluster], valid)
+    _join_pieces(scheme, params, [members[i] for i in cluster], valid, nan)
     for cluster in clusters
   ]
   if projected:
@@ -145,19 +140,38 @@ def _lookup(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
     found = group.method.lookup(params[group_name(index)], rows, shape)
     words.append(jnp.where(inside[:, None], found, 0))
   total = functools.reduce(jnp.add, words)  # [T, D]
-  if not clusters:  # joined pieces hold the NaN already
-    total = jnp.where(valid[:, None], total, jnp.nan)
-  return total.reshape(*ids.shape, scheme.features)
+  # Joined pieces hold the NaN already.
+  return total if clusters else jnp.where(valid[:, None], total, nan)
 
 
-def _is_many(scheme: Scheme, ids: jax.Array) -> bool:
-  """Whether making every word once is less work than making every token.
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _by_block(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
+  """[T, D] words of [T] ids, `TOKENS_BLOCK` of them at a time."""
+  block = min(TOKENS_BLOCK, ids.size)
 
-  Groups that cannot be joined are computed for every token each.
-  """
-  joined = (base.PieceMethod, base.BasisMethod)
-  alone = sum(not isinstance(g.method, joined) for g in scheme.groups)
-  return ids.size * max(alone, 1) > scheme.vocab_size
+  def step(words, start):
+    held = base.hold_floats(params, start)
+    taken = jax.lax.dynamic_slice_in_dim(ids, start, block)
+    found = _by_token(scheme, held, taken)
+    return jax.lax.dynamic_update_slice_in_dim(words, found, start, 0), None
+
+  words = jnp.zeros((ids.size, scheme.features), jnp.float32)
+  return jax.lax.scan(step, words, base.block_starts(ids.size, block))[0]
+
+
+@_by_block.defjvp
+def _by_block_jvp(scheme: Scheme, primals, tangents):
+  # Transposed, a loop over blocks adds to the gradient of every param in every
+  # step; this adds up the gradient of each word, once.
+  return jax.jvp(functools.partial(_by_word, scheme), primals, tangents)
+
+
+def _by_word(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
+  """[T, D] words of [T] ids, copied from a table in which each is made once."""
+  valid, ids = _valid(scheme, ids)
+  words = gather.take_pieces(reconstruct(scheme, params), ids)
+  nan = 0.0 / valid.all().astype(jnp.float32)
+  return jnp.where(valid[:, None], words, nan)
 
 
 def _valid(scheme: Scheme, ids: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -174,7 +188,7 @@ def _members(scheme: Scheme, params: Params, ids: jax.Array):
   """
   valid, ranks = _valid(scheme, ids.reshape(-1))
   if scheme.order == 'stored':
-    ranks = gather.take(params['order'], ranks)
+    ranks = gather.take(params['order'].values, ranks)
   members = []
   for index, shape in enumerate(scheme.shapes):
     rows = ranks - scheme.splits[index]
@@ -221,14 +235,17 @@ def _families(scheme: Scheme, num_tokens: int):
   return clusters, projected, single
 
 
-def _join_pieces(scheme, params, members, valid) -> jax.Array:
+def _join_pieces(scheme, params, members, valid, nan) -> jax.Array:
   """Gathers the words of several piece methods at once; others are zero."""
   methods = [scheme.groups[index].method for index, _, _ in members]
   shapes = [scheme.shapes[index] for index, _, _ in members]
   counts = [m.num_pieces(s)[1] for m, s in zip(methods, shapes)]
   num_pieces = math.lcm(*counts)
   width = scheme.features // num_pieces
-  tables = [jnp.zeros((1, width)), jnp.full((1, width), jnp.nan)]
+  tables = [
+    jnp.zeros((1, width), jnp.float32),
+    jnp.broadcast_to(nan, (1, width)),
+  ]
   offset = 2
   pieces = jnp.where(valid[:, None], 0, np.ones((1, num_pieces), np.int32))
   for (index, inside, rows), method, shape, count in zip(
@@ -256,7 +273,11 @@ def _join_bases(scheme, params, members) -> jax.Array:
     found = method.coefficients(group_params, rows)  # [T, R]
     coefficients.append(jnp.where(inside[:, None], found, 0))
     bases.append(method.basis(group_params))
-  return jnp.concatenate(coefficients, -1) @ jnp.concatenate(bases)
+  return jnp.matmul(
+    jnp.concatenate(coefficients, -1),
+    jnp.concatenate(bases),
+    precision='highest',
+  )
 
 
 def commitment(scheme: Scheme, params: Params, ids: Array) -> jax.Array | None:
@@ -264,7 +285,7 @@ def commitment(scheme: Scheme, params: Params, ids: Array) -> jax.Array | None:
 
   Args:
     scheme: the scheme.
-    params: of the scheme, trainable or frozen.
+    params: of the scheme, trainable or stored.
     ids: [...] integers, the caller's own ids.
 
   Returns:
@@ -272,23 +293,22 @@ def commitment(scheme: Scheme, params: Params, ids: Array) -> jax.Array | None:
     scheme has such a term in the given form of the params.
 
   Raises:
-    TypeError: if ids are not integers.
-    ValueError: if an id is out of range, outside of jit.
+    TypeError: if ids are not integers, or arguments in another order.
+    ValueError: for params that are not the scheme's; if an id is out of range,
+      outside of jit.
   """
+  check_params(scheme, params, 'scheme, params, ids')
   ids = check_ids(scheme.vocab_size, ids)
-  if _is_many(scheme, ids):
-    terms = _commitment(scheme, params, jnp.arange(scheme.vocab_size))
-    rows = _valid(scheme, ids)[1]
-    return None if terms is None else gather.take(terms, rows)
-  return _commitment(scheme, params, ids)
-
-
-def _commitment(scheme: Scheme, params: Params, ids: jax.Array):
   total = None
   for index, inside, rows in _members(scheme, params, ids)[1]:
-    term = scheme.groups[index].method.commitment(
-      params[group_name(index)], rows, scheme.shapes[index]
-    )
+    method, shape = scheme.groups[index].method, scheme.shapes[index]
+    group_params = params[group_name(index)]
+    if rows.size > shape.num_words:  # each word's term is made once
+      every = jnp.arange(shape.num_words)
+      term = method.commitment(group_params, every, shape)
+      term = None if term is None else gather.take(term, rows)
+    else:
+      term = method.commitment(group_params, rows, shape)
     if term is not None:
       term = jnp.where(inside, term, 0)
       total = term if total is None else total + term
@@ -300,15 +320,18 @@ def logits(scheme: Scheme, params: Params, hidden: Array) -> jax.Array:
 
   Args:
     scheme: the scheme.
-    params: of the scheme, trainable or frozen.
+    params: of the scheme, trainable or stored.
     hidden: [..., D] float.
 
   Returns:
     [..., V] float32 in the order of the caller's ids.
 
   Raises:
-    ValueError: if the last axis is not the scheme's features.
+    TypeError: for arguments in another order.
+    ValueError: for params that are not the scheme's; if the last axis is not
+      the scheme's features.
   """
+  check_params(scheme, params, 'scheme, params, hidden')
   hidden = jnp.asarray(hidden)
   if not hidden.ndim or hidden.shape[-1] != scheme.features:
     raise ValueError(
@@ -327,23 +350,32 @@ def _logits(scheme: Scheme, params: Params, hidden: jax.Array) -> jax.Array:
   by_rank = jnp.concatenate(by_rank, -1) if len(by_rank) > 1 else by_rank[0]
   if scheme.order == 'identity':
     return by_rank
-  order = params['order'].astype(jnp.uint32)
+  order = params['order'].values.astype(jnp.uint32)
   return by_rank.at[..., order].get(
     mode='promise_in_bounds', unique_indices=True
   )
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def reconstruct(scheme: Scheme, params: Params) -> jax.Array:
-  """The whole table, for inspection and tests.
+  """Decodes the whole table, for inspection and tests.
 
   Args:
     scheme: the scheme.
-    params: of the scheme, trainable or frozen.
+    params: of the scheme, trainable or stored.
 
   Returns:
     [V, D] float32 in the order of the caller's ids.
+
+  Raises:
+    TypeError: for arguments in another order.
+    ValueError: for params that are not the scheme's.
   """
+  check_params(scheme, params)
+  return _reconstruct(scheme, params)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _reconstruct(scheme: Scheme, params: Params) -> jax.Array:
   by_rank = jnp.concatenate(
     [
       group.method.lookup(
@@ -354,4 +386,4 @@ def reconstruct(scheme: Scheme, params: Params) -> jax.Array:
   )
   if scheme.order == 'identity':
     return by_rank
-  return gather.take(by_rank, params['order'])
+  return gather.take(by_rank, params['order'].values)

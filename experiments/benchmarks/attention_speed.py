@@ -212,8 +212,8 @@ def _at_once(attention_fn, query, key, value, mask=None, **dropout):
     key,
     value,
     mask,
-    **attention_fn.arguments(),
-    chunks_at_once=query.size,
+    **attention_fn.sizes(),
+    chunks_per_step=query.size,
     **dropout,
   )
 

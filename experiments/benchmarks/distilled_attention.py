@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from configs import bert_distil
-from embedcomp.nn.bert.outputs import COLLECTION, ModelOutputs
+from embedcomp.nn.bert.outputs import OUTPUTS_COLLECTION, ModelOutputs
 from experiments import strategies
 from experiments.benchmarks.record import Job, Row
 from experiments.benchmarks.tables import mean_and_deviation
@@ -107,15 +107,16 @@ def _compared(outcome: Outcome) -> list[Row]:
   model = problem.task(outcome.embedder).model
 
   @jax.jit
-  def say(variables, ids):
-    return ModelOutputs.of(*model.apply(variables, ids, mutable=[COLLECTION]))
+  def apply(variables, ids):
+    found = model.apply(variables, ids, mutable=[OUTPUTS_COLLECTION])
+    return ModelOutputs.from_variables(*found)
 
   rows = []
   batches = problem.splits['test'].for_evaluation()
   for batch in itertools.islice(batches, _BATCHES):
-    student, teacher = say(outcome.variables, batch['ids']), batch['teacher']
+    student, teacher = apply(outcome.variables, batch['ids']), batch['teacher']
     mask = jnp.asarray(batch['ids'] != problem.padding)[..., None]
-    last = [mask * said.states[-1] for said in (student, teacher)]
+    last = [mask * one.hidden_states[-1] for one in (student, teacher)]
     errors = _norms(last[0] - last[1]) / _norms(last[1])
     products = (student.output * teacher.output).sum(-1)
     cosines = products / _norms(student.output) / _norms(teacher.output)

@@ -31,8 +31,8 @@ from experiments.problems import Problem, make_problem
 from experiments.results import (
   Outcome,
   final,
-  frozen_table,
   groups_in_words,
+  stored_table,
   with_table,
 )
 from experiments.trainer import Trainer, steps_of
@@ -230,7 +230,9 @@ def _taught(smoke: bool, fields: Mapping[str, Any], before: Outcome) -> Outcome:
   problem = dataclasses.replace(problem, objective=objective)
   trainer = dataclasses.replace(before.trainer, problem=problem, config=config)
   scheme, timer = before.scheme, Timer()
-  table = embedcomp.thaw(scheme, frozen_table(scheme, before.variables))
+  table = embedcomp.dequantize_params(
+    scheme, stored_table(scheme, before.variables)
+  )
   _, variables = with_table(before.variables, scheme, table)
   outcome = final(trainer, scheme, timer, variables)
   num_steps = steps_of(config.finetune.epochs, problem.train)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from embedcomp import plots
+from embedcomp._internal import optional
 from experiments.report.comparison_page import Comparison, deviation
 from experiments.report.read import Run
 
@@ -47,12 +48,8 @@ def draw(run: Run) -> list[Picture]:
   Raises:
     ImportError: without matplotlib.
   """
-  try:
-    from matplotlib import pyplot, style
-  except ImportError as error:
-    raise ImportError(
-      "a report needs matplotlib: pip install 'embedcomp[plots]'."
-    ) from error
+  pyplot = optional.require('matplotlib.pyplot', extra='plots')
+  style = optional.require('matplotlib.style', extra='plots')
   # The first figure sets up how a notebook shows all of them, which must not be
   # taken back with the style.
   pyplot.close(pyplot.figure())
@@ -131,7 +128,7 @@ def _search(run: Run) -> Iterator[tuple[str, str, str, Any]]:
       'Probabilities of methods and sizes',
       'How likely each option is in some of the bins, step by step. Options '
       'are stacked from the cheapest, darkest, to the dearest.',
-      plots.plot_odds(
+      plots.plot_probabilities(
         found.steps,
         found.mixture,
         found.options,

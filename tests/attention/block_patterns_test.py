@@ -11,7 +11,7 @@ REACHES = pytest.mark.parametrize('reach', [0, 1, 2])
 
 def patterns_of_chunks(reach, num_levels):
   """Patterns of chunks of two tokens, and lengths of up to 70 chunks."""
-  pattern = Pattern(2, num_levels=num_levels, reach=reach)
+  pattern = Pattern(2, 1, num_levels, reach, num_global=0)
   for num_chunks in range(3, 71):
     if num_chunks > reach + 1:
       yield pattern, 2 * num_chunks
@@ -124,6 +124,41 @@ def test_a_flat_table_has_the_same_blocks_one_after_the_other(
       assert read == wanted + globals_
 
 
+@pytest.mark.parametrize(
+  'pattern',
+  [
+    Pattern(8, 4, shift=3, num_global=2),
+    Pattern(8, 2, num_levels=1, reach=0, num_global=0),
+    Pattern(4, 1, num_levels=0, reach=2, num_global=5),
+    Pattern(8, 8, reach=2, shift=7),
+  ],
+)
+@pytest.mark.parametrize('length', [1, 17, 71])
+def test_levels_are_those_of_the_blocks_that_are_listed(pattern, length):
+  """Token by token, from the definition of what is far."""
+  tokens = pattern.shift + np.arange(length)
+  count = max(1, pattern.count_levels(length))
+  wanted = np.full((length, length), -1)
+  for reader, read in np.ndindex(wanted.shape):
+    if min(reader, read) < pattern.num_global:
+      wanted[reader, read] = 0
+      continue
+    chunks = tokens[[reader, read]] // pattern.chunk_size
+    if abs(chunks[0] - chunks[1]) <= pattern.reach:
+      wanted[reader, read] = 0
+    elif pattern.num_levels != 0:
+      apart = [abs(np.subtract(*(chunks >> level))) for level in range(count)]
+      far = [level for level in range(count) if apart[level] > pattern.reach]
+      wanted[reader, read] = 1 + max(far)
+  np.testing.assert_array_equal(pattern.levels_read(length), wanted)
+
+
+def test_a_dense_text_is_read_token_by_token():
+  found = Pattern(8, 4).levels_read(16)
+  assert found.shape == (16, 16)
+  assert not found.any()
+
+
 def test_keys_are_counted():
   assert Pattern(8, 4).is_dense(16)
   assert Pattern(8, 4).num_keys(16) == 16
@@ -132,7 +167,8 @@ def test_keys_are_counted():
   assert not Pattern(8, 4, shift=1).is_dense(16)
   assert Pattern(8, 4, num_levels=0, num_global=2).num_keys(64) == 3 * 8 + 2
   # Eight chunks: three near, three of eight tokens, two of sixteen.
-  assert Pattern(8, 4, num_global=1).num_keys(64) == 24 + 4 * 3 + 4 * 2 + 1
+  assert Pattern(8, 4, num_global=0).num_keys(64) == 24 + 4 * 3 + 4 * 2
+  assert Pattern(8, 4, num_global=3).num_keys(64) == 24 + 4 * 3 + 4 * 2 + 3
 
 
 def test_keys_grow_by_the_same_number_when_the_length_doubles():
@@ -157,4 +193,4 @@ def test_keys_grow_by_the_same_number_when_the_length_doubles():
 )
 def test_errors_name_the_value_and_the_rule(sizes, rule):
   with pytest.raises(ValueError, match=rule):
-    Pattern(**{'chunk_size': 8, **sizes})
+    Pattern(**{'chunk_size': 8, 'num_summaries': 4, **sizes})

@@ -60,7 +60,7 @@ def cotangent(rng):
   return rng.normal(size=(R, M, C, H)).astype(np.float32)
 
 
-@pytest.mark.parametrize('kwargs', [(), (('chunks_at_once', 2),)])
+@pytest.mark.parametrize('kwargs', [(), (('chunks_per_step', 2),)])
 def test_it_is_a_gather_and_so_are_its_gradients(arrays, cotangent, kwargs):
   found = attend_and_pull(attend_heads, arrays, cotangent, kwargs)
   wanted = attend_and_pull(gather_blocks, arrays, cotangent)

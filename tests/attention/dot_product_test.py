@@ -118,8 +118,8 @@ def test_dropout_leaves_out_a_share_and_keeps_the_mean():
   assert abs(dropped.mean() - 1) < 0.02
 
 
-def test_without_a_key_nothing_is_dropped(arrays):
-  kept = embedcomp.dense_attention(*arrays, dropout_rate=0.5)
+def test_only_a_rate_above_zero_drops_anything(arrays):
+  kept = embedcomp.dense_attention(*arrays, dropout_key=jax.random.key(0))
   np.testing.assert_array_equal(kept, embedcomp.dense_attention(*arrays))
   noisy = embedcomp.dense_attention(
     *arrays, dropout_rate=0.5, dropout_key=jax.random.key(0)

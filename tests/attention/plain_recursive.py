@@ -1,4 +1,4 @@
-"""Recursive chunked attention as it is told: the reference of its tests.
+"""Recursive chunked attention by its definition: the reference of its tests.
 
 Every key that a query reads stands for a set of tokens: for one of them, or for
 an equal part of a block. Its mass is sum_j exp(q0 k_j) over the set, its key
@@ -9,6 +9,8 @@ summary is made of other summaries.
 
 import numpy as np
 
+from embedcomp.attention.block_patterns import Pattern
+
 
 def plain_attention(
   query,
@@ -16,14 +18,9 @@ def plain_attention(
   value,
   mask=None,
   *,
-  chunk_size,
-  num_summaries=1,
-  num_levels=None,
-  reach=1,
-  shift=0,
-  num_global=1,
   anchor=0.0,
   level_bias=((0.0,),),
+  **sizes,
 ):
   """As `embedcomp.recursive_attention`, in float64; logits must be small."""
   query, key, value = (
@@ -37,9 +34,7 @@ def plain_attention(
   terms = np.exp((anchors * key).sum(-1)) * mask[:, None]  # [B, N, S]
   level_bias = np.asarray(level_bias, np.float64)  # [levels, N]
   result = np.zeros_like(query)
-  for queries, sets in reading_lists(
-    length, chunk_size, num_summaries, num_levels, reach, shift, num_global
-  ):
+  for queries, sets in reading_lists(Pattern(**sizes), length):
     bias = np.zeros((level_bias.shape[1], 1, len(sets)))
     members = np.zeros((len(sets), length))
     for number, (tokens, level) in enumerate(sets):
@@ -57,29 +52,31 @@ def plain_attention(
   return result.swapaxes(1, 2)
 
 
-def reading_lists(
-  length, chunk_size, num_summaries, num_levels, reach, shift, num_global
-):
-  """Which queries read which sets of tokens.
+def reading_lists(pattern, length):
+  """Lists the sets of tokens that queries read, by the fields of a pattern.
 
   Returns:
     Pairs of queries and sets. A set is its tokens and its level, which is None
     for a token that is read by itself.
   """
-  leading = [([token], None) for token in range(min(num_global, length))]
-  others = [([token], None) for token in range(num_global, length)]
+  leading = [
+    ([token], None) for token in range(min(pattern.num_global, length))
+  ]
+  others = [([token], None) for token in range(pattern.num_global, length)]
 
   def tokens_of(block, level, part=0, parts=1):
-    size = (chunk_size << level) // parts
-    start = (block * parts + part) * size - shift
-    return list(range(max(start, num_global), min(start + size, length)))
+    size = (pattern.chunk_size << level) // parts
+    start = (block * parts + part) * size - pattern.shift
+    return list(
+      range(max(start, pattern.num_global), min(start + size, length))
+    )
 
   def read(block, level, chunk):
     """A block that is far is read as a whole, else its halves are."""
-    if abs((chunk >> level) - block) > reach:
+    if abs((chunk >> level) - block) > pattern.reach:
       return [
-        (tokens_of(block, level, part, num_summaries), level)
-        for part in range(num_summaries)
+        (tokens_of(block, level, part, pattern.num_summaries), level)
+        for part in range(pattern.num_summaries)
       ]
     if level == 0:
       return [([token], None) for token in tokens_of(block, 0)]
@@ -87,12 +84,14 @@ def reading_lists(
     return [part for half in halves for part in read(half, level - 1, chunk)]
 
   result = [(list(range(len(leading))), leading + others)]
-  num_chunks = -(-(length + shift) // chunk_size)
-  top = 10 if num_levels is None else max(0, num_levels - 1)
+  num_chunks = -(-(length + pattern.shift) // pattern.chunk_size)
+  top = 10 if pattern.num_levels is None else max(0, pattern.num_levels - 1)
   for chunk in range(num_chunks):
     blocks = range(-(-num_chunks // 2**top))
-    if num_levels == 0:
-      blocks = [block for block in blocks if abs(block - chunk) <= reach]
+    if pattern.num_levels == 0:
+      blocks = [
+        block for block in blocks if abs(block - chunk) <= pattern.reach
+      ]
     sets = [part for block in blocks for part in read(block, top, chunk)]
     result.append((tokens_of(chunk, 0), leading + sets))
   return result

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import embedcomp
-from embedcomp.attention.recursive import recursive_attention
+from embedcomp.attention.recursive import SummaryParams, recursive_attention
 from tests.attention.plain_recursive import plain_attention
 
 SIZES = {'chunk_size': 8, 'num_summaries': 4}
@@ -71,6 +71,15 @@ def test_memory_grows_like_the_length_far_below_dense_attention():
   assert whole < dense / 20
 
 
+@pytest.mark.parametrize('chunks_per_step', [1, 3, 14, 10**6])
+def test_steps_of_any_size_give_the_same(rng, chunks_per_step):
+  """Parts of a head, one or several heads at the same time."""
+  arrays = texts(rng, length=35, batch=3)  # 6 chunks with padding
+  found = recursive_attention(*arrays, **SIZES, chunks_per_step=chunks_per_step)
+  wanted = plain_attention(*arrays, **SIZES)
+  np.testing.assert_allclose(found, wanted, atol=2e-6)
+
+
 # Dropout
 
 
@@ -105,14 +114,12 @@ def test_a_dropout_is_that_of_its_key(rng):
   assert (abs(others - outputs[0]).max(axis=(2, 4)) > 1e-3).all()  # each token
 
 
-def test_without_a_key_there_is_no_dropout(rng):
+def test_at_a_rate_of_zero_there_is_no_dropout(rng):
   def program(**kwargs):
     run = functools.partial(recursive_attention, **SIZES, **kwargs)
     return jax.jit(run).lower(*texts(rng)).as_text()
 
-  without = program()
-  assert program(dropout_rate=0.25) == without
-  assert program(dropout_key=jax.random.key(0)) == without
+  assert program(dropout_key=jax.random.key(0)) == program()
 
 
 def test_gradients_are_those_of_what_was_left_out(rng):
@@ -154,7 +161,7 @@ def test_gradients_are_those_of_what_was_left_out(rng):
   [
     ({'chunk_size': 0}, 'chunk_size must be .* at least 1, got 0'),
     ({'num_summaries': 3}, 'num_summaries must divide chunk_size 8, got 3'),
-    ({'chunks_at_once': 0}, 'chunks_at_once must be .* at least 1, got 0'),
+    ({'chunks_per_step': 0}, 'chunks_per_step must be .* at least 1, got 0'),
     ({'num_levels': -1}, 'num_levels must be .* at least 0, got -1'),
     ({'shift': 8}, 'shift must be below chunk_size 8, got 8'),
     ({'num_global': 1.0}, r'num_global must be an int .* got 1\.0'),
@@ -165,15 +172,24 @@ def test_errors_name_the_value_and_the_rule(rng, sizes, rule):
     recursive_attention(*texts(rng), **{**SIZES, **sizes})
 
 
-def test_shapes_must_agree(rng):
-  query, key, value = texts(rng)
-  with pytest.raises(AssertionError, match='shape'):
-    recursive_attention(query, key[:, :20], value, **SIZES)
-  with pytest.raises(AssertionError, match='rank'):
-    recursive_attention(query[0], key[0], value[0], **SIZES)
-  for name, wrong in {'anchor': (4, 2), 'level_bias': (3, 4)}.items():
-    with pytest.raises(AssertionError, match='shape'):
-      recursive_attention(query, key, value, **SIZES, **{name: np.zeros(wrong)})
+@pytest.mark.parametrize(
+  ('learned', 'rule'),
+  [
+    ({'anchor': (4, 2)}, r'anchor must be .*\[2, 4\], got \[4, 2\]'),
+    ({'level_bias': (3, 4)}, r'level_bias must .* of 2 heads, got \[3, 4\]'),
+    ({'level_bias': (0, 2)}, r'level_bias must .* at least .*got \[0, 2\]'),
+    ({'level_bias': (2,)}, r'level_bias must be \[levels, .* got \[2\]'),
+  ],
+)
+def test_learned_params_must_be_those_of_the_heads(rng, learned, rule):
+  params = {name: np.zeros(shape) for name, shape in learned.items()}
+  with pytest.raises(ValueError, match=rule):
+    recursive_attention(*texts(rng), learned=SummaryParams(**params), **SIZES)
+
+
+def test_a_size_of_another_name_is_refused(rng):
+  with pytest.raises(TypeError, match='chunk_sise'):
+    recursive_attention(*texts(rng), chunk_sise=8)
 
 
 def test_texts_on_several_devices_stay_there():
@@ -187,9 +203,35 @@ def test_texts_on_several_devices_stay_there():
 
   def loss(arrays):
     attended = recursive_attention(
-      *arrays, chunk_size=8, num_summaries=2, chunks_at_once=10**6
+      *arrays, chunk_size=8, num_summaries=2, chunks_per_step=10**6
     )
     return jnp.square(attended).sum()
 
   program = jax.jit(jax.grad(loss)).lower(shape).compile().as_text()
   assert not re.search('all-(gather|reduce|to-all)', program)
+
+
+@pytest.mark.parametrize('mask_spec', [('batch',), ()])
+def test_the_axes_of_a_mesh_may_be_explicit(rng, mask_spec):
+  """Outputs and gradients are sharded like the texts, and are the same."""
+  arrays = texts(rng, batch=4)
+  mask = np.arange(23)[None].repeat(4, axis=0) < 20
+  explicit = (jax.sharding.AxisType.Explicit,)
+  mesh = jax.make_mesh((4,), ('batch',), axis_types=explicit)
+
+  @jax.jit
+  def attend_and_pull(arrays, mask):
+    def attend(*arrays):
+      return recursive_attention(*arrays, mask, **SIZES)
+
+    attended, pull = jax.vjp(attend, *arrays)
+    return attended, pull(attended)
+
+  wanted = attend_and_pull(tuple(arrays), mask)
+  with jax.set_mesh(mesh):
+    put = functools.partial(jax.device_put, device=jax.P('batch'))
+    there = tuple(map(put, arrays)), jax.device_put(mask, jax.P(*mask_spec))
+    found = attend_and_pull(*there)
+  for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(wanted)):
+    assert jax.typeof(one).sharding.spec[0] == 'batch'
+    np.testing.assert_allclose(one, other, atol=1e-6)

@@ -50,7 +50,13 @@ EACH_TILED = pytest.mark.parametrize('sizes', TILED.values(), ids=TILED)
 @functools.partial(jax.jit, static_argnames='sizes')
 def _attend_and_pull(inputs, mask, cotangent, sizes):
   def attend(inputs):
-    return recursive.recursive_attention(mask=mask, **inputs, **dict(sizes))
+    arrays = dict(inputs)
+    learned = recursive.SummaryParams(
+      arrays.pop('anchor'), arrays.pop('level_bias')
+    )
+    return recursive.recursive_attention(
+      mask=mask, learned=learned, **arrays, **dict(sizes)
+    )
 
   attended, pull = jax.vjp(attend, inputs)
   return attended, pull(cotangent)[0]
@@ -243,7 +249,7 @@ def test_queries_of_zeros_read_the_mean(inputs, sizes):
 
 
 @pytest.mark.parametrize('size', [1.0, 300.0])
-def test_keys_that_are_constant_in_pieces_are_read_exactly(rng, inputs, size):
+def test_keys_that_are_constant_in_blocks_are_read_exactly(rng, inputs, size):
   """Of the largest summaries, 8 tokens; logits reach a thousand."""
   inputs['key'] = size * normal(rng, B, 9, N, H).repeat(8, axis=1)[:, :T]
   logits = np.einsum('BTNH,BSNH->BNTS', inputs['query'], inputs['key']) / 2

@@ -30,7 +30,7 @@ def relation_loss(student, teacher, mask):
   return distillation.relation_loss(student, teacher, mask, 2)
 
 
-# Each loss with its mask and the shape of what stands at each of its places.
+# Each loss with its mask and the shape of the features that it masks.
 LOSSES = {
   'logits': (distillation.logits_loss, ROWS, (7,)),
   'token_logits': (token_logits_loss, MASK, (7,)),
@@ -68,8 +68,8 @@ def random_models(rng, name):
 
 
 def softmax(logits):
-  odds = [math.exp(logit) for logit in logits]
-  return [share / sum(odds) for share in odds]
+  terms = [math.exp(logit) for logit in logits]
+  return [term / sum(terms) for term in terms]
 
 
 def plain_kl(student, teacher):
@@ -90,7 +90,7 @@ def check(mean, losses):
 
 
 @pytest.mark.parametrize('temperature', [0.5, 1.0, 4.0])
-def test_logits_are_compared_by_their_softened_odds(rng, temperature):
+def test_logits_are_compared_by_their_softened_probabilities(rng, temperature):
   student, teacher = rng.normal(size=(2, 4, 7)).astype(np.float32)
   losses = [
     temperature**2
@@ -113,8 +113,49 @@ def test_hot_logits_have_the_gradient_of_a_squared_error(rng):
       distillation.logits_loss(logits, teacher, np.ones(1, bool), 1e3).value
     )
   )(student)
-  # Only so many digits of the odds are left at such a temperature.
+  # Few digits of the probabilities are left at such a temperature.
   np.testing.assert_allclose(slope, (student - teacher) / 8, atol=1e-3)
+
+
+LOWEST = jnp.finfo(jnp.float32).min
+
+
+@pytest.mark.parametrize(
+  ('low', 'temperature'), [(-1e9, 1), (-np.inf, 1), (LOWEST, 0.5), (LOWEST, 1)]
+)
+@pytest.mark.parametrize('student_low', [0.1, -1e9, -np.inf])
+def test_a_class_that_the_teacher_rules_out_counts_for_nothing(
+  low, temperature, student_low
+):
+  """As if the teacher had given it a very small probability."""
+  student = jnp.array([[0.3, -0.2, student_low], [1.0, 0.0, 2.0]])
+  teacher = jnp.array([[1.0, 0.5, low], [0.5, 0.5, 1.0]])
+
+  @jax.value_and_grad
+  def loss(student, teacher):
+    mask = jnp.array([True, True])
+    return distillation.logits_loss(student, teacher, mask, temperature).value
+
+  found, slope = loss(student, teacher)
+  wanted, wanted_slope = loss(
+    jnp.maximum(student, -1e3), jnp.maximum(teacher, -1e3)
+  )
+  np.testing.assert_allclose(found, wanted, 1e-6)
+  np.testing.assert_allclose(slope, wanted_slope, atol=1e-6)
+
+
+def test_a_teacher_without_any_class_is_not_passed_over():
+  """It is no distribution, and the loss shows that something is wrong."""
+  for broken in (-np.inf, np.nan):
+    teacher = jnp.full((1, 2), broken)
+    assert np.isnan(
+      distillation.logits_loss(jnp.zeros((1, 2)), teacher, [True]).value
+    )
+
+
+def test_a_class_that_only_the_student_rules_out_is_infinitely_far():
+  student, teacher = jnp.array([[0.0, -jnp.inf]]), jnp.zeros((1, 2))
+  assert distillation.logits_loss(student, teacher, [True]).value == np.inf
 
 
 def test_logits_of_one_class_say_nothing():
@@ -265,13 +306,13 @@ def test_no_gradient_reaches_the_variance(rng):
 @every_loss
 def test_what_is_not_real_counts_for_nothing(rng, name):
   student, teacher, mask = random_models(rng, name)
-  places = mask.reshape(*mask.shape, *[1] * (student.ndim - mask.ndim))
-  spoilt = np.where(places, student, np.nan), np.where(places, teacher, np.inf)
+  counts = mask.reshape(*mask.shape, *[1] * (student.ndim - mask.ndim))
+  spoilt = np.where(counts, student, np.nan), np.where(counts, teacher, np.inf)
   loss, (slope, _) = compiled(name)(student, teacher, mask)
   found, (found_slope, _) = compiled(name)(*spoilt, mask)
   assert found == loss
   np.testing.assert_array_equal(found_slope, slope)
-  np.testing.assert_array_equal(np.where(places, 0, slope), 0)
+  np.testing.assert_array_equal(np.where(counts, 0, slope), 0)
 
 
 @every_token_loss
@@ -352,6 +393,14 @@ def test_masks_of_another_shape_are_refused(rng, name):
     loss_fn(student, teacher, mask[:1])
   with pytest.raises(ValueError, match=r'teacher must have .* got \[1'):
     loss_fn(student, teacher[:1], mask)
+
+
+@every_loss
+def test_masks_of_floats_are_refused(rng, name):
+  loss_fn = LOSSES[name][0]
+  student, teacher, mask = random_models(rng, name)
+  with pytest.raises(ValueError, match='mask must be bool or integers of 0 an'):
+    loss_fn(student, teacher, np.where(mask, 0, -1e4))
 
 
 @pytest.mark.parametrize('name', ['logits', 'states', 'cosine'])

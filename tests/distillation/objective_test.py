@@ -11,7 +11,7 @@ import scipy.special
 from embedcomp import Bert
 from embedcomp.distillation import Objective, init_projection
 from embedcomp.nn import SentenceEncoder
-from embedcomp.nn.bert.outputs import COLLECTION, ModelOutputs
+from embedcomp.nn.bert.outputs import OUTPUTS_COLLECTION, ModelOutputs
 from tests.small_berts import CONFIG, IDS, random_params
 
 MODEL = SentenceEncoder(CONFIG)
@@ -19,8 +19,10 @@ MASK = IDS != 0
 
 
 def said_by(params, model=MODEL):
-  apply = jax.jit(lambda params: model.apply(params, IDS, mutable=[COLLECTION]))
-  return ModelOutputs.of(*apply({'params': params}))
+  apply = jax.jit(
+    lambda params: model.apply(params, IDS, mutable=[OUTPUTS_COLLECTION])
+  )
+  return ModelOutputs.from_variables(*apply({'params': params}))
 
 
 @pytest.fixture(scope='module')
@@ -34,7 +36,9 @@ def test_what_is_sown_is_what_the_encoder_returns(both):
   params = {'embedder': params['embedder'], **params['bert']}
   encoder = Bert(CONFIG, add_pooler=False)
   expected = encoder.apply({'params': params}, IDS, output_hidden_states=True)
-  for state, other in zip(both[0].states, expected.hidden_states, strict=True):
+  for state, other in zip(
+    both[0].hidden_states, expected.hidden_states, strict=True
+  ):
     np.testing.assert_allclose(state, other, atol=1e-5)
   # Queries, keys and values of the last layer, from the state below it.
   layer = params['layer_1']['query_key_value']
@@ -42,7 +46,7 @@ def test_what_is_sown_is_what_the_encoder_returns(both):
     'btd,dcnh->btcnh', expected.hidden_states[1], layer['kernel']
   )
   np.testing.assert_allclose(
-    both[0].relations, projected + layer['bias'], atol=1e-5
+    both[0].query_key_value, projected + layer['bias'], atol=1e-5
   )
 
 
@@ -53,7 +57,8 @@ def test_nothing_is_sown_into_params_or_outputs_without_a_listener():
 
 def plain_states(student, teacher, variances, pairs):
   errors = [
-    np.square(student.states[i] - teacher.states[j])[MASK].mean() / variances[j]
+    np.square(student.hidden_states[i] - teacher.hidden_states[j])[MASK].mean()
+    / variances[j]
     for i, j in pairs
   ]
   return np.mean(errors)
@@ -64,13 +69,13 @@ def plain_relations(student, teacher, num_heads):
   found = []
   for text, length in enumerate(MASK.sum(1)):
     for kind in range(3):
-      odds = []
-      for said in (student, teacher):
-        rows = np.asarray(said.relations)[text, :length, kind]
+      log_probs = []
+      for one in (student, teacher):
+        rows = np.asarray(one.query_key_value)[text, :length, kind]
         heads = rows.reshape(length, num_heads, -1).swapaxes(0, 1)
         scores = heads @ heads.swapaxes(1, 2) / np.sqrt(heads.shape[-1])
-        odds.append(scipy.special.log_softmax(scores, axis=-1))
-      own, theirs = odds
+        log_probs.append(scipy.special.log_softmax(scores, axis=-1))
+      own, theirs = log_probs
       rows = (np.exp(theirs) * (theirs - own)).sum(-1).mean(0)
       found += rows.tolist()
   return np.mean(found)
@@ -80,7 +85,7 @@ def test_each_part_is_as_worked_out_by_hand(both, rng):
   # Random weights make all texts alike; these vectors are not.
   vectors = rng.normal(size=(2, 2, 12)).astype(np.float32)
   student, teacher = (
-    said.replace(output=one) for said, one in zip(both, vectors)
+    one.replace(output=output) for one, output in zip(both, vectors)
   )
   objective = Objective(
     embeddings=0.5,
@@ -91,7 +96,7 @@ def test_each_part_is_as_worked_out_by_hand(both, rng):
     relation_heads=2,
   ).measured(teacher, MASK)
   variances = [
-    np.asarray(state)[MASK].var(0).mean() for state in teacher.states
+    np.asarray(state)[MASK].var(0).mean() for state in teacher.hidden_states
   ]
   np.testing.assert_allclose(objective.variances, variances, rtol=1e-5)
   one, two = vectors
@@ -120,8 +125,10 @@ def test_logits_are_odds_of_classes_or_one_number(rng):
   logits = rng.normal(size=(2, 2, 3)).astype(np.float32)
   objective = Objective(hidden=0, logits=1, temperature=2.0)
   student, teacher = map(ModelOutputs, logits)
-  odds = [scipy.special.log_softmax(one / 2, axis=-1) for one in logits]
-  expected = 4 * (np.exp(odds[1]) * (odds[1] - odds[0])).sum(-1).mean()
+  log_probs = [scipy.special.log_softmax(one / 2, axis=-1) for one in logits]
+  expected = (
+    4 * (np.exp(log_probs[1]) * (log_probs[1] - log_probs[0])).sum(-1).mean()
+  )
   found, _ = objective.value(student, teacher, MASK, None)
   np.testing.assert_allclose(found, expected, rtol=1e-5)
   student, teacher = (ModelOutputs(one[:, :1]) for one in logits)
@@ -149,7 +156,9 @@ def test_a_copy_has_nothing_to_learn(both):
 
 def test_layers_learn_from_those_of_the_map(both):
   _, teacher = both
-  student = ModelOutputs(both[0].output, both[0].states[:2])  # of one layer
+  student = ModelOutputs(
+    both[0].output, both[0].hidden_states[:2]
+  )  # of one layer
   objective = Objective(layer_map='uniform').measured(teacher, MASK)
   total, _ = objective.value(student, teacher, MASK, None)
   expected = plain_states(student, teacher, objective.variances, [(1, 2)])
@@ -177,7 +186,9 @@ def test_texts_without_tokens_do_not_count(both):
 
 def test_remat_tells_states_but_no_relations(both):
   again = said_by(random_params(MODEL), MODEL.clone(remat=True))
-  for state, other in zip(again.states, both[0].states, strict=True):
+  for state, other in zip(
+    again.hidden_states, both[0].hidden_states, strict=True
+  ):
     np.testing.assert_allclose(state, other, atol=1e-5)
   objective = Objective(hidden=0, relations=1)
   with pytest.raises(ValueError, match='remat'):
@@ -209,12 +220,12 @@ def test_states_need_a_model_that_tells_them_and_their_variance(both):
 
 
 def test_a_projection_is_a_student_of_the_other_width(both, rng):
-  """Each state and vector, as if the student had said the projected ones."""
+  """Each state and vector, as if the student had the projected ones."""
   narrow, teacher = (
-    said.replace(
-      output=rng.normal(size=(2, 12)).astype(np.float32), relations=None
+    one.replace(
+      output=rng.normal(size=(2, 12)).astype(np.float32), query_key_value=None
     )
-    for said in both
+    for one in both
   )
   width = 5
   narrow = jax.tree.map(lambda array: array[..., :width], narrow)

@@ -23,8 +23,8 @@ def plain_relations(text, num_heads):
   features = text.reshape(len(text), text[0].size).astype(np.float64)
   relations = []
   for part in np.split(features, num_heads, axis=1):
-    odds = np.exp(part @ part.T / math.sqrt(part.shape[1]))
-    relations.append(odds / odds.sum(1, keepdims=True))
+    terms = np.exp(part @ part.T / math.sqrt(part.shape[1]))
+    relations.append(terms / terms.sum(1, keepdims=True))
   return relations
 
 

@@ -38,16 +38,16 @@ def teacher():
 
 def test_a_teacher_says_no_more_than_is_asked_for(teacher):
   batch = batches_of().at(0)
-  said = teacher(batch)
-  assert len(said.states) == 3
-  assert said.relations is None
+  outputs = teacher(batch)
+  assert len(outputs.hidden_states) == 3
+  assert outputs.query_key_value is None
   expected = ENCODER.apply(
     teacher.variables, batch['ids'], token_type_ids=batch['token_types']
   )
-  np.testing.assert_allclose(said.output, expected, atol=1e-5)
+  np.testing.assert_allclose(outputs.output, expected, atol=1e-5)
   objective = Objective(hidden=0, sentence=1)
   alone = dataclasses.replace(teacher, objective=objective)
-  assert alone(batch).states == ()
+  assert alone(batch).hidden_states == ()
 
 
 @pytest.mark.parametrize('wrap', [training.jit_step, training.pmap_step])
@@ -127,7 +127,7 @@ def test_a_cache_is_asked_instead_of_the_teacher(teacher, tmp_path):
     raise AssertionError('the teacher was asked')
 
   silent = dataclasses.replace(teacher)
-  object.__setattr__(silent, '_say', refuse)
+  object.__setattr__(silent, '_apply', refuse)
   again = TaughtBatches(batches_of(), silent, path, progress=False)
   np.testing.assert_array_equal(again.at(4)['ids'], kept.at(4)['ids'])
 
@@ -158,7 +158,7 @@ def test_a_teacher_that_fails_leaves_no_cache(teacher, tmp_path):
   def fail(*inputs):
     raise RuntimeError('no more memory')
 
-  object.__setattr__(broken, '_say', fail)
+  object.__setattr__(broken, '_apply', fail)
   with pytest.raises(RuntimeError, match='no more memory'):
     TaughtBatches(batches_of(), broken, path, progress=False).at(0)
   assert list(tmp_path.iterdir()) == []

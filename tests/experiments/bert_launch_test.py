@@ -144,6 +144,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
     assert (again / 'model' / path.name).read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_dense_baseline_is_fine_tuning(config, finished, folder, tmp_path):
   dense = config.copy_and_resolve_references()
   dense.method.name = 'dense'
@@ -160,8 +161,12 @@ def test_the_dense_baseline_is_fine_tuning(config, finished, folder, tmp_path):
   ('variant', 'fields'),
   [
     ('similarity', {}),
-    ('regression', {'search.by_counts': 0.0}),
-    ('masked_lm', {'finetune.epochs': 6.0}),
+    pytest.param(
+      *('regression', {'search.by_counts': 0.0}), marks=pytest.mark.slow
+    ),
+    pytest.param(
+      *('masked_lm', {'finetune.epochs': 6.0}), marks=pytest.mark.slow
+    ),
   ],
 )
 def test_every_task_leaves_a_directory(folder, tmp_path, variant, fields):
@@ -178,7 +183,8 @@ def test_every_task_leaves_a_directory(folder, tmp_path, variant, fields):
     assert 1 < result['value'] < model.config.vocab_size
     return
   dataset = data_lib.load(
-    folder, pair_field='other', label_field='score', real_labels=True
+    folder,
+    data_lib.Fields(pair_field='other', label_field='score', real_labels=True),
   )
   found = measured(tmp_path, variant, dataset, scale=5.0)
   assert result['metric'] == 'spearman'
@@ -186,6 +192,7 @@ def test_every_task_leaves_a_directory(folder, tmp_path, variant, fields):
   assert found['spearman'] == pytest.approx(result['value'], abs=0.01)
 
 
+@pytest.mark.slow
 def test_hand_made_groups_are_trained(folder):
   fields = {'method.name': 'hand_split', 'method.storage': 'int8'}
   config = small_bert.config_of(folder, **fields)

@@ -45,6 +45,7 @@ def small_comparison(tmp_path_factory):
   return Small('classify', 'r52', sizes)
 
 
+@pytest.mark.slow
 def test_contestants_have_rows_within_their_budgets(small):
   wanted = ('dense 0', 'low rank, from dense 0', 'search 0')
   jobs = {job.name: job for job in small.jobs(smoke=False, seeds=1)}
@@ -104,6 +105,7 @@ def test_contestants_share_the_dense_model_of_a_seed(small, monkeypatch):
   assert len(set(seconds)) == 1
 
 
+@pytest.mark.slow
 def test_the_cost_of_a_search_is_measured(small, monkeypatch):
   monkeypatch.setattr(
     search_cost, '_SMOKE', {'small': lambda: small.config(True, 0)}

@@ -24,6 +24,7 @@ def use_small_text(tmp_path, monkeypatch):
   monkeypatch.setattr(demo, '_LABELS', ('dense', 'low_rank'))
 
 
+@pytest.mark.slow
 def test_the_demo_ends_with_a_table_and_a_page(on_small_text, tmp_path):
   workdir = tmp_path / 'demo'
   page, table = demo.run(workdir, smoke=True)

@@ -14,7 +14,7 @@ import embedcomp
 from configs import classify, common, language_model
 from embedcomp.data import Vocabulary
 from embedcomp.search import Sensitivity, search_space
-from embedcomp.training import loop
+from embedcomp.training.checkpoints import Checkpoints
 from experiments import launch, learned, strategies
 from experiments.problems import make_problem
 from experiments.results import untrained
@@ -53,6 +53,7 @@ def test_a_run_leaves_what_its_result_says(finished):
   assert (workdir / 'report.html').exists()
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_with_the_same_bytes(
   folder, finished, tmp_path, monkeypatch
 ):
@@ -60,7 +61,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
     pass
 
   # Dies while it saves the checkpoint before the last of the search.
-  save, calls = loop.Checkpoints.save, []
+  save, calls = Checkpoints.save, []
 
   def dying_save(self, step, *args):
     calls.append(self.folder.name)
@@ -69,7 +70,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
     save(self, step, *args)
 
   config = small_text.config_of(folder, **{'run.checkpoint_every': 10})
-  monkeypatch.setattr(loop.Checkpoints, 'save', dying_save)
+  monkeypatch.setattr(Checkpoints, 'save', dying_save)
   with pytest.raises(PullThePlugError):
     launch.run(config, tmp_path, progress=False)
   monkeypatch.undo()
@@ -86,36 +87,37 @@ def test_a_workdir_of_another_config_is_refused(folder, finished):
     launch.run(other, finished[0], progress=False)
 
 
+STRATEGIES = {
+  'uniform': {'method.option': 'pq', 'method.storage': 'int8'},
+  'hand_split': {'method.storage': 'int8'},
+  'compress': {},
+  'bins': {'search.options': 'precision'},
+  'random': {'search.trials': 2},
+  'search': {'search.score': 'learned', 'search.discretize': 'argmax'},
+}
+
+
 @pytest.mark.parametrize(
-  'fields',
+  'name',
   [
-    {'method.name': 'uniform', 'method.option': 'pq', 'method.storage': 'int8'},
-    {'method.name': 'hand_split', 'method.storage': 'int8'},
-    {'method.name': 'compress'},
-    {'method.name': 'bins', 'search.options': 'precision'},
-    {'method.name': 'random', 'search.trials': 2},
-    {
-      'method.name': 'search',
-      'search.score': 'learned',
-      'search.discretize': 'argmax',
-    },
+    pytest.param(name, marks=[pytest.mark.slow] * (name != 'uniform'))
+    for name in STRATEGIES
   ],
-  ids=lambda fields: fields['method.name'],
 )
-def test_every_strategy_stays_within_the_budget(folder, fields):
-  config = small_text.config_of(
-    folder, **fields, **{'optim.epochs': 1.0, 'search.epochs': 1.0}
-  )
+def test_every_strategy_stays_within_the_budget(folder, name):
+  fields = {'optim.epochs': 1.0, 'search.epochs': 1.0, 'method.name': name}
+  config = small_text.config_of(folder, **fields, **STRATEGIES[name])
   problem = make_problem(config, progress=False)
   trainer = Trainer(problem, config, None, progress=False)
   budget = int(0.3 * problem.dense_bytes)
-  outcome = strategies.STRATEGIES[config.method.name](trainer, budget)
+  outcome = strategies.STRATEGIES[name](trainer, budget)
   assert outcome.scheme.num_bytes <= budget
   figures = outcome.evaluate('test')
   assert 0 <= figures['accuracy'] <= 1
   assert np.isfinite(figures['loss'])
 
 
+@pytest.mark.slow
 def test_language_models_are_searched_too(folder, tmp_path):
   config = language_model.get_config('smoke')
   config.data.name = str(folder)

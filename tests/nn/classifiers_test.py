@@ -169,3 +169,29 @@ def test_convolutional_equals_plain_loops():
 def test_unknown_pools_are_refused(pools):
   with pytest.raises(ValueError, match="pools must be out of \\('mean', 'max'"):
     PooledClassifier(nn.Embed(VOCAB, FEATURES), CLASSES, pools=pools)
+
+
+RATES = pytest.mark.parametrize(
+  ('name', 'rate'), [('dropout', -0.1), ('word_dropout', 1.5), ('dropout', 1)]
+)
+BAD_IDS = pytest.mark.parametrize(
+  'ids', [np.zeros((2, 0), int), np.zeros((0, 3), int), IDS[0], IDS * 1.0]
+)
+
+
+@RATES
+@pytest.mark.parametrize('model_name', MODELS)
+def test_rates_are_shares_below_one(model_name, name, rate):
+  embedder = nn.Embed(VOCAB, FEATURES)
+  with pytest.raises(ValueError, match=f'^{name} must be a number in'):
+    MODELS[model_name](embedder, **{name: rate})
+
+
+@BAD_IDS
+@pytest.mark.parametrize('model_name', MODELS)
+def test_ids_are_integers_of_texts_and_tokens(model_name, ids):
+  model = MODELS[model_name](nn.Embed(VOCAB, FEATURES))
+  with pytest.raises(
+    ValueError, match=r'ids must be \[batch, tokens\] integer'
+  ):
+    model.init(jax.random.key(0), ids)

@@ -173,3 +173,22 @@ def test_learns_what_follows(name):
     params, state, loss = step(params, state)
   # Only by counting can 9 and 12 be told apart after 4.
   assert loss < 0.1
+
+
+@pytest.mark.parametrize(
+  ('name', 'rate'), [('dropout', -0.1), ('word_dropout', 1.5)]
+)
+@pytest.mark.parametrize('model_name', MODELS)
+def test_rates_are_shares_below_one(model_name, name, rate):
+  with pytest.raises(ValueError, match=f'^{name} must be a number in'):
+    MODELS[model_name](nn.Embed(VOCAB, FEATURES), **{name: rate})
+
+
+@pytest.mark.parametrize('ids', [np.zeros((2, 0), int), IDS[0]])
+@pytest.mark.parametrize('model_name', MODELS)
+def test_ids_are_integers_of_texts_and_tokens(model_name, ids):
+  model = MODELS[model_name](nn.Embed(VOCAB, FEATURES))
+  with pytest.raises(
+    ValueError, match=r'ids must be \[batch, tokens\] integer'
+  ):
+    model.init(jax.random.key(0), ids)

@@ -1,4 +1,4 @@
-"""Tests of what models of text share."""
+"""Tests of the parts that models of text share."""
 
 import flax.linen as nn
 import jax
@@ -49,7 +49,7 @@ def plain_block(params: dict, rows: np.ndarray, allowed) -> np.ndarray:
   Args:
     params: of an `EncoderBlock`.
     rows: [T, D].
-    allowed: [T, T] bool, who sees whom.
+    allowed: [T, T] bool, True where a token (row) may read another.
   """
   weights = params['query_key_value']
   normed = np.stack([normalised(r, params['attention_norm']) for r in rows])
@@ -63,8 +63,8 @@ def plain_block(params: dict, rows: np.ndarray, allowed) -> np.ndarray:
       seen = np.flatnonzero(allowed[t])
       if not len(seen):
         continue
-      odds = np.exp(key[seen] @ query[t] / np.sqrt(query.shape[1]))
-      attended = odds / odds.sum() @ value[seen]
+      terms = np.exp(key[seen] @ query[t] / np.sqrt(query.shape[1]))
+      attended = terms / terms.sum() @ value[seen]
       out[t] += attended @ params['attention_out']['kernel'][head]
   rows = rows + out + params['attention_out']['bias'][None]
   result = []
@@ -108,6 +108,16 @@ def test_heads_must_divide_the_features():
   hidden = jnp.zeros((1, 2, 10))
   with pytest.raises(ValueError, match='10 features, got 4'):
     EncoderBlock(4, 8).init(jax.random.key(0), hidden, MASK[:1, :2])
+
+
+@pytest.mark.parametrize(
+  'mask',
+  [np.where(MASK, 0, -1e4), MASK[:, :3], MASK[:, None], MASK.astype(int)],
+)
+def test_masks_are_booleans_of_each_token(mask):
+  hidden = jnp.zeros((BATCH, LENGTH, FEATURES))
+  with pytest.raises(ValueError, match='mask must be '):
+    EncoderBlock(HEADS, 8).init(jax.random.key(0), hidden, mask)
 
 
 def test_sinusoids_by_hand():

@@ -7,6 +7,7 @@ import pytest
 
 from embedcomp import methods
 from embedcomp.compression import RateDistortionCurve
+from embedcomp.compression.distortion import measure_segments
 from embedcomp.compression.space import SearchSpace
 from embedcomp.compression.weighted_table import WeightedTable
 from embedcomp.search.controller import Controller
@@ -27,8 +28,9 @@ def measured_curve():
   table = rng.normal(size=(240, 8)).astype(np.float32)
   weights = rng.permutation(1 / np.arange(1, 241))  # in no order
   weights[:16] += 1
-  words = WeightedTable.prepare(table, None, weights).in_id_order()
-  return RateDistortionCurve.measured(words, SPACE, 0, progress=False)
+  weighted = WeightedTable.create(table, importance=weights).in_id_order()
+  segments = measure_segments(weighted, SPACE, progress=False)
+  return RateDistortionCurve(weighted, SPACE, segments)
 
 
 def division_of(space, logits):

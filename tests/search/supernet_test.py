@@ -29,6 +29,7 @@ from tests.search.plain_supernet import (
   plain_table,
   weights,
 )
+from tests.table.jaxprs import dot_precisions
 
 
 @pytest.mark.parametrize('option', range(len(OPTIONS)))
@@ -68,6 +69,18 @@ def test_logits_are_inner_products(rng):
   for chosen in (np.array([2, 7, 3], np.int32), mixture):
     expected = hidden @ np.asarray(lookup(*weights(), chosen, ALL)).T
     close(logits(*weights(), chosen, hidden), expected)
+
+
+@pytest.mark.parametrize('num_tokens', [VOCAB - 1, VOCAB])
+@pytest.mark.parametrize('is_mixed', [False, True])
+def test_products_are_taken_in_float32(num_tokens, is_mixed):
+  """Accelerators round factors to fewer bits unless they are asked not to."""
+  chosen = np.ones((3, len(OPTIONS)), np.float32) if is_mixed else all_bins(1)
+  ids = np.zeros(num_tokens, np.int32)
+  hidden = np.zeros((2, FEATURES), np.float32)
+  found = dot_precisions(SUPERNET.lookup, *weights(), chosen, ids)
+  found |= dot_precisions(SUPERNET.logits, *weights(), chosen, hidden)
+  assert found == {(jax.lax.Precision.HIGHEST,) * 2}
 
 
 def test_many_tokens_cost_and_give_no_more_than_words(rng):

@@ -1,7 +1,7 @@
-"""The attention of a BERT in its `config.json`, under a key of our own.
+"""Attention of a BERT in its `config.json`, under a key of our own.
 
-A single one, or a list of those that layers take in turn, each an object with
-its `type` and the sizes of its class:
+One object, or a list of those that layers take in turn, each with its `type`
+and the fields of its class:
 
   "embedcomp_attention": {"type": "recursive", "chunk_size": 256, ...}
 
@@ -30,16 +30,20 @@ _TYPES: dict[str, type] = {
 
 
 def from_fields(fields: Mapping[str, Any]) -> AttentionFns:
-  """The attention of a model.
+  """Reads the attention of a model.
 
   Args:
     fields: of a `config.json`.
 
   Returns:
-    As `Bert` takes it; dense if the fields do not say.
+    As `Bert` takes it; dense if there is no such field.
 
   Raises:
-    ValueError: for what is unknown or malformed.
+    ValueError: for an unknown type, an unknown size or a malformed value.
+
+  Example:
+    >>> from_fields({KEY: {'type': 'local', 'chunk_size': 64}})
+    LocalAttention(chunk_size=64, num_global=1, shift=0)
   """
   if KEY not in fields:
     return dense_attention
@@ -52,7 +56,7 @@ def from_fields(fields: Mapping[str, Any]) -> AttentionFns:
 
 
 def to_fields(attention_fn: AttentionFns) -> dict[str, Any]:
-  """What `from_fields` reads an attention from.
+  """Writes the fields that `from_fields` reads.
 
   Args:
     attention_fn: as `Bert` has it.
@@ -61,7 +65,7 @@ def to_fields(attention_fn: AttentionFns) -> dict[str, Any]:
     Fields of a `config.json`; none for dense attention.
 
   Raises:
-    ValueError: for a function that is none of ours.
+    ValueError: for a function of another kind.
   """
   if attention_fn is dense_attention:
     return {}
@@ -70,13 +74,13 @@ def to_fields(attention_fn: AttentionFns) -> dict[str, Any]:
 
 
 def describe(attention_fn: AttentionFns) -> str:
-  """An attention in a line, as `config.json` names it.
+  """Describes an attention in one line, by its names in `config.json`.
 
   Args:
     attention_fn: one that `to_fields` takes.
 
   Returns:
-    The text.
+    Its types and sizes.
 
   Example:
     >>> describe(LocalAttention(chunk_size=64))

@@ -1,7 +1,7 @@
-"""The `config.json` of Hugging Face's BERT, RoBERTa and DistilBERT.
+"""Config files (`config.json`) of Hugging Face's BERT, RoBERTa and DistilBERT.
 
-What the models of this package cannot compute is refused by name and value; a
-field that changes no numbers is passed over.
+Fields that ask for what the models of this package cannot compute are refused
+by name and value; a field that changes no numbers is passed over.
 """
 
 import json
@@ -30,9 +30,9 @@ _DISTILBERT_NAMES = {
   'attention_dropout': 'attention_probs_dropout_prob',
   'seq_classif_dropout': 'classifier_dropout',
 }
-# What DistilBERT's configs have no fields for.
+# Sizes that DistilBERT's configs have no fields for.
 _DISTILBERT_FIXED = {'type_vocab_size': 0, 'layer_norm_eps': 1e-12}
-# What every checkpoint says of itself; all else has a default.
+# Fields that every config has; all others have a default.
 _REQUIRED = (
   'vocab_size',
   'hidden_size',
@@ -58,7 +58,7 @@ _FIXED = {
   'is_encoder_decoder': False,
   'add_cross_attention': False,
 }
-# What is built on the encoder, by head, and the name of the encoder by family.
+# Names of classes: their ends by head, and their beginnings by family.
 _ARCHITECTURES = {
   None: 'Model',
   'sentence': 'Model',
@@ -76,7 +76,7 @@ _CLASSES = {
 
 
 def parse_fields(text: str | bytes) -> Fields:
-  """The fields of a `config.json`, or of another JSON object.
+  """Reads the fields of a `config.json`, or of another JSON object.
 
   Args:
     text: content of the file.
@@ -97,13 +97,13 @@ def parse_fields(text: str | bytes) -> Fields:
 
 
 def to_config(fields: Mapping[str, Any]) -> BertConfig:
-  """The sizes of a model.
+  """Reads the sizes of a model.
 
   Args:
     fields: of a `config.json`.
 
   Returns:
-    The same as a `BertConfig`.
+    The sizes.
 
   Raises:
     ValueError: for what is not supported, missing or malformed.
@@ -149,7 +149,7 @@ def _check_supported(fields: Mapping[str, Any]) -> None:
 
 
 def _rename(fields: Mapping[str, Any]) -> Fields:
-  """DistilBERT's fields under BERT's names, without those it has no say in."""
+  """Renames DistilBERT's fields to BERT's, but for those it has fixed."""
   renamed = {k: v for k, v in fields.items() if k not in _DISTILBERT_FIXED}
   for theirs, ours in _DISTILBERT_NAMES.items():
     if theirs in fields:
@@ -158,13 +158,17 @@ def _rename(fields: Mapping[str, Any]) -> Fields:
 
 
 def find_head(fields: Mapping[str, Any]) -> str | None:
-  """The head that a model was saved with; None for a bare encoder.
+  """Finds the head that a model was saved with; None for a bare encoder.
 
   Args:
     fields: of a `config.json`.
 
   Returns:
     One of `HEADS`, or None.
+
+  Example:
+    >>> find_head({'architectures': ['BertForMaskedLM']})
+    'masked_lm'
   """
   names = fields.get('architectures')
   for name in names if isinstance(names, list) else []:
@@ -175,7 +179,7 @@ def find_head(fields: Mapping[str, Any]) -> str | None:
 
 
 def label_names(fields: Mapping[str, Any]) -> list[str]:
-  """Names of a classifier's labels, those that transformers makes up if none.
+  """Reads the names of a classifier's labels; transformers' default if none.
 
   Args:
     fields: of a `config.json`.
@@ -185,6 +189,10 @@ def label_names(fields: Mapping[str, Any]) -> list[str]:
 
   Raises:
     ValueError: if they are malformed.
+
+  Example:
+    >>> label_names({'id2label': {'0': 'bad', '1': 'good'}})
+    ['bad', 'good']
   """
   number = num_labels(fields)
   labels = fields.get('id2label')
@@ -199,7 +207,7 @@ def label_names(fields: Mapping[str, Any]) -> list[str]:
 
 
 def num_labels(fields: Mapping[str, Any]) -> int:
-  """How many labels a classifier has by its config; 2 if it does not say.
+  """Reads the number of labels of a classifier; 2 if no field has it.
 
   Args:
     fields: of a `config.json`.
@@ -222,13 +230,13 @@ def num_labels(fields: Mapping[str, Any]) -> int:
 
 
 def is_packed(fields: Mapping[str, Any]) -> bool:
-  """Whether the words are in a packed file.
+  """Returns whether the words are in a packed file.
 
   Args:
     fields: of a `config.json`.
 
   Returns:
-    The answer.
+    True if they are.
 
   Raises:
     ValueError: for a section of another version, or a malformed one.
@@ -259,11 +267,11 @@ def to_text(
   packed: bool = False,
   own: Mapping[str, Any] | None = None,
 ) -> str:
-  """A `config.json` that transformers reads.
+  """Writes a `config.json` that transformers reads.
 
   Args:
     config: sizes.
-    head: what the model is used for, see `from_pretrained`.
+    head: of the model, see `from_pretrained`.
     labels: names of the labels of a classifier.
     packed: whether the words are in a packed file.
     own: further fields, see `attention_json` and `int8_tensors`.

@@ -13,9 +13,9 @@ from embedcomp.attention.dot_product import dense_attention
 from embedcomp.io.bert import int8_tensors, tensor_names
 from embedcomp.io.bert.safetensors_files import Tensor
 from embedcomp.io.bert.tensor_names import Leaf
+from embedcomp.methods.forms import Stored
 from embedcomp.nn.bert.config import BertConfig
 from embedcomp.nn.bert.encoder import AttentionFns, per_layer
-from embedcomp.nn.bert.int8 import is_frozen
 from embedcomp.nn.bert.layers import BertLayer
 from embedcomp.types import Params
 
@@ -108,7 +108,7 @@ def to_tensors(
 
   Args:
     config: sizes.
-    params: of the model, frozen if its weights are int8; of the words only a
+    params: of the model, stored if its weights are int8; of the words only a
       dense table, if not packed.
     head: see `from_pretrained`; 'pooler' for `Bert` with one.
     num_labels: of a classifier.
@@ -131,9 +131,7 @@ def to_tensors(
     *_attention_leaves(config, base, attention_fn),
     *head_leaves,
   ]
-  found = traverse_util.flatten_dict(
-    dict(params), is_leaf=lambda _, value: is_frozen(value)
-  )
+  found = traverse_util.flatten_dict(dict(params))
   paths = {leaf.path for leaf in leaves}
   if set(found) != paths:
     missing, unknown = paths - set(found), set(found) - paths
@@ -292,7 +290,12 @@ def _make_noise(config, leaves: list[Leaf], seed: int) -> dict:
 
 def _check_leaf(leaf: Leaf, value: Any) -> np.ndarray:
   """A leaf of params as finite float32 of the right shape."""
-  name, array = '/'.join(leaf.path), np.asarray(value)
+  name = '/'.join(leaf.path)
+  if isinstance(value, Stored):
+    raise ValueError(
+      f'{name} must be floats, got {value}; dequantize_encoder makes them.'
+    )
+  array = np.asarray(value)
   if array.shape != leaf.shape or not jnp.issubdtype(array.dtype, jnp.floating):
     raise ValueError(
       f'{name} must be floats {list(leaf.shape)}, '

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
-import numpy as np
 
 from embedcomp.io import files, packed
 from embedcomp.io.bert import (
@@ -24,6 +23,7 @@ from embedcomp.io.bert import (
   safetensors_files,
 )
 from embedcomp.io.bert import params as bert_params
+from embedcomp.methods.forms import Stored
 from embedcomp.nn.bert import int8
 from embedcomp.nn.bert.config import BertConfig
 from embedcomp.nn.bert.encoder import AttentionFns, Bert, per_layer
@@ -74,6 +74,16 @@ def from_pretrained(
 ) -> tuple[nn.Module, Params]:
   """Reads a model of the BERT family: BERT, RoBERTa, XLM-R or DistilBERT.
 
+  The params are for `model.apply({'params': params}, ids)`. To train them, set
+  apart what is stored in few bits, of which no gradient can be taken:
+
+    trainable, stored = embedcomp.split_params(params)
+    model.apply({'params': trainable, 'stored': stored}, ids)
+
+  and differentiate by `trainable`. Where a packed table or int8 weights are to
+  learn as well, `embedcomp.dequantize_params` and `dequantize_encoder` make
+  floats of them.
+
   Args:
     path: a directory of Hugging Face's or of `save_pretrained`, or the name of
       a model on its hub, which `huggingface_hub` then fetches.
@@ -96,13 +106,10 @@ def from_pretrained(
   Returns:
     The model, and params for `model.apply({'params': params}, input_ids,
     attention_mask, token_type_ids)`. Words of a packed directory are in
-    `params['embedder']`, frozen, together with their integers;
-    `embedcomp.partition` sets those apart for training. So are weights that
-    are stored as int8; `embedcomp.dequantize_encoder` makes floats of them.
+    `params['embedder']`; they and weights of int8 are `embedcomp.Stored`.
 
   Raises:
     FileNotFoundError: if there is no such directory, or a file is missing.
-    ImportError: without safetensors.
     OSError: if a model cannot be fetched.
     ValueError: for what is damaged, contradictory or not supported.
   """
@@ -177,15 +184,14 @@ def save_pretrained(
   Args:
     path: of the directory; made if there is none.
     model: `Bert` or one of `nn.bert.heads`.
-    params: of the model; what is compressed trainable or frozen, together with
-      its integers.
+    params: of the model, trainable and stored ones together; what is
+      compressed may be either.
     dense: whether to write compressed words as a dense table, too, and int8
       weights as floats.
     labels: names of a classifier's labels, in their order.
     tokenizer_from: a directory whose tokenizer is copied.
 
   Raises:
-    ImportError: without safetensors.
     OSError: if a file cannot be written.
     TypeError: for a model that is none of these.
     ValueError: for params that contradict the model, or that a file of the
@@ -205,7 +211,7 @@ def save_pretrained(
   if scheme is None:
     others['embedder'] = words
   elif dense:
-    others['embedder'] = {'embedding': _decompress(scheme, words)}
+    others['embedder'] = {'embedding': read.reconstruct(scheme, words)}
   text = config_json.to_text(
     config,
     head,
@@ -265,13 +271,13 @@ def _lengthen(
   first = config.first_position
   table = encoder['embeddings']['position']
   rows = extend_positions(
-    int8.thaw(table['embedding']),
+    int8.dequantize(table['embedding']),
     first + max_length,
     positions,
     num_fixed=first + 1,
   )
-  if int8.is_frozen(table['embedding']):
-    rows = int8.freeze(rows, (0,), 'position')
+  if isinstance(table['embedding'], Stored):
+    rows = int8.quantize(rows, (0,), 'position')
   table['embedding'] = rows
   return dataclasses.replace(config, max_position_embeddings=first + max_length)
 
@@ -363,17 +369,6 @@ def _attention_fields(attention_fn: AttentionFns) -> config_json.Fields:
       stacklevel=3,
     )
     return {}
-
-
-def _decompress(scheme: Scheme, words: Params) -> np.ndarray:
-  names = {read.group_name(index) for index in range(len(scheme.groups))}
-  names |= {'order'} if scheme.order == 'stored' else set()
-  if set(words) != names:
-    raise ValueError(
-      f'embedder must have {sorted(names)}, got {sorted(words)}; put floats '
-      'and integers together again with embedcomp.combine.'
-    )
-  return np.asarray(read.reconstruct(scheme, words))
 
 
 def _check_labels(

@@ -1,6 +1,6 @@
 """Weights of a Hugging Face directory: one safetensors file, or shards.
 
-Trusts none of it, and reads no pickles.
+The files are not trusted, and pickles are not read.
 """
 
 import contextlib
@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 
 from embedcomp.io import files
 from embedcomp.io.bert import config_json, tensor_names
 
 WEIGHTS_FILE = 'model.safetensors'
 INDEX_FILE = 'model.safetensors.index.json'
-# What the same weights are called in other forms.
+# Names of the same weights in formats that are not read.
 _OTHER_FILES = (
   'pytorch_model.bin',
   'pytorch_model.bin.index.json',
@@ -28,12 +29,12 @@ FLOATS = ('F16', 'BF16', 'F32', 'F64')
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-  """A tensor that has not been read yet.
+  """Tensor that has not been read yet.
 
   Attributes:
     name: in the file.
     shape: of the tensor.
-    dtype: of the tensor, in safetensors' words.
+    dtype: of the tensor, as safetensors names it.
     file: as opened.
   """
 
@@ -54,11 +55,11 @@ class Tensor:
       )
 
   def stored(self) -> np.ndarray:
-    """The numbers as they are in the file, whatever they are."""
+    """Reads the numbers in the dtype that they have in the file."""
     return self.file.get_tensor(self.name)
 
   def read(self) -> np.ndarray:
-    """The numbers as float32.
+    """Reads the numbers as float32.
 
     Raises:
       ValueError: unless all are finite in it.
@@ -68,21 +69,6 @@ class Tensor:
     if not np.isfinite(array).all():
       raise ValueError(f'{self.name} must be finite in float32.')
     return array
-
-
-def import_safetensors():
-  """The `safetensors` library.
-
-  Raises:
-    ImportError: naming the extra that has it.
-  """
-  try:
-    import safetensors.numpy
-  except ImportError as error:
-    raise ImportError(
-      'checkpoints need safetensors: pip install "embedcomp[files]".'
-    ) from error
-  return safetensors
 
 
 @contextlib.contextmanager
@@ -98,10 +84,8 @@ def open_tensors(folder: Path, family: str) -> Iterator[dict[str, Tensor]]:
 
   Raises:
     FileNotFoundError: if there are no weights.
-    ImportError: without safetensors.
     ValueError: if they are damaged, or not in safetensors files.
   """
-  safetensors = import_safetensors()
   found: dict[str, Tensor] = {}
   with contextlib.ExitStack() as stack:
     for path, names in _weight_files(folder).items():
@@ -130,7 +114,7 @@ def open_tensors(folder: Path, family: str) -> Iterator[dict[str, Tensor]]:
 
 
 def _weight_files(folder: Path) -> dict[Path, set[str] | None]:
-  """The files that hold weights, and which of theirs, all if None."""
+  """Finds the files that hold weights, and the names in each; None for all."""
   if (folder / WEIGHTS_FILE).exists():
     return {folder / WEIGHTS_FILE: None}
   index = folder / INDEX_FILE
@@ -177,10 +161,8 @@ def write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
     tensors: by name.
 
   Raises:
-    ImportError: without safetensors.
     OSError: if it cannot be written.
   """
-  safetensors = import_safetensors()
   try:
     # Transformers asks for this word.
     safetensors.numpy.save_file(tensors, path, metadata={'format': 'pt'})

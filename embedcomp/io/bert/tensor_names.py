@@ -1,4 +1,4 @@
-"""Where Hugging Face's checkpoints keep the params of the BERT family.
+"""Names of the params of the BERT family in Hugging Face's checkpoints.
 
 PyTorch's linear layers hold [out, in], ours [in, out]; queries, keys and values
 are one array here and three tensors there.
@@ -20,8 +20,8 @@ PREFIXES = {
   'xlm-roberta': 'roberta.',
   'distilbert': 'distilbert.',
 }
-# The pooler's, the heads', constants that older versions stored, and what an
-# attention has learned. Whoever does not ask for these need not hear of them.
+# Those of the pooler, of heads and of learned attentions, and constants that
+# older versions stored. A model that does not need them is loaded without.
 _OPTIONAL = re.compile(
   r'(pooler|cls|lm_head|classifier|pre_classifier|qa_outputs'
   r'|vocab_(transform|layer_norm|projector))\..*'
@@ -50,7 +50,7 @@ _DISTILBERT_LAYER = {
   'mlp_out': ('ffn.lin2',),
   'mlp_norm': ('output_layer_norm',),
 }
-# What the names of layers start with, before their numbers.
+# The beginning of the names of layers, before their numbers.
 _STACK = 'encoder.layer'
 _STACKS = {'distilbert': 'transformer.layer'}
 _ROBERTA_HEADS = {
@@ -90,7 +90,7 @@ WORDS = 'embeddings.word_embeddings.weight'
 
 @dataclasses.dataclass(frozen=True)
 class Leaf:
-  """One array of params, and the tensors of a checkpoint that hold it.
+  """Array of params, and the tensors of a checkpoint that hold it.
 
   Attributes:
     path: keys of the array in params.
@@ -98,7 +98,7 @@ class Leaf:
     names: of the tensors, without the encoder's prefix. Several are equal
       shares of the array.
     tensor_shape: of each tensor.
-    in_encoder: whether a model with a head puts the prefix in front.
+    in_encoder: True if a model with a head puts the prefix in front.
   """
 
   path: tuple[str, ...]
@@ -109,17 +109,17 @@ class Leaf:
 
   @property
   def is_kernel(self) -> bool:
-    """Whether the tensors are [out, in]."""
+    """True if the tensors are [out, in]."""
     return self.path[-1] == 'kernel'
 
   def from_tensors(self, tensors: Sequence[np.ndarray]) -> np.ndarray:
-    """The array of the tensors named by `names`."""
+    """Joins the tensors that `names` lists, in their order, to the array."""
     parts = [array.T if self.is_kernel else array for array in tensors]
     joined = parts[0] if len(parts) == 1 else np.stack(parts, axis=-2)
     return np.ascontiguousarray(joined).reshape(self.shape)
 
   def to_tensors(self, array: np.ndarray) -> list[np.ndarray]:
-    """The tensors that `from_tensors` makes the array of."""
+    """Splits the array into the tensors that `from_tensors` joins."""
     shape = self.tensor_shape
     if not self.is_kernel:
       return list(array.reshape(-1, *shape))
@@ -128,7 +128,7 @@ class Leaf:
 
 
 def canonical(family: str, name: str) -> str:
-  """A tensor's name without prefix, and with the present word for norms.
+  """Returns a tensor's name without prefix, with the present name of norms.
 
   Args:
     family: `model_type`.
@@ -148,12 +148,19 @@ def canonical(family: str, name: str) -> str:
 
 
 def is_optional(name: str) -> bool:
-  """Whether a tensor of this canonical name is a head's, or a constant."""
+  """Returns whether a model without heads may lack, or have, such a tensor.
+
+  Args:
+    name: canonical name of a tensor.
+
+  Returns:
+    True for those of heads, of learned attentions, and for constants.
+  """
   return _OPTIONAL.fullmatch(name) is not None
 
 
 def decoder(family: str) -> tuple[str, str, str]:
-  """Names of the table and the bias that score words, and the bias's other one.
+  """Returns the names of the table and the bias that score words.
 
   Args:
     family: `model_type`.
@@ -169,7 +176,7 @@ def decoder(family: str) -> tuple[str, str, str]:
 def encoder_leaves(
   config: BertConfig, inside: tuple[str, ...] = ()
 ) -> Iterator[Leaf]:
-  """All arrays of an encoder but for its words.
+  """Lists the arrays of an encoder, but for its words.
 
   Args:
     config: sizes.
@@ -216,7 +223,7 @@ def attention_leaf(
   path: tuple[str, ...],
   shape: tuple[int, ...],
 ) -> Leaf:
-  """An array that the attention of a layer has learned; a name of our own.
+  """Describes an array of a learned attention, under a name of our own.
 
   Args:
     config: sizes.
@@ -237,7 +244,7 @@ def attention_leaf(
 def head_leaves(
   config: BertConfig, head: str | None, num_labels: int = 0
 ) -> Iterator[Leaf]:
-  """The arrays of a head.
+  """Lists the arrays of a head.
 
   Args:
     config: sizes.

@@ -1,4 +1,4 @@
-"""Sizes of a BERT, by the names that Hugging Face's `config.json` uses."""
+"""Sizes of a BERT, by the names in Hugging Face's `config.json`."""
 
 import dataclasses
 import math
@@ -11,13 +11,15 @@ from embedcomp.types import Array
 
 
 def gelu(x: Array) -> jax.Array:
-  """The number times the odds that a standard normal one is below it.
+  """Computes x P(z < x) of a standard normal z, the Gaussian error linear unit.
 
   Args:
     x: [...] float.
 
   Returns:
     [...].
+
+  Reference: Hendrycks and Gimpel, Gaussian Error Linear Units, 2016.
 
   Example:
     >>> print(gelu(jnp.array([0.0, 9.0])))
@@ -81,13 +83,18 @@ class BertConfig:
     layer_norm_eps: added to variances.
     hidden_dropout_prob: of embeddings and of what a layer adds.
     attention_probs_dropout_prob: of attention weights.
-    classifier_dropout: of the features that a text is classified by;
+    classifier_dropout: of the features of the classifiers;
       `hidden_dropout_prob` if not given.
     model_type: one of `FAMILIES`.
-    initializer_range: deviation of weights that are not loaded.
+    initializer_range: standard deviation of initial weights.
 
   Raises:
-    ValueError: naming the value and the rule that it breaks.
+    ValueError: naming the field, its value and the rule that it breaks.
+
+  Example:
+    >>> BertConfig(vocab_size=100, hidden_size=8, num_attention_heads=3)
+    Traceback (most recent call last):
+    ValueError: num_attention_heads must divide hidden_size 8, got 3.
   """
 
   vocab_size: int
@@ -146,12 +153,12 @@ class BertConfig:
 
   @property
   def counts_positions(self) -> bool:
-    """Whether positions are counted from behind `pad_token_id` on."""
+    """True if positions are counted from behind `pad_token_id` on."""
     return 'roberta' in self.model_type
 
   @property
   def first_position(self) -> int:
-    """The row of the table of positions that the first token reads."""
+    """Row of the table of positions that the first token reads."""
     return self.pad_token_id + 1 if self.counts_positions else 0
 
   @property
@@ -160,7 +167,7 @@ class BertConfig:
     return self.max_position_embeddings - self.first_position
 
   def position_ids(self, input_ids: Array) -> jax.Array:
-    """Rows of the table of positions.
+    """Returns the rows of the table of positions that tokens read.
 
     Args:
       input_ids: [B, T] integers.

@@ -15,20 +15,21 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from embedcomp.attention import dot_product
-from embedcomp.nn.bert import outputs
+from embedcomp.attention.dot_product import AttentionFn, dense_attention
+from embedcomp.attention.inputs import as_mask
 from embedcomp.nn.bert.config import BertConfig
 from embedcomp.nn.bert.int8 import check_weights
 from embedcomp.nn.bert.layers import BertEmbeddings, BertLayer, pool_first
+from embedcomp.nn.bert.outputs import sow_hidden_state
 from embedcomp.nn.bert.remat import recomputed_layer
 from embedcomp.types import Array
 
-AttentionFns = dot_product.AttentionFn | tuple[dot_product.AttentionFn, ...]
+AttentionFns = AttentionFn | tuple[AttentionFn, ...]
 
 
 @flax.struct.dataclass
 class BertOutput:
-  """What a model says of a batch.
+  """Output of a `Bert` for a batch.
 
   Attributes:
     last_hidden_state: [B, T, D].
@@ -53,11 +54,11 @@ class Bert(nn.Module):
     attention_fn: see `embedcomp.attention`; or several, which layers take in
       turn. It is called inside of a layer, where one with a true attribute
       `learned` makes a module of the name 'attention'.
-    add_pooler: whether to compute `pooler_output`.
+    add_pooler: True computes `pooler_output`.
     dtype: of the arithmetic, such as `jnp.bfloat16`; params stay in float32.
-    remat: whether gradients compute each layer again instead of keeping what is
-      inside of it: less memory, and the time of one more forward pass. Such
-      gradients have no forward derivative.
+    remat: whether layers are rematerialised: gradients compute each one again
+      instead of keeping its activations, which takes less memory, and the time
+      of one more forward pass. Such gradients have no forward derivative.
     weights: how kernels and the tables of positions and token types are stored,
       'float32' or 'int8' (see `quantize_encoder`). With 'int8' params may be
       floats, which are rounded as they are read, gradients passed straight
@@ -73,7 +74,7 @@ class Bert(nn.Module):
 
   config: BertConfig
   embedder: nn.Module | None = None
-  attention_fn: AttentionFns = dot_product.dense_attention
+  attention_fn: AttentionFns = dense_attention
   add_pooler: bool = True
   dtype: Any = None
   remat: bool = False
@@ -100,8 +101,8 @@ class Bert(nn.Module):
 
     Args:
       input_ids: [B, T] integers.
-      attention_mask: [B, T] bool or integers, not zero where there is a token;
-        all but `pad_token_id` if not given.
+      attention_mask: [B, T] bool or integers of 0 and 1, 1 where there is a
+        token; all but `pad_token_id` if not given.
       token_type_ids: [B, T] integers; zeros if not given.
       deterministic: True turns dropout off.
       output_hidden_states: whether to return those of all layers.
@@ -111,15 +112,19 @@ class Bert(nn.Module):
       A `BertOutput`.
 
     Raises:
-      ValueError: for more tokens than there are positions, shapes that do not
-        agree, or an empty tuple of attentions.
+      ValueError: for more tokens than there are positions, dtypes or shapes
+        that do not agree, a mask of floats, a batch of no texts or no tokens,
+        or an empty tuple of attentions.
     """
     config, attention_fns = self.config, per_layer(self.attention_fn)
-    input_ids = jnp.asarray(input_ids)
-    _check_inputs(config, input_ids, attention_mask, token_type_ids)
-    if attention_mask is None:
-      attention_mask = input_ids != config.pad_token_id
-    mask = jnp.asarray(attention_mask).astype(bool)
+    input_ids, mask, token_type_ids = as_inputs(
+      config, input_ids, attention_mask, token_type_ids
+    )
+    if input_ids.shape[1] > config.longest_input:
+      raise ValueError(
+        f'the model has positions for {config.longest_input} tokens, got '
+        f'{input_ids.shape[1]}: cut the texts.'
+      )
     hidden = BertEmbeddings(
       config, self.dtype, self.weights, name='embeddings'
     )(
@@ -128,8 +133,8 @@ class Bert(nn.Module):
       token_type_ids,
       deterministic=deterministic,
     )
-    self._say(hidden)
-    states, attentions = [hidden], []
+    sow_hidden_state(self, hidden)
+    hidden_states, attentions = [hidden], []
     for index in range(config.num_hidden_layers):
       attention_fn = attention_fns[index % len(attention_fns)]
       layer = BertLayer(
@@ -143,8 +148,8 @@ class Bert(nn.Module):
         deterministic=deterministic,
         output_attentions=output_attentions,
       )
-      self._say(hidden)
-      states.append(hidden)
+      sow_hidden_state(self, hidden)
+      hidden_states.append(hidden)
       attentions.append(weights)
     pooled = None
     if self.add_pooler:
@@ -154,23 +159,16 @@ class Bert(nn.Module):
     return BertOutput(
       hidden,
       pooled,
-      tuple(states) if output_hidden_states else None,
+      tuple(hidden_states) if output_hidden_states else None,
       tuple(attentions) if output_attentions else None,
     )
 
-  def _say(self, hidden: jax.Array) -> None:
-    """Sows a state where a student or its teacher is listened to."""
-    if not self.is_initializing():
-      self.sow(outputs.COLLECTION, 'states', hidden)
 
-
-def per_layer(
-  attention_fn: AttentionFns,
-) -> tuple[dot_product.AttentionFn, ...]:
-  """The attentions that layers take in turn.
+def per_layer(attention_fn: AttentionFns) -> tuple[AttentionFn, ...]:
+  """Returns the attentions that layers take in turn, as a tuple.
 
   Args:
-    attention_fn: one of them, or several.
+    attention_fn: a function, or a tuple of several.
 
   Returns:
     All of them; layer i takes number i modulo how many there are.
@@ -186,17 +184,17 @@ def per_layer(
 
 
 def is_lower(path: tuple[str, ...], num_layers: int) -> bool:
-  """Whether params belong to the embeddings or to so many lower layers.
+  """Returns whether params belong to the embeddings or the lowest layers.
 
-  A table of words does as long as it is dense: a compressed one is not what the
-  model came with.
+  A table of words does as long as it is dense: a compressed one is not that of
+  the pretrained model.
 
   Args:
     path: keys that lead to them, in a `Bert` or a model with a head.
-    num_layers: how many layers.
+    num_layers: number of layers that count as low.
 
   Returns:
-    The answer.
+    True if they do.
 
   Example:
     >>> is_lower(('bert', 'layer_2', 'mlp_in', 'kernel'), 3)
@@ -207,7 +205,7 @@ def is_lower(path: tuple[str, ...], num_layers: int) -> bool:
 
 
 def dense_embedder(config: BertConfig) -> nn.Embed:
-  """A dense table of words, [V, D], to be given to a model."""
+  """Makes a dense table of words, [V, D], to be given to a model."""
   return nn.Embed(
     config.vocab_size,
     config.hidden_size,
@@ -221,21 +219,48 @@ def dense_embedder(config: BertConfig) -> nn.Embed:
 _normal = functools.cache(nn.initializers.normal)
 
 
-def _check_inputs(config, input_ids, attention_mask, token_type_ids) -> None:
-  if input_ids.ndim != 2 or not jnp.issubdtype(input_ids.dtype, jnp.integer):
-    raise ValueError(
-      'input_ids must be [B, T] integers, got '
-      f'{input_ids.dtype}{list(input_ids.shape)}.'
-    )
-  if input_ids.shape[1] > config.longest_input:
-    raise ValueError(
-      f'the model has positions for {config.longest_input} tokens, got '
-      f'{input_ids.shape[1]}: cut the texts.'
-    )
-  others = {'attention_mask': attention_mask, 'token_type_ids': token_type_ids}
-  for name, array in others.items():
-    if array is not None and array.shape != input_ids.shape:
+def as_inputs(
+  config: BertConfig,
+  input_ids: Array,
+  attention_mask: Array | None,
+  token_type_ids: Array | None,
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+  """Checks the inputs of a `Bert` and makes arrays of them.
+
+  Args:
+    config: sizes; of it the id of padding.
+    input_ids: [B, T] integers.
+    attention_mask: [B, T] bool or integers of 0 and 1; all but padding if None.
+    token_type_ids: [B, T] integers, or None.
+
+  Returns:
+    The ids, the mask as bool, and the types as they are.
+
+  Raises:
+    ValueError: naming the argument whose dtype, shape or value is wrong.
+  """
+  input_ids = jnp.asarray(input_ids)
+  given = {'input_ids': input_ids}
+  if token_type_ids is not None:
+    given['token_type_ids'] = token_type_ids = jnp.asarray(token_type_ids)
+  for name, ids in given.items():
+    found = f'{ids.dtype}{list(ids.shape)}'
+    if ids.ndim != 2 or not jnp.issubdtype(ids.dtype, jnp.integer):
+      raise ValueError(f'{name} must be [B, T] integers, got {found}.')
+    if 0 in ids.shape:
+      raise ValueError(f'{name} must hold a text and a token, got {found}.')
+    if ids.shape != input_ids.shape:
       raise ValueError(
         f'{name} must have the shape of input_ids {list(input_ids.shape)}, '
-        f'got {list(array.shape)}.'
+        f'got {list(ids.shape)}.'
       )
+  if attention_mask is None:
+    mask = input_ids != config.pad_token_id
+  else:
+    mask = as_mask(
+      attention_mask,
+      input_ids.shape,
+      name='attention_mask',
+      allow_integers=True,
+    )
+  return input_ids, mask, token_type_ids

@@ -1,4 +1,4 @@
-"""What a BERT is used for: models that put a head on `Bert`.
+"""Models that put a head on `Bert`.
 
 All take `(input_ids, attention_mask=None, token_type_ids=None)`. Their params
 are `embedder`, the rest of the encoder under `bert`, and the head's own. Logits
@@ -15,9 +15,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from embedcomp.attention import dot_product as attention
+from embedcomp.attention.dot_product import dense_attention
 from embedcomp.nn.bert.config import ACTIVATIONS, BertConfig
-from embedcomp.nn.bert.encoder import AttentionFns, Bert, dense_embedder
+from embedcomp.nn.bert.encoder import (
+  AttentionFns,
+  Bert,
+  as_inputs,
+  dense_embedder,
+)
 from embedcomp.nn.bert.int8 import check_weights
 from embedcomp.nn.bert.layers import layer_norm, linear, pool_first
 from embedcomp.nn.classifiers import masked_mean
@@ -25,9 +30,9 @@ from embedcomp.types import Array
 
 
 class BertModel(nn.Module):
-  """What all heads share; by itself, hidden states [B, T, D] and no more.
+  """Base of all heads; by itself, hidden states [B, T, D] and no more.
 
-  A head says in `_head` what it makes of them.
+  A head computes its output from them in `_head`.
 
   Attributes:
     config: sizes.
@@ -40,7 +45,7 @@ class BertModel(nn.Module):
 
   config: BertConfig
   embedder: nn.Module | None = None
-  attention_fn: AttentionFns = attention.dense_attention
+  attention_fn: AttentionFns = dense_attention
   dtype: Any = None
   remat: bool = False
   weights: str = 'float32'
@@ -60,16 +65,28 @@ class BertModel(nn.Module):
     *,
     deterministic: bool = True,
   ) -> jax.Array:
-    """What the class says of each text, float32; see `Bert` for arguments."""
-    input_ids = jnp.asarray(input_ids)
-    if attention_mask is None:
-      attention_mask = input_ids != self.config.pad_token_id
-    mask = jnp.asarray(attention_mask).astype(bool)
+    """Computes the output of the class.
+
+    Args:
+      input_ids: [B, T] integers.
+      attention_mask: [B, T] bool or integers of 0 and 1; see `Bert`.
+      token_type_ids: [B, T] integers; zeros if not given.
+      deterministic: True turns dropout off.
+
+    Returns:
+      float32, in the shape that the summary of the class gives.
+
+    Raises:
+      ValueError: as `Bert`.
+    """
+    input_ids, mask, token_type_ids = as_inputs(
+      self.config, input_ids, attention_mask, token_type_ids
+    )
     hidden = self._encode(input_ids, mask, token_type_ids, deterministic)
     return self._head(hidden, mask, deterministic)
 
   def _encode(self, input_ids, mask, token_type_ids, deterministic):
-    """Hidden states [B, T, D]; to be called inside of a compact method."""
+    """Computes hidden states [B, T, D], inside of a compact method."""
     bert = Bert(
       self.config,
       self.embedder,
@@ -85,7 +102,7 @@ class BertModel(nn.Module):
     ).last_hidden_state
 
   def _head(self, hidden, mask, deterministic) -> jax.Array:
-    """The output of hidden states [B, T, D] where `mask` [B, T] is True.
+    """Computes the output from hidden states [B, T, D], masked by [B, T].
 
     To be called inside of a compact method.
     """
@@ -93,7 +110,7 @@ class BertModel(nn.Module):
     return hidden.astype(jnp.float32)
 
   def _score(self, features, num_labels) -> jax.Array:
-    """Logits [..., labels] float32 of features [..., D]."""
+    """Computes logits [..., labels] float32 of features [..., D]."""
     logits = linear(self.config, num_labels, 'classifier', dtype=self.dtype)
     return logits(features).astype(jnp.float32)
 
@@ -103,6 +120,13 @@ class BertClassifier(BertModel):
 
   Attributes:
     num_labels: number of logits.
+
+  Example:
+    >>> model = BertClassifier(BertConfig(20, 8, 1, 2, 16))
+    >>> ids = jnp.array([[2, 5, 3]])
+    >>> logits, _ = model.init_with_output(jax.random.key(0), ids)
+    >>> logits.shape
+    (1, 2)
   """
 
   num_labels: int = 2
@@ -119,7 +143,7 @@ class BertClassifier(BertModel):
     return self._score(drop(self._of_text(features, mask)), self.num_labels)
 
   def _of_text(self, features, mask):
-    """Features [B, D] of texts, of which `mask` tells the tokens."""
+    """Computes features [B, D] of texts whose tokens `mask` marks."""
     del mask
     return features
 
@@ -129,6 +153,13 @@ class BertTokenClassifier(BertModel):
 
   Attributes:
     num_labels: number of logits.
+
+  Example:
+    >>> model = BertTokenClassifier(BertConfig(20, 8, 1, 2, 16))
+    >>> ids = jnp.array([[2, 5, 3]])
+    >>> logits, _ = model.init_with_output(jax.random.key(0), ids)
+    >>> logits.shape
+    (1, 3, 2)
   """
 
   num_labels: int = 2
@@ -144,7 +175,15 @@ class BertTokenClassifier(BertModel):
 
 
 class BertMaskedLM(BertModel):
-  """Logits of the word at every place, by the table that embeds the words."""
+  """Logits [B, T, V] of the word at every position, by the table of words.
+
+  Example:
+    >>> model = BertMaskedLM(BertConfig(20, 8, 1, 2, 16))
+    >>> ids = jnp.array([[2, 5, 3]])
+    >>> logits, _ = model.init_with_output(jax.random.key(0), ids)
+    >>> logits.shape
+    (1, 3, 20)
+  """
 
   @nn.compact
   def __call__(
@@ -153,7 +192,7 @@ class BertMaskedLM(BertModel):
     attention_mask: Array | None = None,
     token_type_ids: Array | None = None,
     *,
-    places: Array | None = None,
+    mask_positions: Array | None = None,
     deterministic: bool = True,
   ) -> jax.Array:
     """Scores the vocabulary.
@@ -162,17 +201,22 @@ class BertMaskedLM(BertModel):
       input_ids: see `Bert`.
       attention_mask: see `Bert`.
       token_type_ids: see `Bert`.
-      places: [B, P] integers, the tokens to score; all if not given.
+      mask_positions: [B, P] integers, the tokens to score; all if not given.
       deterministic: True turns dropout off.
 
     Returns:
       [B, T, V] float32, or [B, P, V].
+
+    Raises:
+      ValueError: as `Bert`, or for positions that are not [B, P] integers.
     """
     hidden = self._encode(
       input_ids, attention_mask, token_type_ids, deterministic
     )
-    if places is not None:
-      hidden = jnp.take_along_axis(hidden, places[..., None], axis=1)
+    if mask_positions is not None:
+      mask_positions = jnp.asarray(mask_positions)
+      _check_positions(mask_positions, len(hidden))
+      hidden = jnp.take_along_axis(hidden, mask_positions[..., None], axis=1)
     return self._head(hidden, None, deterministic)
 
   def _head(self, hidden, mask, deterministic):
@@ -200,7 +244,14 @@ class SentenceEncoder(BertModel):
   """Vectors [B, D] of texts: the mean of the tokens' hidden states.
 
   Attributes:
-    normalize: whether to make their length one.
+    normalize: True scales them to length one.
+
+  Example:
+    >>> model = SentenceEncoder(BertConfig(20, 8, 1, 2, 16))
+    >>> ids = jnp.array([[2, 5, 3]])
+    >>> vectors, _ = model.init_with_output(jax.random.key(0), ids)
+    >>> vectors.shape
+    (1, 8)
   """
 
   normalize: bool = True
@@ -212,3 +263,16 @@ class SentenceEncoder(BertModel):
       return pooled
     length = jnp.linalg.norm(pooled, axis=-1, keepdims=True)
     return pooled / jnp.maximum(length, 1e-12)
+
+
+def _check_positions(mask_positions: jax.Array, batch: int) -> None:
+  shape, dtype = mask_positions.shape, mask_positions.dtype
+  if (
+    len(shape) != 2
+    or shape[0] != batch
+    or not jnp.issubdtype(dtype, jnp.integer)
+  ):
+    raise ValueError(
+      f'mask_positions must be [{batch}, positions] integers, got '
+      f'{dtype}{list(shape)}.'
+    )

@@ -10,10 +10,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from embedcomp.attention import dot_product as attention
-from embedcomp.nn.bert import outputs
+from embedcomp.attention.dot_product import (
+  AttentionFn,
+  attention_weights,
+  dense_attention,
+)
 from embedcomp.nn.bert.config import ACTIVATIONS, FAMILIES, BertConfig
 from embedcomp.nn.bert.int8 import Int8Dense, Int8Embed
+from embedcomp.nn.bert.outputs import sow_query_key_value
 from embedcomp.types import Array
 
 
@@ -26,14 +30,26 @@ def linear(
   dtype: Any = None,
   weights: str = 'float32',
 ) -> nn.DenseGeneral:
-  """A linear layer with BERT's initial weights, stored as `weights` says."""
+  """Makes a linear layer with BERT's initial weights.
+
+  Args:
+    config: sizes; of it the deviation of initial weights.
+    features: F, of the output; several axes if it is a tuple.
+    name: of the layer.
+    axis: of the input, which the layer contracts.
+    dtype: of the arithmetic; that of the params if not given.
+    weights: see `Bert`.
+
+  Returns:
+    A module that maps [..., D] to [..., F].
+  """
   init = nn.initializers.normal(config.initializer_range)
   kind = Int8Dense if weights == 'int8' else nn.DenseGeneral
   return kind(features, axis, dtype=dtype, kernel_init=init, name=name)
 
 
 def layer_norm(config: BertConfig, name: str, dtype: Any) -> nn.LayerNorm:
-  """Normalises features; its statistics are in float32."""
+  """Makes a layer normalisation, whose statistics are in float32."""
   # The quick formula of the variance loses half of the digits.
   return nn.LayerNorm(
     config.layer_norm_eps, dtype=dtype, name=name, use_fast_variance=False
@@ -47,12 +63,12 @@ def pool_first(
   dtype: Any = None,
   weights: str = 'float32',
 ) -> jax.Array:
-  """Features of a text: a layer on its first token.
+  """Computes features of a text by a layer on its first token.
 
   To be called inside of a compact method: it makes a module.
 
   Args:
-    config: sizes; its family says which activation.
+    config: sizes; its family determines the activation.
     first: [B, D] float, hidden states of the first tokens.
     name: of the layer.
     dtype: of the arithmetic.
@@ -67,7 +83,7 @@ def pool_first(
 
 
 class BertEmbeddings(nn.Module):
-  """Words, positions and token types, added and normalised.
+  """Sum of words, positions and token types, normalised.
 
   Attributes:
     config: sizes.
@@ -92,7 +108,7 @@ class BertEmbeddings(nn.Module):
 
     Args:
       words: [B, T, D] float.
-      input_ids: [B, T] integers, which say where padding is.
+      input_ids: [B, T] integers, which tell padding from tokens.
       token_type_ids: [B, T] integers; zeros if not given.
       deterministic: True turns dropout off.
 
@@ -130,7 +146,7 @@ class BertLayer(nn.Module):
   """
 
   config: BertConfig
-  attention_fn: attention.AttentionFn = attention.dense_attention
+  attention_fn: AttentionFn = dense_attention
   dtype: Any = None
   weights: str = 'float32'
 
@@ -143,11 +159,11 @@ class BertLayer(nn.Module):
     deterministic: bool,
     output_attentions: bool = False,
   ) -> tuple[jax.Array, jax.Array | None]:
-    """One layer.
+    """Applies the layer.
 
     Args:
       hidden: [B, T, D] float.
-      mask: [B, T] bool, True where a token may be seen.
+      mask: [B, T] bool, True where a token may be read; all if None.
       deterministic: True turns dropout off.
       output_attentions: whether to return the weights of dense attention.
 
@@ -164,8 +180,7 @@ class BertLayer(nn.Module):
     hidden = hidden.reshape(-1, features)
     projected = dense(shape, 'query_key_value')(hidden)
     projected = projected.reshape(batch, length, *shape)
-    if not self.is_initializing():
-      self.sow(outputs.COLLECTION, 'projected', projected)
+    sow_query_key_value(self, projected)
     query, key, value = jnp.unstack(projected, axis=2)  # [B, T, N, H] each
     rate = 0.0 if deterministic else config.attention_probs_dropout_prob
     dropout_key = self.make_rng('dropout') if rate else None
@@ -185,5 +200,5 @@ class BertLayer(nn.Module):
     hidden = hidden.reshape(batch, length, features)
     weights = None
     if output_attentions:
-      weights = attention.attention_weights(query, key, mask)
+      weights = attention_weights(query, key, mask)
     return hidden, weights

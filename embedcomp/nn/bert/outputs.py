@@ -3,40 +3,67 @@
 from collections.abc import Mapping
 from typing import Any
 
+import flax.linen as nn
 import flax.struct
 import jax
 
 from embedcomp.types import Array
 
-# The collection into which models sow what students learn from.
-COLLECTION = 'distillation'
+# The collection of variables into which models sow these outputs.
+OUTPUTS_COLLECTION = 'distillation'
+_HIDDEN_STATES = 'hidden_states'
+# A layer has a module `query_key_value`, whose name none of its outputs can
+# have.
+_QUERY_KEY_VALUE = 'projected'
 
 
 @flax.struct.dataclass
 class ModelOutputs:
-  """What a model says of a batch.
+  """Outputs of a model for a batch, those of its layers among them.
 
   Attributes:
     output: [B, ...] float, of its head.
-    states: L + 1 of [B, T, D], the output of the embeddings first.
-    relations: [B, T, 3, N, H], queries, keys and values of the last layer.
+    hidden_states: L + 1 of [B, T, D], the output of the embeddings first; empty
+      if they were not kept.
+    query_key_value: [B, T, 3, N, H], queries, keys and values of the last
+      layer; None if they were not kept.
   """
 
   output: jax.Array
-  states: tuple[jax.Array, ...] = ()
-  relations: jax.Array | None = None
+  hidden_states: tuple[jax.Array, ...] = ()
+  query_key_value: jax.Array | None = None
 
   @classmethod
-  def of(cls, output: Array, sown: Mapping[str, Any]) -> 'ModelOutputs':
-    """Puts together what a model of the BERT family has returned and sown.
+  def from_variables(
+    cls, output: Array, variables: Mapping[str, Any]
+  ) -> 'ModelOutputs':
+    """Collects what `apply(..., mutable=[OUTPUTS_COLLECTION])` has returned.
 
     Args:
-      output: of its head.
-      sown: its collections of variables, `COLLECTION` among them.
+      output: of a model of the BERT family, [B, ...].
+      variables: the collections that were mutable.
+
+    Returns:
+      The outputs; without those of layers where nothing was sown.
     """
-    found = sown.get(COLLECTION, {})
-    found = found.get('bert', found)
-    states = tuple(found.get('states', ()))
-    last = found.get(f'layer_{len(states) - 2}', {})
-    (projected,) = last.get('projected', (None,))
-    return cls(output, states, projected)
+    sown = variables.get(OUTPUTS_COLLECTION, {})
+    sown = sown.get('bert', sown)
+    hidden_states = tuple(sown.get(_HIDDEN_STATES, ()))
+    last_layer = sown.get(f'layer_{len(hidden_states) - 2}', {})
+    (query_key_value,) = last_layer.get(_QUERY_KEY_VALUE, (None,))
+    return cls(output, hidden_states, query_key_value)
+
+
+def sow_hidden_state(module: nn.Module, hidden: jax.Array) -> None:
+  """Keeps a hidden state [B, T, D] where `OUTPUTS_COLLECTION` is mutable."""
+  _sow(module, _HIDDEN_STATES, hidden)
+
+
+def sow_query_key_value(module: nn.Module, projected: jax.Array) -> None:
+  """Keeps the [B, T, 3, N, H] of a layer where the collection is mutable."""
+  _sow(module, _QUERY_KEY_VALUE, projected)
+
+
+def _sow(module: nn.Module, name: str, array: jax.Array) -> None:
+  if not module.is_initializing():
+    module.sow(OUTPUTS_COLLECTION, name, array)

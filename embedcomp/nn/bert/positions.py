@@ -37,13 +37,13 @@ def extend_positions(
     table: [P, D] float.
     num_positions: rows of the new table, P or more.
     how: 'interpolated' or 'tiled'.
-    num_fixed: so many first rows stay.
+    num_fixed: number of first rows that stay.
 
   Returns:
     [num_positions, D].
 
   Raises:
-    ValueError: naming the value and the rule that it breaks.
+    ValueError: naming the argument, its value and the rule that it breaks.
 
   Example:
     >>> table = jnp.array([[9.0], [1.0], [2.0], [3.0]])
@@ -53,7 +53,7 @@ def extend_positions(
     [9. 1. 2. 3. 1. 2.]
   """
   if how not in HOWS:
-    raise ValueError(f'positions must be one of {HOWS}, got {how!r}.')
+    raise ValueError(f'how must be one of {HOWS}, got {how!r}.')
   if not 0 <= num_fixed < len(table):
     raise ValueError(
       f'num_fixed must leave one of {len(table)} rows to extend, '
@@ -70,9 +70,9 @@ def extend_positions(
   if how == 'tiled':
     new = rows[np.arange(num_new) % len(rows)]
   else:
-    places = np.linspace(0, len(rows) - 1, num_new)
-    before = places.astype(int)
+    positions = np.linspace(0, len(rows) - 1, num_new)
+    before = positions.astype(int)
     after = np.minimum(before + 1, len(rows) - 1)
-    share = (places - before).astype(np.float32)[:, None]
+    share = (positions - before).astype(np.float32)[:, None]
     new = rows[before] * (1 - share) + rows[after] * share
   return jnp.concatenate([fixed, new.astype(table.dtype)])

@@ -1,4 +1,4 @@
-"""Gradients that compute a layer again and keep nothing of its inside.
+"""Rematerialisation: gradients that compute the activations of layers again.
 
 Reference: Chen et al., Training Deep Nets with Sublinear Memory Cost, 2016.
 """
@@ -13,11 +13,11 @@ from embedcomp.types import Array
 
 
 def recomputed(fn: Callable[..., Any]) -> Callable[..., Any]:
-  """As `jax.checkpoint`, but the second computation waits for the gradient.
+  """Rematerialises a function: `jax.checkpoint`, but in the order of layers.
 
   XLA drops the barriers of `jax.checkpoint` on CPUs and then computes all
-  layers again at once, which keeps as much as no checkpoint at all. Here it
-  needs the gradient from the layer above.
+  layers again at once, which keeps as much as no checkpoint at all. Here the
+  second computation needs the gradient from the layer above.
 
   Args:
     fn: pure `fn(variables, hidden, others) -> (hidden, ...)`, both `hidden` of
@@ -36,6 +36,7 @@ def recomputed(fn: Callable[..., Any]) -> Callable[..., Any]:
 
   def backward(inputs, gradient):
     variables, hidden, others = inputs
+    # XLA drops no product with zero, as the gradient might be infinite.
     hidden = hidden + 0 * gradient[0]
     _, derive = jax.vjp(lambda *args: fn(*args, others), variables, hidden)
     return *derive(gradient), None
@@ -45,14 +46,15 @@ def recomputed(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def recomputed_layer(layer: nn.Module) -> Callable[..., Any]:
-  """A bound layer whose gradient computes it again.
+  """Rematerialises a bound layer.
 
   Args:
     layer: `layer(hidden, mask, **kwargs) -> (hidden, ...)`, inside of a compact
       method, its variables there already.
 
   Returns:
-    The same, with other dropout. Nothing of it can be captured or sown.
+    The same function, with other dropout. None of its intermediates can be
+    captured or sown.
   """
   unbound = layer.clone(parent=None, name=None)
 

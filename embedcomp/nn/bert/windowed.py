@@ -1,4 +1,4 @@
-"""Chunk and pool: a BERT that reads long texts in windows, each by itself.
+"""Chunk and pool: a BERT for long texts, which it reads window by window.
 
   logits = classifier(pool_w features(window_w))
 
@@ -35,7 +35,7 @@ POOLS = {'mean': _mean, 'max': _max}
 
 
 class WindowClassifier(BertClassifier):
-  """Logits [B, labels] of texts in windows that know nothing of each other.
+  """Logits [B, labels] of texts, of windows that do not attend to each other.
 
   `input_ids` [B, T] hold windows one after another, each with special tokens of
   its own; T is a multiple of the window, or less than one. Windows of nothing
@@ -50,7 +50,7 @@ class WindowClassifier(BertClassifier):
     ValueError: for another pool, or if T holds no whole number of windows.
 
   Example:
-    >>> from embedcomp.nn.bert_config import BertConfig
+    >>> from embedcomp.nn.bert.config import BertConfig
     >>> model = WindowClassifier(BertConfig(9, 8, 1, 2, 16), window=2)
     >>> ids = jnp.array([[2, 5, 2, 6, 0, 0]])
     >>> logits, _ = model.init_with_output(jax.random.key(0), ids)
@@ -70,18 +70,27 @@ class WindowClassifier(BertClassifier):
   def around(
     cls, model: BertClassifier, window: int = 512, pool: str = 'mean'
   ) -> 'WindowClassifier':
-    """The classifier that reads windows by the params of another one."""
+    """Makes the classifier of windows that has the params of another one.
+
+    Args:
+      model: which reads texts as a whole.
+      window: tokens of each window.
+      pool: 'mean' or 'max'.
+
+    Returns:
+      A classifier with the attributes of the other.
+    """
     return cls(**_attributes(model), window=window, pool=pool, parent=None)
 
   @nn.nowrap
   def of_one_window(self) -> BertClassifier:
-    """The classifier of texts that are no longer than a window."""
+    """Returns the classifier of texts that are no longer than a window."""
     attributes = _attributes(self)
     del attributes['window'], attributes['pool']
     return BertClassifier(**attributes, parent=None)
 
   def _encode(self, input_ids, mask, token_type_ids, deterministic):
-    """Hidden states [B, W, T, D] of W windows."""
+    """Computes hidden states [B, W, T, D] of W windows."""
     batch, length = input_ids.shape
     window = min(self.window, length)
     if length % window:
@@ -100,13 +109,13 @@ class WindowClassifier(BertClassifier):
     return hidden.reshape(batch, -1, *hidden.shape[1:])
 
   def _of_text(self, features, mask):
-    """Features [B, D] of texts, from those of their windows, [B, W, D]."""
+    """Pools features [B, W, D] of windows into those of texts, [B, D]."""
     num_tokens = mask.reshape(*features.shape[:2], -1).sum(axis=2)
     return POOLS[self.pool](features, num_tokens)
 
 
 def _attributes(model: nn.Module) -> dict:
-  """What a module is made with."""
+  """Returns the attributes that a module was made with."""
   return {
     field.name: getattr(model, field.name)
     for field in dataclasses.fields(model)

@@ -145,8 +145,8 @@ def test_an_export_computes_what_the_int8_model_does(folder, tmp_path):
 
 
 def test_words_may_be_packed_beside(tmp_path):
-  words = embedcomp.init(SCHEME, jax.random.key(0), np.arange(11))
-  words = embedcomp.freeze(SCHEME, words)
+  words = embedcomp.init(jax.random.key(0), SCHEME, np.arange(11))
+  words = embedcomp.quantize_params(SCHEME, words)
   small, stored = quantized(Bert(CONFIG))
   model = small.clone(embedder=GroupedEmbed(SCHEME), parent=None)
   params = stored | {'embedder': words}
@@ -172,9 +172,9 @@ def test_more_positions_are_stored_as_int8_too(folder, how):
   with_more = embedcomp.from_pretrained(folder, max_length=12, positions=how)
   model, params = with_more
   assert model.config.max_position_embeddings == 12
-  old = int8.thaw(before['embeddings']['position']['embedding'])
+  old = int8.dequantize(before['embeddings']['position']['embedding'])
   leaf = params['embeddings']['position']['embedding']
-  new = np.asarray(int8.thaw(leaf))
+  new = np.asarray(int8.dequantize(leaf))
   assert (leaf['values'].dtype, new.shape) == (np.int8, (12, D))
   if how == 'tiled':
     rows = [0, *(1 + np.arange(11) % (P - 1))]
@@ -190,7 +190,9 @@ def test_a_head_that_is_missing_starts_from_floats(tmp_path):
   with pytest.warns(UserWarning, match='start from noise'):
     model, params = embedcomp.from_pretrained(tmp_path, head='classification')
   assert params['pooler']['kernel'].dtype == np.float32
-  assert int8.is_frozen(params['bert']['layer_0']['mlp_in']['kernel'])
+  assert isinstance(
+    params['bert']['layer_0']['mlp_in']['kernel'], embedcomp.Stored
+  )
   embedcomp.save_pretrained(tmp_path, model, params)
   found = embedcomp.from_pretrained(tmp_path, head='classification')[1]
   assert_same(found, quantize_encoder(model, params)[1])

@@ -119,12 +119,14 @@ def test_one_dense_group_is_a_dense_table(model, params):
   chex.assert_trees_all_close(found, expected, atol=1e-6)
 
 
-def test_frozen_words_with_integers_are_read_from_params(params):
+def test_stored_words_are_read_from_params(params):
   scheme = Scheme(
     12,
     (Group(8, methods.Dense('int8')), Group(12, methods.VectorQuantization(4))),
   )
-  words = embedcomp.freeze(scheme, embedcomp.init(scheme, jax.random.key(0)))
+  words = embedcomp.quantize_params(
+    scheme, embedcomp.init(jax.random.key(0), scheme)
+  )
   model = Bert(CONFIG, GroupedEmbed(scheme))
   params = params | {'embedder': words}
   found = jax.jit(model.apply)({'params': params}, IDS)
@@ -187,10 +189,27 @@ def test_without_a_pooler_there_is_no_pooled_output(params):
     (np.zeros((1, 10), int), {}, r'positions for 9 tokens, got 10'),
     (np.zeros(5, int), {}, r'\[B, T\] integers, got int.*\[5\]'),
     (np.zeros((1, 5), np.float32), {}, r'integers, got float32'),
+    (np.zeros((0, 5), int), {}, r'input_ids must hold .*\[0, 5\]'),
+    (np.zeros((2, 0), int), {}, r'input_ids must hold a text and a token'),
     (
       IDS,
-      {'attention_mask': np.ones((2, 4))},
-      r'attention_mask must have .*\[2, 5\], got \[2, 4\]',
+      {'attention_mask': np.ones((2, 4), bool)},
+      r'attention_mask must be .*\[2, 5\], got bool\[2, 4\]',
+    ),
+    (
+      IDS,
+      {'attention_mask': np.ones((2, 5), np.float32)},
+      r'attention_mask must be bool or integers .* attention_mask > -1',
+    ),
+    (
+      IDS,
+      {'attention_mask': np.full((2, 5), -10_000)},
+      r'attention_mask must be of 0 and 1, got values from -10000',
+    ),
+    (
+      IDS,
+      {'token_type_ids': np.ones((2, 5), np.float32)},
+      r'token_type_ids must be \[B, T\] integers, got float32',
     ),
     (
       IDS,
@@ -202,6 +221,19 @@ def test_without_a_pooler_there_is_no_pooled_output(params):
 def test_bad_inputs_are_named(model, params, ids, kwargs, match):
   with pytest.raises(ValueError, match=match):
     model.apply({'params': params}, ids, **kwargs)
+
+
+def test_inputs_may_be_lists(model, params):
+  mask = np.array([[1, 1, 1, 1, 0], [1, 1, 0, 0, 0]])
+  types = np.array([[0, 0, 1, 1, 1], [0, 1, 1, 1, 1]])
+  wanted, found = (
+    model.apply({'params': params}, *arrays).last_hidden_state
+    for arrays in (
+      (IDS, jnp.asarray(mask, bool), types),
+      (IDS.tolist(), mask.tolist(), types.tolist()),
+    )
+  )
+  np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_only_the_places_asked_for_are_scored():
   params = random_params(model)
   places = np.array([[1, 3], [4, 0]])
   whole = np.asarray(model.apply({'params': params}, IDS))
-  found = model.apply({'params': params}, IDS, places=places)
+  found = model.apply({'params': params}, IDS, mask_positions=places)
   expected = np.stack([whole[b, places[b]] for b in range(2)])
   np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -98,7 +98,9 @@ def test_compressed_words_are_scored_as_their_table_is():
     (Group(8, methods.Dense('int8')), Group(12, methods.LowRank(3))),
     order='stored',
   )
-  words = embedcomp.freeze(scheme, embedcomp.init(scheme, jax.random.key(0)))
+  words = embedcomp.quantize_params(
+    scheme, embedcomp.init(jax.random.key(0), scheme)
+  )
   params = random_params(BertMaskedLM(CONFIG))
   model = BertMaskedLM(CONFIG, GroupedEmbed(scheme))
   found = model.apply({'params': params | {'embedder': words}}, IDS)
@@ -168,3 +170,33 @@ def test_results_are_float32_whatever_the_arithmetic(kind):
   assert half.dtype == jnp.float32
   whole = kind(CONFIG).apply({'params': params}, IDS)
   np.testing.assert_allclose(half, whole, atol=0.15)
+
+
+@pytest.mark.parametrize(
+  ('kwargs', 'match'),
+  [
+    ({'attention_mask': np.zeros((2, 5), np.float32)}, 'attention_mask > -1'),
+    (
+      {'attention_mask': np.ones(5, bool)},
+      r'attention_mask must be .*\[2, 5\]',
+    ),
+    ({'token_type_ids': np.ones((2, 4), int)}, 'token_type_ids must have'),
+  ],
+)
+@pytest.mark.parametrize('kind', [SentenceEncoder, BertMaskedLM])
+def test_bad_inputs_are_named(kind, kwargs, match):
+  """A head reads the mask as well as the encoder."""
+  with pytest.raises(ValueError, match=match):
+    jax.eval_shape(lambda: kind(CONFIG).init(jax.random.key(0), IDS, **kwargs))
+
+
+@pytest.mark.parametrize(
+  'positions', [np.array([1, 2]), np.ones((3, 2), int), np.ones((2, 2))]
+)
+def test_positions_to_score_are_integers_for_each_text(positions):
+  with pytest.raises(ValueError, match=r'mask_positions must be \[2, '):
+    jax.eval_shape(
+      lambda: BertMaskedLM(CONFIG).init(
+        jax.random.key(0), IDS, mask_positions=positions
+      )
+    )

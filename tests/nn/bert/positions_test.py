@@ -67,7 +67,7 @@ def test_half_precision_stays(rng):
   ('rows', 'how', 'num_fixed', 'match'),
   [
     (8, 'tiled', 1, 'num_positions must be at least the 9 rows .* got 8'),
-    (20, 'cubic', 1, "positions must be one of .*got 'cubic'"),
+    (20, 'cubic', 1, "how must be one of .*got 'cubic'"),
     (20, 'tiled', 9, 'num_fixed must leave one of 9 rows .* got 9'),
     (20, 'tiled', -1, 'num_fixed must leave .* got -1'),
   ],
