@@ -156,7 +156,7 @@ def test_weights_may_be_int8(folder, tmp_path, capsys):
   compress(folder, dense, tmp_path / 'again', '--budget=4x', '--weights=int8')
   again = embedcomp.from_pretrained(tmp_path / 'again', head='classification')
   np.testing.assert_array_equal(
-    again[1]['pooler']['kernel']['values'], params['pooler']['kernel']['values']
+    again[1]['pooler']['kernel'].values, params['pooler']['kernel'].values
   )
 
 

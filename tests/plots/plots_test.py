@@ -310,14 +310,16 @@ def test_few_steps_or_splits_are_drawn_too(rng, num_steps, num_splits):
 
 
 def test_an_attention_pattern_is_shaded_by_level():
-  pattern = Pattern(chunk_size=4)
+  pattern = Pattern(chunk_size=4, num_summaries=1)
   ax = draw(plots.plot_pattern(pattern, 64))
   (image,) = ax.get_images()
   levels = pattern.levels_read(64)
   np.testing.assert_array_equal(image.get_array(), levels)
   names = [text.get_text() for text in ax.get_legend().get_texts()]
   assert names == ['tokens', *(f'summaries of {n} tokens' for n in (4, 8, 16))]
-  near = draw(plots.plot_pattern(Pattern(chunk_size=4, num_levels=0), 64))
+  near = draw(
+    plots.plot_pattern(Pattern(chunk_size=4, num_levels=0, num_summaries=1), 64)
+  )
   texts = near.get_legend().get_texts()
   assert [text.get_text() for text in texts] == ['tokens', 'not read']
 

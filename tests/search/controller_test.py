@@ -178,7 +178,7 @@ def test_discrete_draws_follow_the_probabilities(rng):
 
 
 def test_random_choices_are_the_largest_first_and_in_one_step_of_three():
-  schedule = Schedule(4800, warmup=0.5)
+  schedule = Schedule(4800, warmup=0.5, plain=0.5)
 
   @jax.jit
   @jax.vmap

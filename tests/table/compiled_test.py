@@ -161,18 +161,18 @@ def test_lookup_makes_no_table_for_any_number_of_tokens(name, form, num_tokens):
   assert_no_table(compiled, scheme)
 
 
-@pytest.mark.parametrize('name', ['pq', 'vq_int8', 'pieces'])
+@pytest.mark.parametrize('name', ['pq', 'vq_int8', 'subvectors'])
 def test_the_gradient_of_gathers_makes_no_table_for_many_tokens(name):
-  pieces = Scheme(D, MIXED.groups[1:], 'stored')
-  scheme = SCHEMES.get(name, pieces)
-  floats, integers = read.partition(abstract_params(scheme))
+  subvectors = Scheme(D, MIXED.groups[1:], 'stored')
+  scheme = SCHEMES.get(name, subvectors)
+  trainable, stored = forms.split_params(abstract_params(scheme))
 
-  def loss_fn(floats, integers, ids):
-    params = read.combine(floats, integers)
+  def loss_fn(trainable, stored, ids):
+    params = forms.merge_params(trainable, stored)
     return jnp.square(read.lookup(scheme, params, ids)).sum()
 
   ids = jax.ShapeDtypeStruct((V + 1009,), jnp.int32)
-  compiled = compile_for(jax.grad(loss_fn), floats, integers, ids)
+  compiled = compile_for(jax.grad(loss_fn), trainable, stored, ids)
   assert_no_table(compiled, scheme)
 
 

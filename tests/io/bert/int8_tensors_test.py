@@ -126,9 +126,9 @@ def test_rows_of_queries_are_rows_of_the_kernel(folder):
     name = f'{LAYER}attention.self.{part}.weight'
     row = 1 * 3 + 2  # of head 1, feature 2
     stored = kernel['kernel']
-    scale = stored['scale'][0, share, 1, 2]
+    scale = stored.scale[0, share, 1, 2]
     assert scale == found[f'{name}.scale'][row, 0]
-    values = stored['values'][:, share, 1, 2]
+    values = stored.values[:, share, 1, 2]
     np.testing.assert_array_equal(values, found[f'{name}.values'][row])
 
 
@@ -175,7 +175,7 @@ def test_more_positions_are_stored_as_int8_too(folder, how):
   old = int8.dequantize(before['embeddings']['position']['embedding'])
   leaf = params['embeddings']['position']['embedding']
   new = np.asarray(int8.dequantize(leaf))
-  assert (leaf['values'].dtype, new.shape) == (np.int8, (12, D))
+  assert (leaf.values.dtype, new.shape) == (np.int8, (12, D))
   if how == 'tiled':
     rows = [0, *(1 + np.arange(11) % (P - 1))]
     np.testing.assert_array_equal(new, old[np.array(rows)])
@@ -274,9 +274,9 @@ def test_a_config_that_does_not_say_so_is_refused(folder):
 @pytest.mark.parametrize(
   ('values', 'scale', 'match'),
   [
-    (np.ones((D, D), 'f4'), np.ones((1, D)), 'kernel/values must be int8'),
-    (np.ones((D, 2), 'i1'), np.ones((1, D)), r'values must be int8\[6, 6\]'),
-    (np.ones((D, D), 'i1'), np.ones((D, 1)), r'scale must be bfloat16\[1, 6\]'),
+    (np.ones((D, D), 'f4'), np.ones((1, D)), 'kernel.values must be int8'),
+    (np.ones((D, 2), 'i1'), np.ones((1, D)), r'values must be \[6, 6\]'),
+    (np.ones((D, D), 'i1'), np.ones((D, 1)), r'scale must be \[1, 6\]'),
     (np.ones((D, D), 'i1'), np.zeros((1, D)), 'kernel.scale must be positive'),
     (np.full((D, D), -128, 'i1'), np.ones((1, D)), 'values must be at least'),
   ],
@@ -285,7 +285,7 @@ def test_params_that_cannot_be_read_again_are_not_written(
   folder, values, scale, match
 ):
   model, params = embedcomp.from_pretrained(folder)
-  leaf = {'values': values, 'scale': scale.astype(ml_dtypes.bfloat16)}
+  leaf = embedcomp.Stored(values, scale.astype(ml_dtypes.bfloat16))
   params['pooler']['kernel'] = leaf
   before = contents(folder)
   with pytest.raises(ValueError, match=match):

@@ -332,7 +332,7 @@ def test_params_that_contradict_the_model_are_refused(tmp_path, loaded):
     ({k: v for k, v in params.items() if k != 'embedder'}, "have 'embedder'"),
     (
       params | {'pooler': {'kernel': np.eye(5), 'bias': np.zeros(D)}},
-      r'pooler/kernel must be trainable \[6, 6\], got float64\[5, 5\]',
+      r'pooler/kernel must be floats \[6, 6\], got float64\[5, 5\]',
     ),
     (
       params | {'pooler': {'kernel': np.eye(D) * np.nan, 'bias': np.zeros(D)}},
