@@ -98,7 +98,8 @@ class Method(abc.ABC):
     @jax.checkpoint
     def score(start):
       rows = start + jnp.arange(block, dtype=jnp.int32)
-      words = self.lookup(hold_floats(params, start), rows, shape)
+      held = hold_floats(params, start, block * shape.features)
+      words = self.lookup(held, rows, shape)
       return jnp.matmul(flat, words.T, precision='highest')  # [T, block]
 
     def step(logits, start):
@@ -233,15 +234,23 @@ def block_starts(size: int, block: int) -> np.ndarray:
   return np.minimum(starts, np.int32(size - block))
 
 
-def hold_floats(params: Params, step: jax.Array) -> Params:
-  """Ties 16-bit floats to a loop's step.
+def hold_floats(params: Params, step: jax.Array, size: int) -> Params:
+  """Ties large arrays of 16-bit floats to a loop's step.
 
   XLA on CPU would else convert the whole array to float32 before the loop.
-  Other arrays are left alone: held ones cost a copy in the backward pass.
+  Other arrays are left alone: what is made of held ones, such as codebooks of
+  their scales, is made again in every step.
+
+  Args:
+    params: nested dicts of arrays.
+    step: any array of the loop's body.
+    size: the least number of elements of a large array.
   """
 
   def hold(leaf):
-    if leaf.dtype.itemsize == 2 and jnp.issubdtype(leaf.dtype, jnp.floating):
+    is_short = leaf.dtype.itemsize == 2
+    is_float = jnp.issubdtype(leaf.dtype, jnp.floating)
+    if is_short and is_float and leaf.size >= size:
       leaf, _ = jax.lax.optimization_barrier((leaf, step))
     return leaf
 

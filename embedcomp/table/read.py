@@ -8,11 +8,8 @@ groups, methods that multiply a basis to one product; the rest are computed for
 every token and selected. Where that is more than making every word once, tokens
 are read in blocks, so that no [V, D] array exists for any number of tokens.
 
-There are two exceptions, both of training. Gradients with respect to params, of
-a scheme that does more than gather, are summed by word in a [V, D] array where
-`lookup` works in blocks: to add them up block after block takes two to six
-times as long. And trainable dpq, whose params hold [n, D] queries anyway, lets
-each word choose its codewords once.
+The exceptions are two cases of training, see `lookup`: what they save is more
+than a table costs.
 """
 
 import functools
@@ -68,6 +65,13 @@ def check_ids(vocab_size: int, ids: Array) -> Array:
 
 def lookup(scheme: Scheme, params: Params, ids: Array) -> jax.Array:
   """Vectors of words, without rebuilding the table.
+
+  No [V, D] array is made for any number of tokens. In training there are two
+  exceptions, where tokens, times the groups of hashed, tensor_train, rvq and
+  dpq if these are several, are more than the V words: the gradient with respect
+  to params of a scheme that does more than gather (dense, pq, vq and drop only
+  gather, unless rotated) is summed by word; and trainable dpq, whose queries
+  are a table already, lets each word choose its codewords once.
 
   Args:
     scheme: the scheme.
@@ -154,7 +158,7 @@ def _by_block(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
   block = min(TOKENS_BLOCK, ids.size)
 
   def step(words, start):
-    held = base.hold_floats(params, start)
+    held = base.hold_floats(params, start, block * scheme.features)
     taken = jax.lax.dynamic_slice_in_dim(ids, start, block)
     found = _by_token(scheme, held, taken)
     return jax.lax.dynamic_update_slice_in_dim(words, found, start, 0), None

@@ -157,16 +157,13 @@ def test_the_dense_baseline_is_fine_tuning(config, finished, folder, tmp_path):
   assert not (tmp_path / 'model' / 'embedding.safetensors').exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('variant', 'fields'),
   [
     ('similarity', {}),
-    pytest.param(
-      *('regression', {'search.by_counts': 0.0}), marks=pytest.mark.slow
-    ),
-    pytest.param(
-      *('masked_lm', {'finetune.epochs': 6.0}), marks=pytest.mark.slow
-    ),
+    ('regression', {'search.by_counts': 0.0}),
+    ('masked_lm', {'finetune.epochs': 6.0}),
   ],
 )
 def test_every_task_leaves_a_directory(folder, tmp_path, variant, fields):

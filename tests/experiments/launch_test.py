@@ -169,8 +169,14 @@ def test_every_variant_is_a_config(module):
   ('override', 'reason'),
   [
     ('--config.optim.learnin_rate=3', "'learnin_rate'. Did you mean"),
-    ('--config.serch.epochs=3', "'serch'. Did you mean"),
-    ('--config.optim.learning_rate=fast', 'could not convert'),
+    pytest.param(
+      *('--config.serch.epochs=3', "'serch'. Did you mean"),
+      marks=pytest.mark.slow,
+    ),
+    pytest.param(
+      *('--config.optim.learning_rate=fast', 'could not convert'),
+      marks=pytest.mark.slow,
+    ),
   ],
 )
 def test_wrong_overrides_are_refused_in_a_line(tmp_path, override, reason):

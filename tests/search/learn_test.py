@@ -153,18 +153,24 @@ def test_the_parts_serve_a_loop_of_ones_own():
   'fields',
   [
     {'score': 'prior', 'carry': 'dense'},
-    {
-      'start': 'noise',
-      'order': 'frequency',
-      'score': 'learned',
-      'schedule': search.Schedule(4, warmup=0.5, plain=0.5),
-    },
-    {
-      'options': 'learned_codes',
-      'by_counts': 0.5,
-      'carry': 'dense',
-      'finetuning': search.Finetuning(2),
-    },
+    pytest.param(
+      {
+        'start': 'noise',
+        'order': 'frequency',
+        'score': 'learned',
+        'schedule': search.Schedule(4, warmup=0.5, plain=0.5),
+      },
+      marks=pytest.mark.slow,
+    ),
+    pytest.param(
+      {
+        'options': 'learned_codes',
+        'by_counts': 0.5,
+        'carry': 'dense',
+        'finetuning': search.Finetuning(2),
+      },
+      marks=pytest.mark.slow,
+    ),
     {'learn_splits': False, 'by_counts': 1.0},
   ],
   ids=lambda fields: '-'.join(fields),

@@ -143,8 +143,8 @@ def trained(make_model):
 
 def held_out_loss(loss_fn, params, embed):
   """Mean over all held-out batches."""
-  losses = [loss_fn(params, embed, batch, None) for batch in DATA.held_out]
-  return float(np.mean(losses))
+  loss_of = jax.jit(lambda batch: loss_fn(params, embed, batch, None))
+  return float(np.mean([loss_of(batch) for batch in DATA.held_out]))
 
 
 def learn(make_model, config=CONFIG, **changes):

@@ -19,6 +19,7 @@ from embedcomp.nn import (
   BertTokenClassifier,
   SentenceEncoder,
 )
+from embedcomp.table.order import order_from_groups
 from tests.io.bert.directories import (
   CONFIG,
   FIELDS,
@@ -58,7 +59,7 @@ def make_config(family: str) -> BertConfig:
 @pytest.fixture(scope='module')
 def words():
   order = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [3, 4, 4]))
-  order = embedcomp.table.read.order_from_groups(order)
+  order = order_from_groups(order)
   trainable = embedcomp.init(jax.random.key(0), SCHEME, order)
   return embedcomp.quantize_params(SCHEME, trainable)
 
@@ -152,6 +153,26 @@ def test_packed_models_compute_and_train(folder, loaded):
   trained = params | {'embedder': masters}
   embedcomp.save_pretrained(folder, model, trained)
   assert_same(embedcomp.from_pretrained(folder)[1], params)
+
+
+def test_packed_models_train_around_their_stored_words(folder):
+  model, params = embedcomp.from_pretrained(folder)
+  trainable, stored = embedcomp.split_params(params)
+  assert list(stored) == ['embedder']
+  assert stored['embedder'].keys() == params['embedder'].keys()
+
+  @jax.jit
+  def derive(trainable, stored):
+    def total(trainable):
+      variables = {'params': trainable, 'stored': stored}
+      return (model.apply(variables, IDS).pooler_output ** 2).sum()
+
+    return jax.value_and_grad(total)(trainable)
+
+  value, gradients = derive(trainable, stored)
+  output = model.apply({'params': params}, IDS).pooler_output
+  np.testing.assert_allclose(value, (output**2).sum(), rtol=1e-5)
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
 
 
 def test_compressed_words_can_be_written_as_a_dense_table(folder, loaded):

@@ -81,7 +81,7 @@ def assert_close(left, right, tolerance=1e-5):
 
 @pytest.fixture(scope='module')
 def classifier():
-  model = BertClassifier(CONFIG)
+  model = BertClassifier(ONE_LAYER)
   return model, random_params(model)
 
 
@@ -140,12 +140,12 @@ def test_the_largest_number_has_a_gradient_too():
 @pytest.mark.parametrize('wrong', [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_is_refused_by_name(classifier, wrong):
   model, params = classifier
-  kernel = np.array(params['bert']['layer_1']['mlp_in']['kernel'])
+  kernel = np.array(params['bert']['layer_0']['mlp_in']['kernel'])
   kernel[3, 2] = wrong
-  layer = params['bert']['layer_1'] | {'mlp_in': {'kernel': kernel}}
-  params = params | {'bert': params['bert'] | {'layer_1': layer}}
+  layer = params['bert']['layer_0'] | {'mlp_in': {'kernel': kernel}}
+  params = params | {'bert': params['bert'] | {'layer_0': layer}}
   with pytest.raises(
-    ValueError, match='bert/layer_1/mlp_in/kernel must be fin'
+    ValueError, match='bert/layer_0/mlp_in/kernel must be fin'
   ):
     quantize_encoder(model, params)
 
@@ -278,7 +278,7 @@ def test_stored_integers_are_neither_trained_nor_remembered(classifier):
   loss_fn, optimizer = partial_training.freeze(
     Task('classification', small).loss_fn,
     optax.adam(0.1),
-    lambda path: is_lower(path, 1),
+    lambda path: is_lower(path, 0),
   )
   trainable = jax.tree.map(jnp.asarray, trainable)
   state = TrainState.create(
@@ -304,7 +304,7 @@ def test_stored_integers_are_neither_trained_nor_remembered(classifier):
       before = before[key]
     if isinstance(before, embedcomp.Stored):
       before = getattr(before, path[-1].name)
-    stays = is_lower(keys, 1) or keys[-2:] in SHARED
+    stays = is_lower(keys, 0) or keys[-2:] in SHARED
     assert (leaf != before).any() != stays, keys
 
 
