@@ -136,8 +136,11 @@ def recursive_attention(
     (1, 64, 2, 4)
   """
   pattern = Pattern(**sizes)
-  arrays = {'query': query, 'key': key, 'value': value}
-  arrays = {name: jnp.asarray(array) for name, array in arrays.items()}
+  arrays = {
+    'query': jnp.asarray(query),
+    'key': jnp.asarray(key),
+    'value': jnp.asarray(value),
+  }
   check_heads(**arrays)
   check_lengths(**arrays)
   learned = learned or SummaryParams()
@@ -271,9 +274,14 @@ def _attend_head(
   )
   near_key, first_key = _split(dropout['dropout_key'])
   query = jnp.pad(scaled.query, (padding, (0, 0)))
+  key, value, bias = blocks(
+    _parts(pattern, scaled, padding), pattern.num_summaries
+  )
   attended = attend_blocks(
     query.reshape(num_chunks, size, features),
-    *blocks(_parts(pattern, scaled, padding), pattern.num_summaries),
+    key,
+    value,
+    bias,
     pattern.table(length),
     chunks_per_step=chunks_per_step,
     **dropout | {'dropout_key': near_key},
@@ -284,14 +292,16 @@ def _attend_head(
   # All tokens are one block, and these tokens the chunk that reads it.
   everything = attend_blocks(
     scaled.query[None, :first],
-    *(array[None] for array in head.tokens),
+    head.tokens.key[None],
+    head.tokens.value[None],
+    head.tokens.bias[None],
     np.zeros((1, 1), int),
     **dropout | {'dropout_key': first_key},
   )
   return jnp.concatenate([everything[0], attended[first:]])
 
 
-def _split(dropout_key: PRNGKey | None) -> tuple:
+def _split(dropout_key: PRNGKey | None) -> Any:
   return (None, None) if dropout_key is None else jax.random.split(dropout_key)
 
 

@@ -112,7 +112,8 @@ def mse_scale(values: Array, axes: tuple[int, ...], bits: int) -> Array:
   numpy = array_namespace(values)
   limit = 2 ** (bits - 1) - 1
   largest = numpy.abs(values).max(axis=axes, keepdims=True)
-  best, best_error = None, None
+  best: Any = None
+  best_error: Any = None
   for shrink in np.linspace(1.0, 0.6 if bits == 4 else 0.9, 7):
     scale = _scale_of(largest, bits, shrink)
     rounded = numpy.clip(numpy.round(values / scale), -limit, limit) * scale

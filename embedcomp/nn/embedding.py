@@ -5,6 +5,7 @@ map, and all of a table in stored form) in 'stored', which optimizers never
 see. Both hold the groups at their top level, so that wrapping adds no nesting.
 """
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 import flax.linen as nn
@@ -31,7 +32,7 @@ def to_variables(params: Params) -> dict[str, Params]:
   return {'params': trainable, 'stored': stored}
 
 
-def to_params(variables: dict[str, Params]) -> Params:
+def to_params(variables: Mapping[str, Mapping[str, Any]]) -> Params:
   """Variables of a module as params, to be quantized and saved.
 
   Args:
@@ -89,7 +90,7 @@ class GroupedEmbed(nn.Module):
 
   @classmethod
   def from_params(
-    cls, scheme: Scheme, params: Params, **kwargs
+    cls, scheme: Scheme, params: Params, **kwargs: Any
   ) -> tuple[Self, dict[str, Params]]:
     """The module and its variables, from a compressed table.
 
@@ -113,7 +114,7 @@ class GroupedEmbed(nn.Module):
     """D, as in `nn.Embed`."""
     return self.scheme.features
 
-  def setup(self):
+  def setup(self) -> None:
     if not self.is_initializing() or self._params():
       return
     params = group_params.init(self.make_rng('params'), self.scheme)

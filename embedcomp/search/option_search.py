@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import chex
 import jax
@@ -206,7 +207,7 @@ class OptionSearch:
     return table[self.start.ids], importance[self.start.ids]
 
   @functools.cached_property
-  def step(self):
+  def step(self) -> Callable[..., Any]:
     """A pure `step(state, batch, held_out_batch, axis_name=None)`."""
     if self.supernet is None:
       raise ValueError("score='prior' has no steps to take: decide at once.")

@@ -128,19 +128,22 @@ def from_pretrained(
   embedder, words = None, None
   if is_packed:
     embedder, words = _read_words(folder / config_json.EMBEDDING_FILE, config)
+  layout = bert_params.Layout(
+    config=config,
+    head=head,
+    num_labels=labels,
+    is_packed=is_packed,
+    attention_fn=attention_fn,
+    weights=weights,
+  )
   with safetensors_files.open_tensors(folder, config.model_type) as tensors:
     try:
       params, lacking, unknown = bert_params.from_tensors(
-        config,
+        layout,
         tensors,
-        head,
-        labels,
-        is_packed=is_packed,
         is_relabelled=num_labels is not None,
-        seed=seed,
-        attention_fn=attention_fn,
         is_new_attention=is_new_attention,
-        weights=weights,
+        seed=seed,
       )
     except ValueError as error:
       raise ValueError(f'{folder} is not valid: {error}') from None
@@ -220,15 +223,15 @@ def save_pretrained(
     own=_attention_fields(model.attention_fn) | int8_tensors.to_fields(weights),
   )
   kind = 'pooler' if head is None and model.add_pooler else head
-  tensors = bert_params.to_tensors(
-    config,
-    others,
-    kind,
-    num_labels,
+  layout = bert_params.Layout(
+    config=config,
+    head=kind,
+    num_labels=num_labels,
     is_packed=is_packed,
     attention_fn=model.attention_fn,
     weights=weights,
   )
+  tensors = bert_params.to_tensors(layout, others)
   copies = _find_tokenizer(tokenizer_from)
   with files.write_together(path, last=CONFIG_FILE) as new:
     safetensors_files.write_tensors(

@@ -5,7 +5,7 @@ The files are not trusted, and pickles are not read.
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,7 @@ def open_tensors(folder: Path, family: str) -> Iterator[dict[str, Tensor]]:
     yield found
 
 
-def _weight_files(folder: Path) -> dict[Path, set[str] | None]:
+def _weight_files(folder: Path) -> Mapping[Path, set[str] | None]:
   """Finds the files that hold weights, and the names in each; None for all."""
   if (folder / WEIGHTS_FILE).exists():
     return {folder / WEIGHTS_FILE: None}
@@ -126,7 +126,7 @@ def _weight_files(folder: Path) -> dict[Path, set[str] | None]:
     shards = config_json.parse_fields(text).get('weight_map')
     if not isinstance(shards, dict) or not shards:
       raise ValueError('weight_map must say where each tensor is.')
-    by_file: dict[Path, set[str] | None] = {}
+    by_file: dict[Path, set[str]] = {}
     for name, shard in shards.items():
       is_name = isinstance(shard, str) and shard.endswith('.safetensors')
       if not is_name or Path(shard).name != shard:

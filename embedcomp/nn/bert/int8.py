@@ -17,7 +17,7 @@ An array takes one of two forms (see `methods.forms`), each read as it comes:
 To go from stored to trainable and back changes no bit.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
@@ -193,13 +193,20 @@ def round_as_stored(values: Array, axes: tuple[int, ...]) -> jax.Array:
   return rounding.straight_through(rounded, values)
 
 
-class _Int8Param:
+if TYPE_CHECKING:
+  _Mixin = nn.Module  # of which it overrides a method
+else:
+  _Mixin = object
+
+
+class _Int8Param(_Mixin):
   """A module that reads the one param of it that is not a bias as int8."""
 
-  def param(self, name, init_fn, shape, *args, **kwargs):
+  def param(self, name, init_fn, *args, **kwargs):
     """The param as floats, whichever form it has."""
     if name == 'bias':
-      return super().param(name, init_fn, shape, *args, **kwargs)
+      return super().param(name, init_fn, *args, **kwargs)
+    shape = args[0]
     axes = self._scale_axes(len(shape))
     leaf = to_params(self.variables).get(name)
     path = '/'.join((*self.path, name))
@@ -210,14 +217,19 @@ class _Int8Param:
       raise ValueError(
         f"{path} is missing; pass both collections, 'params' and 'stored'."
       )
-    values = super().param(name, init_fn, shape, *args, **kwargs)
+    values = super().param(name, init_fn, *args, **kwargs)
     return round_as_stored(values, axes)
+
+  def _scale_axes(self, ndim: int) -> tuple[int, ...]:
+    """Axes along which scales differ: the rows of a table."""
+    del ndim
+    return (0,)
 
 
 class Int8Dense(_Int8Param, nn.DenseGeneral):
   """A linear layer whose kernel is stored as int8, a scale for each output."""
 
-  def _scale_axes(self, ndim):
+  def _scale_axes(self, ndim: int) -> tuple[int, ...]:
     outputs = self.features
     num_outputs = 1 if isinstance(outputs, int) else len(outputs)
     return tuple(range(ndim - num_outputs, ndim))
@@ -225,10 +237,6 @@ class Int8Dense(_Int8Param, nn.DenseGeneral):
 
 class Int8Embed(_Int8Param, nn.Embed):
   """A table that is stored as int8, a scale for each row."""
-
-  def _scale_axes(self, ndim):
-    del ndim
-    return (0,)
 
 
 def _others(axes: tuple[int, ...], ndim: int) -> tuple[int, ...]:
