@@ -8,7 +8,7 @@ addressed by `rows`, their positions inside the group.
 Two families share their reading with others of the same family, so that a
 scheme of several groups costs about as much as one group:
 
-  PieceMethod   a word is a concatenation of pieces out of a small table;
+  SubvectorMethod   a word is a concatenation of subvectors out of a small table;
   BasisMethod   a word is a few coefficients times a basis.
 """
 
@@ -257,30 +257,34 @@ def hold_floats(params: Params, step: jax.Array, size: int) -> Params:
   return jax.tree.map(hold, params)
 
 
-class PieceMethod(Method):
-  """A method whose words are concatenated pieces of a small table."""
+class SubvectorMethod(Method):
+  """A method whose words are concatenated subvectors of a small table."""
 
   @property
   def is_plain(self) -> bool:
-    """Whether a word is its pieces side by side, with nothing done to them."""
+    """Whether a word is its subvectors side by side, with nothing done to them."""
     return True
 
   @abc.abstractmethod
-  def pieces(self, params: Params, shape: Shape) -> jax.Array:
+  def subvectors(self, params: Params, shape: Shape) -> jax.Array:
     """[A, D // P] float32, every piece that a word may be made of."""
 
   @abc.abstractmethod
-  def piece_rows(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
-    """[..., P] int32, the pieces of each word in order."""
+  def subvector_rows(
+    self, params: Params, rows: Array, shape: Shape
+  ) -> jax.Array:
+    """[..., P] int32, the subvectors of each word in order."""
 
   @abc.abstractmethod
-  def num_pieces(self, shape: Shape) -> tuple[int, int]:
-    """A, the pieces in the table, and P, the pieces of one word."""
+  def num_subvectors(self, shape: Shape) -> tuple[int, int]:
+    """A, the subvectors in the table, and P, the subvectors of one word."""
 
   def lookup(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
-    piece_rows = self.piece_rows(params, rows, shape)  # [..., P]
-    pieces = gather.take_pieces(self.pieces(params, shape), piece_rows)
-    return pieces.reshape(*rows.shape, shape.features)
+    subvector_rows = self.subvector_rows(params, rows, shape)  # [..., P]
+    subvectors = gather.take_subvectors(
+      self.subvectors(params, shape), subvector_rows
+    )
+    return subvectors.reshape(*rows.shape, shape.features)
 
 
 class BasisMethod(Method):

@@ -15,7 +15,7 @@ from embedcomp.types import Array, Params, PRNGKey, Shape
 
 @registry.register
 @dataclasses.dataclass(frozen=True)
-class Dense(base.PieceMethod):
+class Dense(base.SubvectorMethod):
   """The table itself, D values a word; with integers, one scale a word.
 
   Attributes:
@@ -42,13 +42,15 @@ class Dense(base.PieceMethod):
   def _params(self, table: Array, shape: Shape) -> Params:
     return {part.name: part.trainable(table) for part in self.parts(shape)}
 
-  def num_pieces(self, shape: Shape) -> tuple[int, int]:
+  def num_subvectors(self, shape: Shape) -> tuple[int, int]:
     return shape.num_words, 1
 
-  def pieces(self, params: Params, shape: Shape) -> jax.Array:
+  def subvectors(self, params: Params, shape: Shape) -> jax.Array:
     return storage.read(params['table'], self.storage)
 
-  def piece_rows(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
+  def subvector_rows(
+    self, params: Params, rows: Array, shape: Shape
+  ) -> jax.Array:
     return jnp.asarray(rows)[..., None]
 
   def lookup(self, params: Params, rows: Array, shape: Shape) -> jax.Array:

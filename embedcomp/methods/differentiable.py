@@ -120,7 +120,7 @@ def gather_codewords(codebooks: Array, codes: Array) -> jax.Array:
 class _Differentiable(base.Method):
   """Base of both methods.
 
-  Not a PieceMethod, whose words are plain gathers: the trainable form needs
+  Not a SubvectorMethod, whose words are plain gathers: the trainable form needs
   gradients that a gather does not have.
 
   Attributes:
@@ -283,9 +283,11 @@ class DifferentiableSoftmax(_Differentiable):
     codebooks = self._codebooks(params)
     scores = closeness(queries, params['keys'])  # [..., M, K]
     hard = gather_codewords(codebooks, scores.argmax(-1))
-    odds = jax.nn.softmax(standardize(scores))
+    probabilities = jax.nn.softmax(standardize(scores))
     fixed = jax.lax.stop_gradient(codebooks)
-    soft = jnp.einsum('...MK,MKd->...Md', odds, fixed, precision='highest')
+    soft = jnp.einsum(
+      '...MK,MKd->...Md', probabilities, fixed, precision='highest'
+    )
     return straight_through(hard, soft)
 
 

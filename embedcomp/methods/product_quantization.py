@@ -144,7 +144,7 @@ def decode(codes: np.ndarray, codebooks: np.ndarray) -> np.ndarray:
 
 
 def flat_rows(codes: Array, codewords: int) -> jax.Array:
-  """Where codes point to in codebooks that lie one after the other.
+  """Returns rows that codes point to in codebooks laid one after another.
 
   Args:
     codes: [..., M] integers in [0, K).
@@ -158,7 +158,7 @@ def flat_rows(codes: Array, codewords: int) -> jax.Array:
   return jnp.asarray(codes.astype(jnp.int32) + offsets.reshape(*lead, -1))
 
 
-class BookMethod(base.PieceMethod):
+class BookMethod(base.SubvectorMethod):
   """One codeword out of each of M codebooks, side by side.
 
   Attributes:
@@ -248,14 +248,16 @@ class BookMethod(base.PieceMethod):
       rotation = (left @ right).astype(np.float32)
     return rotation
 
-  def num_pieces(self, shape: Shape) -> tuple[int, int]:
+  def num_subvectors(self, shape: Shape) -> tuple[int, int]:
     return self.books * self.codewords, self.books
 
-  def pieces(self, params: Params, shape: Shape) -> jax.Array:
+  def subvectors(self, params: Params, shape: Shape) -> jax.Array:
     codebooks = storage.read(params['codebooks'], self.storage)
     return codebooks.reshape(-1, shape.features // self.books)
 
-  def piece_rows(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
+  def subvector_rows(
+    self, params: Params, rows: Array, shape: Shape
+  ) -> jax.Array:
     return flat_rows(gather.take(params['codes'].values, rows), self.codewords)
 
   def lookup(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
@@ -273,8 +275,8 @@ class BookMethod(base.PieceMethod):
       return plain.logits(params, rotated, shape)
     if self.books > 1:
       return super().logits(params, hidden, shape)
-    pieces = self.pieces(params, shape)  # [K, D]
-    return gather.take_scores(pieces, params['codes'].values[:, 0], hidden)
+    subvectors = self.subvectors(params, shape)  # [K, D]
+    return gather.take_scores(subvectors, params['codes'].values[:, 0], hidden)
 
   @classmethod
   def distortions(

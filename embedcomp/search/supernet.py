@@ -214,7 +214,7 @@ class Supernet:
     else:  # fewer words than tokens: each is made once
       own = coefficients_of(params, buffers, mixture, None)
       table = jnp.matmul(own, params['basis'], precision='highest')
-      words = gather.take_pieces(table, flat)
+      words = gather.take_subvectors(table, flat)
     return words.reshape(*ids.shape, -1)
 
   def logits(

@@ -3,7 +3,7 @@
 Both forms of params (see `group_params`), trainable and stored, are read by
 the same code.
 
-Work is per token. Methods that gather pieces are joined to one gather over all
+Work is per token. Methods that gather subvectors are joined to one gather over all
 groups, methods that multiply a basis to one product; the rest are computed for
 every token and selected. Where that is more than making every word once, tokens
 are read in blocks, so that no [V, D] array exists for any number of tokens.
@@ -122,10 +122,10 @@ def _is_many(scheme: Scheme, num_tokens: int) -> bool:
     group.method
     for group in scheme.groups
     if not (
-      isinstance(group.method, base.PieceMethod) and group.method.is_plain
+      isinstance(group.method, base.SubvectorMethod) and group.method.is_plain
     )
   ]
-  joined = (base.PieceMethod, base.BasisMethod)
+  joined = (base.SubvectorMethod, base.BasisMethod)
   alone = sum(not isinstance(method, joined) for method in computed)
   return bool(computed) and num_tokens * max(alone, 1) > scheme.vocab_size
 
@@ -138,7 +138,7 @@ def _by_token(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
   # `jax_debug_nans` would stop at it.
   nan = 0.0 / valid.all().astype(jnp.float32)
   words = [
-    _join_pieces(scheme, params, [members[i] for i in cluster], valid, nan)
+    _join_subvectors(scheme, params, [members[i] for i in cluster], valid, nan)
     for cluster in clusters
   ]
   if projected:
@@ -148,7 +148,7 @@ def _by_token(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
     found = group.method.lookup(params[group_name(index)], rows, shape)
     words.append(jnp.where(inside[:, None], found, 0))
   total = functools.reduce(jnp.add, words)  # [T, D]
-  # Joined pieces hold the NaN already.
+  # Joined subvectors hold the NaN already.
   return total if clusters else jnp.where(valid[:, None], total, nan)
 
 
@@ -177,7 +177,7 @@ def _by_block_jvp(scheme: Scheme, primals, tangents):
 def _by_word(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
   """[T, D] words of [T] ids, copied from a table in which each is made once."""
   valid, ids = _valid(scheme, ids)
-  words = gather.take_pieces(reconstruct(scheme, params), ids)
+  words = gather.take_subvectors(reconstruct(scheme, params), ids)
   nan = 0.0 / valid.all().astype(jnp.float32)
   return jnp.where(valid[:, None], words, nan)
 
@@ -210,11 +210,11 @@ def _members(
 def _families(
   scheme: Scheme, num_tokens: int
 ) -> tuple[list[list[int]], list[int], list[int]]:
-  """Sorts groups by how they are read: clusters of pieces, bases, alone.
+  """Sorts groups by how they are read: clusters of subvectors, bases, alone.
 
-  Joining copies the members' pieces, so it is done only where these are no
-  more than the tokens' own vectors; and only where no member's pieces are cut
-  finer than those of the finest, for a gather costs the more the more pieces it
+  Joining copies the members' subvectors, so it is done only where these are no
+  more than the tokens' own vectors; and only where no member's subvectors are cut
+  finer than those of the finest, for a gather costs the more the more subvectors it
   copies. A table of whole words is unpacked and cut up to be joined: that pays
   only for the few words of a head.
   """
@@ -227,13 +227,13 @@ def _families(
     if isinstance(method, base.BasisMethod):
       projected.append(index)
       continue
-    if not isinstance(method, base.PieceMethod) or not method.is_plain:
+    if not isinstance(method, base.SubvectorMethod) or not method.is_plain:
       single.append(index)
       continue
-    num_rows, num_pieces = method.num_pieces(shape)
-    pieces_of_word[index] = num_pieces
-    is_table = num_rows == shape.num_words and num_pieces == 1
-    most_rows = num_tokens // 4 if is_table else num_tokens * num_pieces
+    num_rows, num_subvectors = method.num_subvectors(shape)
+    pieces_of_word[index] = num_subvectors
+    is_table = num_rows == shape.num_words and num_subvectors == 1
+    most_rows = num_tokens // 4 if is_table else num_tokens * num_subvectors
     if num_rows > most_rows:
       single.append(index)
       continue
@@ -247,32 +247,38 @@ def _families(
   return clusters, projected, single
 
 
-def _join_pieces(scheme, params, members, valid, nan) -> jax.Array:
+def _join_subvectors(scheme, params, members, valid, nan) -> jax.Array:
   """Gathers the words of several piece methods at once; others are zero."""
   methods: list[Any] = [scheme.groups[index].method for index, _, _ in members]
   shapes = [scheme.shapes[index] for index, _, _ in members]
-  counts = [m.num_pieces(s)[1] for m, s in zip(methods, shapes)]
-  num_pieces = math.lcm(*counts)
-  width = scheme.features // num_pieces
+  counts = [m.num_subvectors(s)[1] for m, s in zip(methods, shapes)]
+  num_subvectors = math.lcm(*counts)
+  width = scheme.features // num_subvectors
   tables = [
     jnp.zeros((1, width), jnp.float32),
     jnp.broadcast_to(nan, (1, width)),
   ]
   offset = 2
-  pieces = jnp.where(valid[:, None], 0, np.ones((1, num_pieces), np.int32))
+  subvectors = jnp.where(
+    valid[:, None], 0, np.ones((1, num_subvectors), np.int32)
+  )
   for (index, inside, rows), method, shape, count in zip(
     members, methods, shapes, counts
   ):
     group_params = params[group_name(index)]
-    table = method.pieces(group_params, shape).reshape(-1, width)
-    share = num_pieces // count  # of the common pieces in one of the group's
-    found = method.piece_rows(group_params, rows, shape)[..., None] * share
+    table = method.subvectors(group_params, shape).reshape(-1, width)
+    share = (
+      num_subvectors // count
+    )  # of the common subvectors in one of the group's
+    found = method.subvector_rows(group_params, rows, shape)[..., None] * share
     steps = np.arange(offset, offset + share, dtype=np.int32)
-    found = (found + steps.reshape(1, 1, -1)).reshape(pieces.shape)
-    pieces = jnp.where(inside[:, None], found, pieces)
+    found = (found + steps.reshape(1, 1, -1)).reshape(subvectors.shape)
+    subvectors = jnp.where(inside[:, None], found, subvectors)
     tables.append(table)
     offset += len(table)
-  words = gather.take_pieces(jnp.concatenate(tables), pieces)  # [T, P, D // P]
+  words = gather.take_subvectors(
+    jnp.concatenate(tables), subvectors
+  )  # [T, P, D // P]
   return words.reshape(-1, scheme.features)
 
 
