@@ -8,8 +8,8 @@ addressed by `rows`, their positions inside the group.
 Two families share their reading with others of the same family, so that a
 scheme of several groups costs about as much as one group:
 
-  SubvectorMethod   a word is a concatenation of subvectors out of a small table;
-  BasisMethod   a word is a few coefficients times a basis.
+  SubvectorMethod  a word is subvectors out of a small table, side by side;
+  BasisMethod      a word is a few coefficients times a basis.
 """
 
 import abc
@@ -262,7 +262,7 @@ class SubvectorMethod(Method):
 
   @property
   def is_plain(self) -> bool:
-    """Whether a word is its subvectors side by side, with nothing done to them."""
+    """True if a word is its subvectors side by side and nothing else."""
     return True
 
   @abc.abstractmethod

@@ -3,10 +3,11 @@
 Both forms of params (see `group_params`), trainable and stored, are read by
 the same code.
 
-Work is per token. Methods that gather subvectors are joined to one gather over all
-groups, methods that multiply a basis to one product; the rest are computed for
-every token and selected. Where that is more than making every word once, tokens
-are read in blocks, so that no [V, D] array exists for any number of tokens.
+Work is per token. Methods that gather subvectors are joined to one gather over
+all groups, methods that multiply a basis to one product; the rest are computed
+for every token and selected. Where that is more than making every word once,
+tokens are read in blocks, so that no [V, D] array exists for any number of
+tokens.
 
 The exceptions are two cases of training, see `lookup`: what they save is more
 than a table costs.
@@ -22,6 +23,7 @@ import numpy as np
 
 from embedcomp.methods import base, gather
 from embedcomp.table.group_params import check_params, group_name
+from embedcomp.table.order import check_ids
 from embedcomp.table.scheme import Scheme
 from embedcomp.types import Array, Params
 
@@ -30,37 +32,6 @@ _Member = tuple[int, jax.Array, jax.Array]
 
 # Tokens read at a time where they are many: their arrays stay in the cache.
 TOKENS_BLOCK = 2048
-
-
-def check_ids(vocab_size: int, ids: Array) -> Array:
-  """Checks ids; their range only where they are known (outside of jit).
-
-  Args:
-    vocab_size: V.
-    ids: [...] integers, in an array or in Python's numbers and lists.
-
-  Returns:
-    The ids, in NumPy unless they are JAX's: nothing moves to a device only to
-    be checked.
-
-  Raises:
-    TypeError: for ids that are not integers.
-    ValueError: for known ids outside [0, vocab_size).
-  """
-  if not isinstance(ids, jax.Array):
-    ids = np.asarray(ids)
-  if not jnp.issubdtype(ids.dtype, jnp.integer):
-    raise TypeError(f'ids must be integers, got {ids.dtype}.')
-  is_known = not isinstance(ids, jax.core.Tracer) and getattr(
-    ids, 'is_fully_addressable', True
-  )
-  if is_known and ids.size:
-    known = np.asarray(ids)
-    lowest, highest = known.min(), known.max()
-    if lowest < 0 or highest >= vocab_size:
-      wrong = lowest if lowest < 0 else highest
-      raise ValueError(f'ids must be in [0, {vocab_size}), got {wrong}.')
-  return ids
 
 
 def lookup(scheme: Scheme, params: Params, ids: Array) -> jax.Array:
@@ -213,10 +184,10 @@ def _families(
   """Sorts groups by how they are read: clusters of subvectors, bases, alone.
 
   Joining copies the members' subvectors, so it is done only where these are no
-  more than the tokens' own vectors; and only where no member's subvectors are cut
-  finer than those of the finest, for a gather costs the more the more subvectors it
-  copies. A table of whole words is unpacked and cut up to be joined: that pays
-  only for the few words of a head.
+  more than the tokens' own vectors; and only where no member's subvectors are
+  cut finer than those of the finest, for a gather costs the more the more of
+  them it copies. A table of whole words is unpacked and cut up to be joined:
+  that pays only for the few words of a head.
   """
   clusters: list[list[int]] = []
   projected: list[int] = []
