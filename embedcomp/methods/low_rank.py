@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from embedcomp.methods import base, registry, storage
+from embedcomp.methods.storage import Factor
 from embedcomp.types import Array, Params, PRNGKey, Shape
 
 
@@ -43,14 +44,10 @@ class LowRank(base.BasisMethod):
         f'got {self.rank}.'
       )
 
-  def parts(self, shape: Shape) -> tuple[storage.Factor, ...]:
+  def parts(self, shape: Shape) -> tuple[Factor, ...]:
     return (
-      storage.Factor(
-        'coefficients', (shape.num_words, self.rank), self.storage, (1,)
-      ),
-      storage.Factor(
-        'basis', (self.rank, shape.features), self.basis_storage, (0,)
-      ),
+      Factor('coefficients', (shape.num_words, self.rank), self.storage, (1,)),
+      Factor('basis', (self.rank, shape.features), self.basis_storage, (0,)),
     )
 
   def init(self, key: PRNGKey, shape: Shape) -> Params:
