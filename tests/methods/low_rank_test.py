@@ -40,6 +40,16 @@ def test_leading_columns_are_the_smaller_rank(rng):
   )
 
 
+def test_options_by_hand():
+  found = {(o.rank, o.storage) for o in methods.LowRank.options(Shape(40, 96))}
+  # From a 48th of the features to half of them, but for more than the words.
+  assert found == {
+    (rank, stored) for rank in (2, 4, 8, 16, 32) for stored in ('int8', 'int4')
+  }
+  ranks = {o.rank for o in methods.LowRank.options(Shape(1000, 96))}
+  assert ranks == {2, 4, 8, 16, 32, 48}
+
+
 @pytest.mark.parametrize('rank', [0, 11])
 def test_wrong_ranks_are_refused(rank):
   with pytest.raises(ValueError, match=f'= 10, got {rank}'):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from embedcomp import methods
-from embedcomp.methods import forms, product_quantization
+from embedcomp.methods import forms, kmeans, product_quantization
 from embedcomp.types import Shape
 
 SHAPE = Shape(300, 8)
@@ -87,6 +87,36 @@ def test_random_codes_use_codewords_evenly():
   counts = np.stack([np.bincount(c, minlength=7) for c in np.asarray(codes).T])
   assert counts.min() == 14
   assert counts.max() == 15
+
+
+def test_options_by_hand():
+  found = methods.ProductQuantization.options(Shape(1000, 8))
+  # Blocks of two features take 6 bits at most.
+  assert [(o.books, o.codewords) for o in found] == [
+    *((1, k) for k in (16, 64, 256)),
+    *((2, k) for k in (16, 64, 256)),
+    *((4, k) for k in (16, 64)),
+  ]
+
+
+def test_integer_codebooks_keep_a_scale_for_each_feature():
+  method = methods.ProductQuantization(2, 16, 'int8')
+  codes, codebooks = method.parts(SHAPE)
+  assert codes.bytes_by_role() == {'codes': 300}  # 600 codes of 4 bits
+  # 16 codewords of 8 features in all, and 8 scales of two bytes.
+  assert codebooks.bytes_by_role() == {'codebooks': 128, 'scales': 16}
+
+
+def test_a_quick_look_at_a_few_blocks_looks_at_each_once(rng):
+  table = rng.normal(size=SHAPE).astype(np.float32)
+  table[:, 4:] = rng.integers(2, size=(300, 1))  # two codewords are exact
+  weights = rng.exponential(size=SHAPE.num_words)
+  found = product_quantization.quick_distortion(table, weights, 2, 8, seed=3)
+  codewords, codes = kmeans.kmeans(
+    table[:, :4], weights, 8, seed=3, iterations=4
+  )
+  expected = np.square(table[:, :4] - codewords[codes]).sum(axis=1)
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_wrong_sizes_are_refused():

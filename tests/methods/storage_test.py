@@ -115,6 +115,19 @@ def test_forms_agree_and_rows_are_part_of_the_whole(kind, scale_axes, rng):
 
 
 @pytest.mark.parametrize('kind', storage.STORAGES)
+@pytest.mark.parametrize('scale_axes', [(0,), (1,)])
+def test_round_trips_on_the_host_are_what_is_read_once_stored(
+  kind, scale_axes, rng
+):
+  part = storage.Factor('x', (7, 4), kind, scale_axes)
+  values = rng.normal(size=part.shape).astype(np.float32)
+  stored = part.quantize(part.trainable(values))
+  np.testing.assert_array_equal(
+    part.round_trip(values), storage.read(stored, kind)
+  )
+
+
+@pytest.mark.parametrize('kind', storage.STORAGES)
 def test_stored_numbers_have_no_gradient(kind, rng):
   part = storage.Factor('x', (7, 4), kind)
   values = rng.normal(size=part.shape).astype(np.float32)

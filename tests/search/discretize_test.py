@@ -60,6 +60,21 @@ def test_the_decision_is_at_least_as_good_as_any_of_whole_bins(rng, budget):
   assert found <= best + 1e-9
 
 
+def test_words_lose_their_share_of_what_their_bin_loses(monkeypatch):
+  losses = np.array([[8, 6, 4, 2], [9, 6, 3, 1], [12, 6, 3, 0]])
+  found = []
+
+  def spend_slack(space, choices, budget, loss):
+    del space, choices, budget
+    found.extend([loss(5, 50, 1), loss(0, 100, 2), loss(40, 41, 0)])
+
+  monkeypatch.setattr(SearchSpace, 'spend_slack', spend_slack)
+  decide(SPACE, losses, 10_000)
+  # Half of the first bin, the second one and a sixth of the last one; all of
+  # them; one word of 60.
+  np.testing.assert_allclose(found, [3 + 6 + 1, 4 + 3 + 3, 12 / 60])
+
+
 def test_bins_can_be_kept_apart():
   space = SearchSpace(8, SPACE.bins, OPTIONS, max_groups=3)
   losses = np.tile([4.0, 3.0, 2.0, 1.0], (3, 1))

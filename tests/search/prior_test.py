@@ -96,6 +96,14 @@ def test_a_prior_without_strength_is_refused(curve):
     Prior(curve, 0.0)
 
 
+def test_a_table_that_loses_nothing_has_a_prior():
+  weighted = WeightedTable.create(np.zeros((240, 8), np.float32))
+  segments = measure_segments(weighted, SPACE, progress=False)
+  prior = Prior(RateDistortionCurve(weighted, SPACE, segments))
+  assert prior.temperature(600) > 0
+  assert np.isfinite(prior.logits(600)['options']).all()
+
+
 def test_what_is_added_to_losses_changes_the_choice(curve):
   same = curve.adjusted(np.zeros((4, 4)))
   assert same.scheme(600) == curve.scheme(600)

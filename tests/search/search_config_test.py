@@ -26,6 +26,11 @@ def test_plans_that_make_no_sense_are_refused(fields, reason):
     search.SearchConfig(**fields)
 
 
+def test_a_plan_learns_splits_unless_told_otherwise():
+  assert search.SearchConfig().learn_splits
+  assert not search.SearchConfig(learn_splits=False).learn_splits
+
+
 @pytest.mark.parametrize('fields', [{'num_steps': -1}, {'learning_rate': 0.0}])
 def test_finetuning_that_makes_no_sense_is_refused(fields):
   with pytest.raises(ValueError, match=next(iter(fields))):
