@@ -341,7 +341,10 @@ def _find_head(model: nn.Module) -> str | None:
 def _find_scheme(model: nn.Module, params: Params) -> Scheme | None:
   """The scheme of a model's words; None if they are a dense table."""
   if 'embedder' not in params:
-    raise ValueError(f"params must have 'embedder', got {sorted(params)}.")
+    raise ValueError(
+      f"params must have 'embedder', got {sorted(params)}; put trainable and "
+      'stored params together with embedcomp.merge_params.'
+    )
   embedder, config = model.embedder, model.config
   if type(embedder) is nn.Embed:
     return None

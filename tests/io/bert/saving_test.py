@@ -346,7 +346,7 @@ def test_params_that_contradict_the_model_are_refused(tmp_path, loaded):
   model, params = loaded
   trainable, _ = embedcomp.split_params(params)
   for dense in (True, False):
-    with pytest.raises(ValueError, match=r'must have .*order'):
+    with pytest.raises(ValueError, match=r"have 'embedder'.*merge_params"):
       embedcomp.save_pretrained(tmp_path / 'b', model, trainable, dense=dense)
   assert not (tmp_path / 'new').exists()
 
