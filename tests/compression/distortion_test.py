@@ -90,7 +90,8 @@ def test_long_segments_take_the_errors_of_a_longer_fit(table, monkeypatch):
     losses = segments[first, 2].losses
     exact = [fitted_loss(table, bins[first], 1000, o) for o in OPTIONS]
     np.testing.assert_allclose(losses, exact, rtol=0.3, atol=1e-9)
-    assert (losses <= segments[first, 3].losses + 1e-9).all()
+    # Words of later bins, 8 % of the importance or more, are left out.
+    assert (losses[1:] < 0.95 * segments[first, 3].losses[1:]).all()
 
 
 def test_segments_as_long_as_a_sample_are_fitted_by_themselves(
