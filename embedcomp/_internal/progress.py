@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
-from tqdm.auto import tqdm
-
 T = TypeVar('T')
 
 
@@ -31,5 +29,8 @@ def track(
     6
   """
   if enabled:
+    # Imported here: in notebooks without ipywidgets the import itself warns.
+    from tqdm.auto import tqdm
+
     return iter(tqdm(iterable, desc=description, leave=False, **options))
   return iter(iterable)

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm.auto import tqdm
 
 from embedcomp.training.data_parallel import CompiledStep
 from embedcomp.training.state import Best, TrainState, with_best
@@ -180,7 +179,7 @@ class _Report:
   def __init__(
     self,
     log: Log | None,
-    bar: tqdm,
+    bar: Any,
     describe: Callable[[dict[str, float]], str] | None,
     seconds: float,
   ):
@@ -230,8 +229,11 @@ def _made_ahead(
     pool.shutdown(cancel_futures=True)
 
 
-def _progress_bar(start: int, num_steps: int, enabled: bool) -> tqdm:
+def _progress_bar(start: int, num_steps: int, enabled: bool) -> Any:
   """Makes a bar from the first step on, restarted or not; seldom redrawn."""
+  # Imported here: in notebooks without ipywidgets the import itself warns.
+  from tqdm.auto import tqdm
+
   return tqdm(
     initial=start,
     total=num_steps,
