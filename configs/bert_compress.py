@@ -33,7 +33,7 @@ def get_config(variant='classification'):
     raise ValueError(f'variant must be one of {VARIANTS}, got {variant!r}.')
   config = common.get_config(_TASKS.get(variant, variant))
   config.model.name = 'bert'
-  config.data.name = 'movie_reviews'
+  config.data.name = 'r8'
   config.data.buckets = (32, 64, 128)
   config.data.length = 128  # of a row, where words are masked
   config.data.held_out = 0.1
@@ -74,7 +74,6 @@ def get_config(variant='classification'):
   if variant == 'smoke':
     common.make_small(config)
     config.bert.path = 'tiny'
-    config.data.name = 'r8'
     config.data.max_documents = 1000
     config.optim.best_of = 0
     config.optim.learning_rate = 0.01

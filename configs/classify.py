@@ -3,13 +3,13 @@ r"""Text classification with compressed word embeddings.
   python -m experiments.main --config=configs/classify.py --workdir=DIR \
       --config.data.name=r52 --config.budget=0.01
 
-Variants (`configs/classify.py:NAME`): `r52` (default), `r8`, `newsgroups`,
-`movie_reviews`, each with tuned settings, and `smoke`, small and soon done.
+Variants (`configs/classify.py:NAME`): `r52` (default), `r8`, `newsgroups`, each
+with tuned settings, and `smoke`, small and soon done.
 """
 
 from configs import common
 
-VARIANTS = ('r52', 'r8', 'newsgroups', 'movie_reviews', 'smoke')
+VARIANTS = ('r52', 'r8', 'newsgroups', 'smoke')
 
 
 def get_config(variant='r52'):

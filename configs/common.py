@@ -35,8 +35,8 @@ def get_config(task: str) -> ConfigDict:
   config.compare_dense = True
 
   config.data = ConfigDict()
-  # 'r52', 'r8', 'newsgroups', 'movie_reviews', 'listops', 'needle', a name of
-  # TensorFlow Datasets, or a folder or file of text; see `embedcomp.data.load`.
+  # 'r52', 'r8', 'newsgroups', 'listops', 'needle', a name of TensorFlow
+  # Datasets, or a folder or file of text; see `embedcomp.data.load`.
   config.data.name = 'r52'
   config.data.text_field = placeholder(str)  # columns, by name or number
   config.data.pair_field = placeholder(str)  # second text, of a BERT's pairs
@@ -169,25 +169,25 @@ def get_config(task: str) -> ConfigDict:
   # 'low_rank': ranks alone, in float32; 'precision': bits alone; 'contextual':
   # all and codes of coefficients, where the prior alone decides.
   config.search.options = 'all'
-  config.search.warmup = 0.0  # share of steps before the odds learn
-  config.search.learning_rate = 0.1  # of the log-odds
-  config.search.every = 1  # steps between two updates of the log-odds
+  config.search.warmup = 0.0  # share of steps before logits learn
+  config.search.learning_rate = 0.1  # of the logits of splits and options
+  config.search.every = 1  # steps between two updates of the logits
   config.search.temperature = (1.0, 0.2)
   config.search.entropy = 0.02
   config.search.penalty = 1.0  # of bytes over the budget, squared
   config.search.multiplier_rate = 0.01
   config.search.refresh_every = 100  # steps between assignments of codes
   # What decides: options as measured on the dense table ('prior'), what the
-  # odds learned ('odds'), or 'both'; how strong the prior then is: the
-  # log-odds that all of the expected loss amounts to.
+  # logits learned ('learned'), or 'both'; how strong the prior then is: the
+  # logit that all of the expected loss amounts to.
   config.search.score = 'both'
   config.search.prior = 10.0
   # Where the final training starts: 'dense' (that model's table, fitted to the
   # scheme), 'supernet' (its weights) or 'noise'.
   config.search.carry = 'supernet'
   config.search.held_out = True  # or let sizes learn from training data
-  # 'exact', or 'argmax': the likeliest option of each bin (score 'odds' only).
-  config.search.discretise = 'exact'
+  # 'exact', or 'argmax': the likeliest option of each bin (score 'learned').
+  config.search.discretize = 'exact'
   config.search.trials = 8  # of 'random' and 'tpe'
 
   config.finetune = ConfigDict()

@@ -4,7 +4,7 @@ Axis letters, used in einsums and docstrings throughout:
 
   B batch, T query token, S key token, N head, H head features,
   D model features, V vocabulary, G group, R rank, M codebook, K codeword,
-  C chunk, L layer; W words of one group, P pieces of one word.
+  C chunk, L layer; W words of one group, P subvectors of one word.
 """
 
 from typing import Any, NamedTuple

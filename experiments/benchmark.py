@@ -31,7 +31,7 @@ from experiments.benchmarks import (
   tables,
 )
 from experiments.benchmarks.attention_speed import AttentionSpeed
-from experiments.benchmarks.comparison import Comparison
+from experiments.benchmarks.comparison import Comparison, Sizes
 from experiments.benchmarks.distilled_table import (
   BY_DEPTH,
   BY_LOSS,
@@ -48,8 +48,7 @@ BENCHMARKS: dict[str, record.Benchmark] = {
   'bert_sst2': Comparison(
     'bert_compress',
     'sst2',
-    sizes=(1 / 40, 1 / 80),
-    few_sizes=(1 / 40,),
+    Sizes((1 / 40, 1 / 80), few=(1 / 40,)),
     labels=('dense', 'search', 'compress', 'pq'),
     data='sst2',
   ),
@@ -70,9 +69,11 @@ BENCHMARKS: dict[str, record.Benchmark] = {
   'search_language_model': Comparison(
     'language_model',
     'newsgroups',
-    sizes=(0.02, 0.05, 0.1, 0.2),
-    few_sizes=(0.05,),
-    rank_shares=(1 / 8, 1 / 4, 1 / 2, 3 / 4, 1),
+    Sizes(
+      (0.02, 0.05, 0.1, 0.2),
+      few=(0.05,),
+      rank_shares=(1 / 8, 1 / 4, 1 / 2, 3 / 4, 1),
+    ),
     labels=(
       'dense',
       'low rank, from dense',
@@ -85,15 +86,16 @@ BENCHMARKS: dict[str, record.Benchmark] = {
   'search_newsgroups': Comparison(
     'classify',
     'newsgroups',
-    sizes=(0.0025, 0.005, 0.01, 0.02, 0.04, 0.08),
-    few_sizes=(0.005,),
-    thesis_sizes=(0.05, 0.2),
+    Sizes(
+      (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08),
+      few=(0.005,),
+      in_float32=(0.05, 0.2),
+    ),
   ),
   'search_r52': Comparison(
     'classify',
     'r52',
-    sizes=(0.0025, 0.005, 0.01, 0.02, 0.04),
-    few_sizes=(0.005,),
+    Sizes((0.0025, 0.005, 0.01, 0.02, 0.04), few=(0.005,)),
     ablations=True,
   ),
   'table_error': table_error,

@@ -1,4 +1,4 @@
-"""What a model loses on rare and on frequent words."""
+"""Losses of a model on rare and on frequent words."""
 
 import jax
 import numpy as np
@@ -41,7 +41,7 @@ def losses(outcome: Outcome) -> list[float | None]:
   Returns:
     10 means, None where there is nothing.
   """
-  problem = outcome.stages.problem
+  problem = outcome.trainer.problem
   task = problem.task(outcome.embedder)
   guesses_words = task.kind in (LANGUAGE_MODEL, MASKED_LM)
   tenth_of_word, _ = token_deciles(problem.counts)

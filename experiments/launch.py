@@ -19,7 +19,7 @@ from embedcomp.nn import to_params
 from experiments import deciles, learned, model_sizes, report, strategies
 from experiments.problems import make_problem
 from experiments.results import Outcome
-from experiments.trainer import Stages, steps_of
+from experiments.trainer import Trainer, steps_of
 
 # Shares of the dense table that a tolerance is looked for among.
 _TOLERANCE_SIZES = np.geomspace(0.002, 0.5, 9)
@@ -48,7 +48,7 @@ def run(
   )
   start = time.monotonic()
   problem = make_problem(config, progress=progress)
-  stages = Stages(problem, config, workdir, progress)
+  trainer = Trainer(problem, config, workdir, progress)
   if config.method.name not in strategies.STRATEGIES:
     raise ValueError(
       f'method.name must be one of {sorted(strategies.STRATEGIES)}, '
@@ -58,18 +58,20 @@ def run(
     raise ValueError(
       f'optim.table_rate must not be negative, got {config.optim.table_rate}.'
     )
+  if config.method.name in ('search', 'bins', 'random', 'tpe'):
+    learned.search_config(trainer)  # which else the search would find
   is_dense = config.method.name == 'dense'
   needs_dense = config.compare_dense or config.tolerance is not None
   reference = None
   if needs_dense and not is_dense:
-    reference = strategies.dense(stages)
+    reference = strategies.dense(trainer)
   if is_dense:
-    outcome = strategies.dense(stages)
+    outcome = strategies.dense(trainer)
   elif config.tolerance is not None:
-    outcome = _within_tolerance(stages, reference)
+    outcome = _within_tolerance(trainer, reference)
   else:
     budget = parse_budget(config.budget, problem.dense_bytes)
-    outcome = _compressed(stages, budget)
+    outcome = _compressed(trainer, budget)
   result = summary(outcome, reference)
   result['seconds'] = time.monotonic() - start
   result['command'] = ' '.join(['python -m experiments.main', *sys.argv[1:]])
@@ -78,40 +80,40 @@ def run(
   return result
 
 
-def _compressed(stages: Stages, budget: int) -> Outcome:
+def _compressed(trainer: Trainer, budget: int) -> Outcome:
   """The outcome of a strategy; a search leaves its history."""
-  name = stages.config.method.name
+  name = trainer.config.method.name
   if name not in ('search', 'bins'):
-    return strategies.STRATEGIES[name](stages, budget)
-  return _searched(stages, budget).finish()
+    return strategies.STRATEGIES[name](trainer, budget)
+  return _searched(trainer, budget).finish()
 
 
-def _searched(stages: Stages, budget: int) -> learned.Search:
-  history = stages.workdir / 'architecture.jsonl'
+def _searched(trainer: Trainer, budget: int) -> learned.Search:
+  history = trainer.workdir / 'architecture.jsonl'
   lines: dict[int, str] = {}
-  if history.exists():  # of an earlier life: what is not repeated is kept
+  if history.exists():  # before a restart: what is not repeated is kept
     for line in history.read_text().splitlines():
       lines[json.loads(line)['step']] = line
 
   def keep(controller, step, architecture):
-    odds = jax.device_get(controller.odds(architecture))
-    splits = odds.get('splits')
+    probabilities = jax.device_get(controller.probabilities(architecture))
+    splits = probabilities.get('splits')
     lines[step] = json.dumps(
       {
         'step': step,
-        'mixture': np.asarray(controller.mixture(odds)).tolist(),
+        'mixture': np.asarray(controller.mixture(probabilities)).tolist(),
         'splits': None if splits is None else splits.tolist(),
-        'expected_bytes': float(controller.expected_bytes(odds)),
+        'expected_bytes': float(controller.expected_bytes(probabilities)),
       }
     )
     text = '\n'.join(lines[s] for s in sorted(lines)) + '\n'
     write_atomically(history, text.encode())
 
-  is_search = stages.config.method.name == 'search'
-  ground = learned.prepare(stages, learn_splits=is_search)
-  space = _space(ground.controller.space, budget)
-  _write_json(stages.workdir / 'space.json', space)
-  return ground.learn(budget, keep)
+  is_search = trainer.config.method.name == 'search'
+  setup = learned.set_up(trainer, learn_splits=is_search)
+  space = _space(setup.searcher.controller.space, budget)
+  _write_json(trainer.workdir / 'space.json', space)
+  return setup.learn(budget, keep)
 
 
 def _space(space: SearchSpace, budget: int) -> dict[str, Any]:
@@ -123,9 +125,9 @@ def _space(space: SearchSpace, budget: int) -> dict[str, Any]:
   }
 
 
-def _within_tolerance(stages: Stages, reference: Outcome) -> Outcome:
+def _within_tolerance(trainer: Trainer, reference: Outcome) -> Outcome:
   """The smallest of some sizes that loses little enough, by bisection."""
-  config, problem = stages.config, stages.problem
+  config, problem = trainer.config, trainer.problem
   if config.method.name != 'search':
     raise ValueError(
       "a tolerance needs method.name='search', which serves all sizes from one "
@@ -133,7 +135,7 @@ def _within_tolerance(stages: Stages, reference: Outcome) -> Outcome:
     )
   wanted = reference.evaluate('validation')
   sizes = [int(s * problem.dense_bytes) for s in _TOLERANCE_SIZES]
-  search = _searched(stages, sizes[len(sizes) // 2])
+  search = _searched(trainer, sizes[len(sizes) // 2])
   task = problem.task(reference.embedder)
   low, high, found = 0, len(sizes), None
   while low < high:
@@ -153,7 +155,7 @@ def _within_tolerance(stages: Stages, reference: Outcome) -> Outcome:
 
 
 def _drop(task, wanted, value) -> float:
-  """How much worse a metric is: a difference, of perplexities a ratio."""
+  """Returns the loss of a metric: a difference, of perplexities a ratio."""
   if task.higher_is_better:
     return wanted[task.metric] - value[task.metric]
   return value[task.metric] / wanted[task.metric] - 1
@@ -166,7 +168,7 @@ def summary(outcome: Outcome, reference: Outcome | None) -> dict[str, Any]:
     outcome: of a strategy.
     reference: the dense model, to compare with.
   """
-  problem, config = outcome.stages.problem, outcome.stages.config
+  problem, config = outcome.trainer.problem, outcome.trainer.config
   task = problem.task(outcome.embedder)
 
   def value(of, split):
@@ -208,25 +210,25 @@ def summary(outcome: Outcome, reference: Outcome | None) -> dict[str, Any]:
 
 
 def _num_steps(outcome: Outcome) -> int:
-  """Optimizer steps of all stages that led to an outcome."""
-  problem, config = outcome.stages.problem, outcome.stages.config
-  stages = {
+  """Counts optimizer steps of all training phases behind an outcome."""
+  problem, config = outcome.trainer.problem, outcome.trainer.config
+  phases = {
     'dense': (config.optim.epochs, problem.train),
     'train': (config.optim.epochs, problem.train),
     'start': (config.optim.epochs, problem.weights),
     'search': (config.search.epochs, problem.weights),
     'finetune': (config.finetune.epochs, problem.train),
   }
-  ran = {name.partition('_')[0] for name in outcome.seconds} & set(stages)
+  ran = {name.partition('_')[0] for name in outcome.seconds} & set(phases)
   return sum(
     steps_of(epochs, batches)
-    for epochs, batches in (stages[name] for name in ran)
+    for epochs, batches in (phases[name] for name in ran)
   )
 
 
 def _write_files(workdir, outcome, reference, result) -> None:
   """Everything that a report shows, and the table itself."""
-  problem = outcome.stages.problem
+  problem = outcome.trainer.problem
   problem.write(workdir, outcome.embedder, outcome.variables)
   if outcome.scheme is not None:
     text = outcome.scheme.to_json()

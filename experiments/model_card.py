@@ -1,4 +1,4 @@
-"""The page that goes with a model that has been made smaller."""
+"""Model card of a compressed model."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,10 +29,9 @@ scheme that was searched for, and its other weights are stored as {weights}.
 
 ```python
 import embedcomp
-from embedcomp.data import SubwordTokenizer
 
 model, params = embedcomp.from_pretrained('.', head='classification')
-(text,) = SubwordTokenizer.load('.').encode(['a text'])
+(text,) = embedcomp.SubwordTokenizer.load('.').encode(['a text'])
 logits = model.apply({{'params': params}}, text.ids[None])
 ```
 
@@ -52,7 +51,7 @@ That of its parent, {parent}: {licence}. Data sets have licences of their own.
 
 
 def render(result: Mapping[str, Any], *, parent: str, licence: str) -> str:
-  """The card as Markdown.
+  """Renders the card as Markdown.
 
   Args:
     result: of `experiments.pipeline`.

@@ -1,4 +1,4 @@
-"""What each part of a model takes, before and after compression."""
+"""Bytes of each part of a model, before and after compression."""
 
 from collections.abc import Mapping
 from typing import Any

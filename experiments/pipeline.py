@@ -98,7 +98,7 @@ def _prepared(
 
 
 def _run_once(config: ConfigDict, folder: Path, progress: bool):
-  """What a stage has found, which is read where it has ended before."""
+  """Runs a stage, or reads its result where it has ended before."""
   path = folder / _STAGE
   if path.exists():
     training.bind_workdir(folder, json.loads(config.to_json_best_effort()))
@@ -122,7 +122,7 @@ def _write_model(config: ConfigDict, source: Path, target: Path, labels):
 
 
 def _measure(path: Path, config: ConfigDict, documents, progress: bool):
-  """What a directory does on documents."""
+  """Measures a directory on documents."""
   model, params = embedcomp.from_pretrained(path, head='classification')
   return evaluate.evaluate(
     config.task,

@@ -91,8 +91,8 @@ def search_by_tpe(
 ) -> Scheme:
   """The best of some schemes proposed by a tree-structured Parzen estimator.
 
-  Proposals over the budget cost no training: they are told to the estimator as
-  bad, the more the larger they are.
+  Proposals over the budget cost no training: they are reported to the estimator
+  as bad, the more the larger they are.
 
   Raises:
     ValueError: if no proposal fits.

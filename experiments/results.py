@@ -1,8 +1,6 @@
-"""What every strategy is made of: a dense model, a fit, the final training."""
+"""Parts of every strategy: a dense model, a fit, the final training."""
 
 import dataclasses
-import time
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -12,26 +10,27 @@ import numpy as np
 
 import embedcomp
 from embedcomp import methods
+from embedcomp._internal.timer import Timer
 from embedcomp.nn import GroupedEmbed, to_params, to_variables
 from embedcomp.table.scheme import Scheme
 from embedcomp.types import Params
-from experiments.trainer import Stages, Variables
+from experiments.trainer import Trainer, Variables
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Outcome:
-  """What a strategy ends with.
+  """Result of a strategy.
 
   Attributes:
-    stages: of the final model, whose words may have other ids than others'.
+    trainer: of the final model, whose words may have other ids than others'.
     embedder: of the final model.
     variables: of the final model, its table as it is stored.
     scheme: of the table; None if it is dense.
-    seconds: by stage.
+    seconds: by training phase.
     notes: figures of the strategy's own, for its row.
   """
 
-  stages: Stages
+  trainer: Trainer
   embedder: nn.Module
   variables: Variables
   scheme: Scheme | None
@@ -40,59 +39,48 @@ class Outcome:
 
   def evaluate(self, split: str) -> dict[str, float]:
     """Loss and metric on a split."""
-    return self.stages.evaluate(self.embedder, self.variables, split)
+    return self.trainer.evaluate(self.embedder, self.variables, split)
 
 
-class Clock:
-  """Seconds of stages."""
-
-  def __init__(self):
-    self.seconds: dict[str, float] = {}
-
-  def copy(self) -> 'Clock':
-    """A clock that goes on from here by itself."""
-    clock = Clock()
-    clock.seconds.update(self.seconds)
-    return clock
-
-  def time(self, stage: str, function: Callable, *args, **kwargs) -> Any:
-    """Calls a function and adds the time to its stage."""
-    start = time.monotonic()
-    result = jax.block_until_ready(function(*args, **kwargs))
-    spent = time.monotonic() - start
-    self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
-    return result
-
-
-def dense(stages: Stages, stage: str = 'dense', batches: Any = None) -> Outcome:
-  """The model with its table as it is; made once, see `Stages.models`.
+def dense(
+  trainer: Trainer, stage: str = 'dense', batches: Any = None
+) -> Outcome:
+  """The model with its table as it is; made once, see `Trainer.models`.
 
   Args:
-    stages: of the experiment.
+    trainer: of the experiment.
     stage: name, for files and progress.
     batches: to train on; all training data if not given.
   """
-  problem, key = stages.problem, (stages.problem, stage, batches)
+  problem, key = trainer.problem, (trainer.problem, stage, batches)
   embedder = nn.Embed(problem.vocab_size, problem.features)
-  if key not in stages.models:
-    clock = Clock()
-    work = stages.plan_training(stage, embedder, batches=batches)
-    variables = clock.time(stage, stages.train, work)
-    stages.models[key] = variables, clock.seconds
-  variables, seconds = stages.models[key]
-  return Outcome(stages, embedder, variables, None, dict(seconds))
+  if key not in trainer.models:
+    timer = Timer()
+    job = trainer.plan_training(stage, embedder, batches=batches)
+    variables = timer.time(stage, trainer.train, job)
+    trainer.models[key] = variables, timer.seconds
+  variables, seconds = trainer.models[key]
+  return Outcome(trainer, embedder, variables, None, dict(seconds))
+
+
+def untrained(trainer: Trainer) -> Outcome:
+  """The dense model as it is before any training."""
+  problem = trainer.problem
+  embedder = nn.Embed(problem.vocab_size, problem.features)
+  variables = trainer.init(problem.task(embedder))
+  return Outcome(trainer, embedder, variables, None, {})
 
 
 def final(
-  stages: Stages,
+  trainer: Trainer,
   scheme: Scheme,
-  clock: Clock,
+  timer: Timer,
   variables: Variables | None = None,
   notes: dict[str, Any] | None = None,
   suffix: str = '',
 ) -> Outcome:
-  """Trains a scheme, from carried-over variables or noise, and freezes it."""
-  embedder, config = GroupedEmbed(scheme), stages.config
+  """Trains a scheme, from carried-over variables or noise, and rounds it."""
+  embedder, config = GroupedEmbed(scheme), trainer.config
   started = {}
   if variables is not None:
     started = {
@@ -101,24 +89,26 @@ def final(
       'learning_rate': config.finetune.learning_rate,
     }
   stage = ('finetune' if started else 'train') + suffix
-  work = stages.plan_training(stage, embedder, **started)
-  trained = clock.time(stage, stages.train, work)
-  embedder, stored = with_table(trained, scheme, frozen_table(scheme, trained))
-  return Outcome(stages, embedder, stored, scheme, clock.seconds, notes or {})
+  job = trainer.plan_training(stage, embedder, **started)
+  trained = timer.time(stage, trainer.train, job)
+  embedder, stored = with_table(trained, scheme, stored_table(scheme, trained))
+  return Outcome(trainer, embedder, stored, scheme, timer.seconds, notes or {})
 
 
 def fitted(
-  stages: Stages, start: Outcome, scheme: Scheme
+  trainer: Trainer, start: Outcome, scheme: Scheme
 ) -> tuple[GroupedEmbed, Variables]:
   """A dense model whose table is stored by a scheme, before fine-tuning."""
   params = embedcomp.fit(
     np.asarray(start.variables['params']['embedder']['embedding']),
     scheme,
-    importance=stages.problem.importance,
-    seed=stages.config.seed,
+    importance=trainer.problem.importance,
+    seed=trainer.config.seed,
     progress=False,
   )
-  return with_table(start.variables, scheme, embedcomp.thaw(scheme, params))
+  return with_table(
+    start.variables, scheme, embedcomp.dequantize_params(scheme, params)
+  )
 
 
 def with_table(
@@ -134,12 +124,9 @@ def with_table(
   Returns:
     The embedder and the variables of the model around it.
   """
-  table = to_variables(jax.tree.map(jnp.asarray, params))
-  floats = {k: v for k, v in variables['params'].items() if k != 'embedder'}
-  return GroupedEmbed(scheme), {
-    'params': {**floats, 'embedder': table['params']},
-    'buffers': {'embedder': table['buffers']},
-  }
+  table = jax.tree.map(jnp.asarray, params)
+  model = {**to_params(variables), 'embedder': table}
+  return GroupedEmbed(scheme), to_variables(model)
 
 
 def groups_in_words(scheme: Scheme) -> str:
@@ -149,11 +136,11 @@ def groups_in_words(scheme: Scheme) -> str:
   )
 
 
-def frozen_table(scheme: Scheme, variables: Variables) -> Params:
+def stored_table(scheme: Scheme, variables: Variables) -> Params:
   """The stored form of the table that a model was trained with."""
   table = {
     name: collection['embedder']
     for name, collection in variables.items()
     if 'embedder' in collection
   }
-  return embedcomp.freeze(scheme, to_params(table))
+  return embedcomp.quantize_params(scheme, to_params(table))

@@ -1,7 +1,8 @@
 """Ways to make a table smaller: the search, and all that it has to beat.
 
-Each takes `Stages` and a budget in bytes and returns an `Outcome`. They share
-data, models, steps and optimizer, and differ in `config.method.name` alone.
+Each takes a `Trainer` and a budget in bytes and returns an `Outcome`. They
+share data, models, steps and optimizer, and differ in `config.method.name`
+alone.
 """
 
 import functools
@@ -10,112 +11,116 @@ from collections.abc import Callable
 import numpy as np
 
 import embedcomp
+from embedcomp._internal.timer import Timer
+from embedcomp.search import search_space
 from embedcomp.table.scheme import Scheme
 from embedcomp.types import Shape
 from experiments import heuristic_schemes, learned, random_and_tpe
-from experiments.results import Clock, Outcome, dense, final, fitted, with_table
-from experiments.trainer import Stages
-
-_SMALLEST_BIN = 64
+from experiments.results import Outcome, dense, final, fitted, with_table
+from experiments.trainer import Trainer
 
 
-def _shape(stages: Stages) -> Shape:
-  return Shape(stages.problem.vocab_size, stages.problem.features)
+def _shape(trainer: Trainer) -> Shape:
+  return Shape(trainer.problem.vocab_size, trainer.problem.features)
 
 
-def _trained(stages: Stages, scheme: Scheme) -> Outcome:
+def _trained(trainer: Trainer, scheme: Scheme) -> Outcome:
   """A scheme that needed no search, from noise or from a dense model."""
   starts = ('noise', 'dense')
-  if stages.config.method.start not in starts:
+  if trainer.config.method.start not in starts:
     raise ValueError(
       f'method.start must be one of {starts}, '
-      f'got {stages.config.method.start!r}.'
+      f'got {trainer.config.method.start!r}.'
     )
-  if stages.config.method.start == 'noise':
-    return final(stages, scheme, Clock())
-  clock, start = Clock(), dense(stages)
-  clock.seconds.update(start.seconds)
-  return final(stages, scheme, clock, fitted(stages, start, scheme)[1])
+  if trainer.config.method.start == 'noise':
+    return final(trainer, scheme, Timer())
+  timer, start = Timer(), dense(trainer)
+  timer.seconds.update(start.seconds)
+  return final(trainer, scheme, timer, fitted(trainer, start, scheme)[1])
 
 
-def uniform(stages: Stages, budget: int) -> Outcome:
+def uniform(trainer: Trainer, budget: int) -> Outcome:
   """One method for all words."""
-  method = stages.config.method
+  method = trainer.config.method
   scheme = heuristic_schemes.uniform(
-    method.option, _shape(stages), budget, method.storage
+    method.option, _shape(trainer), budget, method.storage
   )
-  return _trained(stages, scheme)
+  return _trained(trainer, scheme)
 
 
-def hand_split(stages: Stages, budget: int) -> Outcome:
+def hand_split(trainer: Trainer, budget: int) -> Outcome:
   """GroupReduce's groups and ranks."""
   scheme = heuristic_schemes.group_reduce(
-    stages.problem.counts,
-    _shape(stages),
+    trainer.problem.counts,
+    _shape(trainer),
     budget,
-    stages.config.method.storage,
+    trainer.config.method.storage,
     order='identity',
   )
-  return _trained(stages, scheme)
+  return _trained(trainer, scheme)
 
 
-def mgqe(stages: Stages, budget: int) -> Outcome:
+def mgqe(trainer: Trainer, budget: int) -> Outcome:
   """Learned codes, fewer codewords for rarer words."""
-  return _trained(stages, heuristic_schemes.mgqe(_shape(stages), budget))
+  return _trained(trainer, heuristic_schemes.mgqe(_shape(trainer), budget))
 
 
-def compress_sizes(stages: Stages) -> Callable[[int], Outcome]:
+def compress_sizes(trainer: Trainer) -> Callable[[int], Outcome]:
   """A dense model, its table compressed afterwards, fine-tuned.
 
   Args:
-    stages: of the experiment.
+    trainer: of the experiment.
 
   Returns:
     Takes a budget to its outcome; the dense model and the measured options
     serve all budgets, and their time is counted in each.
   """
-  clock, problem = Clock(), stages.problem
-  start = dense(stages)
-  clock.seconds.update(start.seconds)
+  timer, problem = Timer(), trainer.problem
+  start = dense(trainer)
+  timer.seconds.update(start.seconds)
   table = np.asarray(start.variables['params']['embedder']['embedding'])
-  curve = clock.time(
+  curve = timer.time(
     'compress',
     embedcomp.rate_distortion_curve,
     table,
     importance=problem.importance,
     methods=problem.methods,
-    seed=stages.config.seed,
-    progress=stages.progress,
+    seed=trainer.config.seed,
+    progress=trainer.progress,
   )
 
   def compressed(budget: int) -> Outcome:
-    own = clock.copy()
+    own = timer.copy()
     scheme, params = own.time(
-      'compress', curve.compress, budget, progress=stages.progress
+      'compress', curve.compress, budget, progress=trainer.progress
     )
-    params = embedcomp.thaw(scheme, params)
+    params = embedcomp.dequantize_params(scheme, params)
     _, variables = with_table(start.variables, scheme, params)
-    return final(stages, scheme, own, variables)
+    return final(trainer, scheme, own, variables)
 
   return compressed
 
 
-def guided(stages: Stages, budget: int, propose_name: str) -> Outcome:
+def guided(trainer: Trainer, budget: int, propose_name: str) -> Outcome:
   """Short trainings of proposed schemes, the best one trained in full.
 
   Starts as the search does, tries within `search.epochs` and fine-tunes for as
   long: the two have the same compute.
   """
-  clock, config = Clock(), stages.config
-  start = learned.starting_model(stages)
-  clock.seconds.update(start.seconds)
+  timer, config = Timer(), trainer.config
+  plan = learned.search_config(trainer)
+  start = learned.starting_model(trainer)
+  timer.seconds.update(start.seconds)
   if config.search.order == 'sensitivity':
-    stages, start = clock.time('measure', learned.sorted_by_need, stages, start)
-  space, problem = learned.search_space(stages), stages.problem
+    trainer, start = timer.time(
+      'measure', learned.sorted_by_need, trainer, start
+    )
+  problem = trainer.problem
+  space = search_space(learned.starting_point(trainer, start), plan)
 
   def loss(scheme, number):
-    embedder, variables = fitted(stages, start, scheme)
-    work = stages.plan_training(
+    embedder, variables = fitted(trainer, start, scheme)
+    job = trainer.plan_training(
       f'trial_{number}',
       embedder,
       variables,
@@ -123,10 +128,10 @@ def guided(stages: Stages, budget: int, propose_name: str) -> Outcome:
       learning_rate=config.finetune.learning_rate,
       batches=problem.weights,
     )
-    trained = stages.train(work)
-    return stages.evaluate(embedder, trained, 'held_out')['loss']
+    trained = trainer.train(job)
+    return trainer.evaluate(embedder, trained, 'held_out')['loss']
 
-  scheme = clock.time(
+  scheme = timer.time(
     'search',
     random_and_tpe.PROPOSALS[propose_name],
     space,
@@ -135,33 +140,33 @@ def guided(stages: Stages, budget: int, propose_name: str) -> Outcome:
     config.search.trials,
     config.seed,
   )
-  return final(stages, scheme, clock, fitted(stages, start, scheme)[1])
+  return final(trainer, scheme, timer, fitted(trainer, start, scheme)[1])
 
 
-def kept(stages: Stages, budget: int) -> Outcome:
+def kept(trainer: Trainer, budget: int) -> Outcome:
   """A model that is compressed already, trained on as it is."""
   del budget
-  problem = stages.problem
+  problem = trainer.problem
   if problem.scheme is None:
     raise ValueError(
       "method.name='kept' needs a bert.path with a compressed table; this one "
       'is dense.'
     )
-  return final(stages, problem.scheme, Clock(), problem.pretrained)
+  return final(trainer, problem.scheme, Timer(), problem.pretrained)
 
 
-STRATEGIES: dict[str, Callable[[Stages, int], Outcome]] = {
-  'dense': lambda stages, budget: dense(stages),
+STRATEGIES: dict[str, Callable[[Trainer, int], Outcome]] = {
+  'dense': lambda trainer, budget: dense(trainer),
   'uniform': uniform,
   'hand_split': hand_split,
   'mgqe': mgqe,
   'kept': kept,
-  'compress': lambda stages, budget: compress_sizes(stages)(budget),
-  'search': lambda stages, budget: (
-    learned.prepare(stages).learn(budget).finish()
+  'compress': lambda trainer, budget: compress_sizes(trainer)(budget),
+  'search': lambda trainer, budget: (
+    learned.set_up(trainer).learn(budget).finish()
   ),
-  'bins': lambda stages, budget: (
-    learned.prepare(stages, learn_splits=False).learn(budget).finish()
+  'bins': lambda trainer, budget: (
+    learned.set_up(trainer, learn_splits=False).learn(budget).finish()
   ),
   'random': functools.partial(guided, propose_name='random'),
   'tpe': functools.partial(guided, propose_name='tpe'),

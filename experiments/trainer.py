@@ -1,4 +1,4 @@
-"""The stages of a run: training a model, searching, measuring."""
+"""Trainer of an experiment: its trainings, its search, its measurements."""
 
 import contextlib
 import dataclasses
@@ -14,10 +14,14 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 
 from embedcomp import training
-from embedcomp.search import step as search_step
-from embedcomp.search.controller import Controller, Schedule
-from embedcomp.search.supernet import Supernet, SupernetEmbed
-from embedcomp.training import data_parallel, optimizers, partial_training
+from embedcomp.search import EmbedModule, OptionSearch, RefreshedStep
+from embedcomp.search.searcher import LossFn
+from embedcomp.training import (
+  data_parallel,
+  optimizers,
+  partial_training,
+  steps,
+)
 from embedcomp.training.state import Best, TrainState
 from embedcomp.training.tasks import Task
 from embedcomp.types import Params
@@ -27,8 +31,8 @@ Variables = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Stages:
-  """Runs stages of one experiment and keeps what they need to resume.
+class Trainer:
+  """Runs the trainings of one experiment and keeps what they need to resume.
 
   Attributes:
     problem: to solve.
@@ -51,11 +55,11 @@ class Stages:
     default_factory=dict
   )
 
-  def train(self, work: 'Work') -> Variables:
+  def train(self, job: 'TrainingJob') -> Variables:
     """Does what `plan_training` has planned; returns the model's variables."""
-    if not work.num_steps:
-      return _variables(work.state)
-    state = self._run(work)
+    if not job.num_steps:
+      return _variables(job.state)
+    state = self._run(job)
     return _variables(state if state.best is None else state.best)
 
   def plan_training(
@@ -67,7 +71,7 @@ class Stages:
     epochs: float | None = None,
     learning_rate: float | None = None,
     batches: Any = None,
-  ) -> 'Work':
+  ) -> 'TrainingJob':
     """Plans the training of a model around an embedder.
 
     Args:
@@ -82,12 +86,16 @@ class Stages:
     batches = self.problem.train if batches is None else batches
     epochs = self.config.optim.epochs if epochs is None else epochs
     num_steps = steps_of(epochs, batches)
-    loss_fn, optimizer = self._learned_parts(
-      task,
+    loss_fn, is_frozen = task.loss_fn, self.problem.is_frozen
+    optimizer = self._optimizer(
       learning_rate or self.config.optim.learning_rate,
       max(1, num_steps),
       is_dense=isinstance(embedder, nn.Embed),
     )
+    if is_frozen is not None:
+      loss_fn, optimizer = partial_training.freeze(
+        loss_fn, optimizer, is_frozen
+      )
     if variables is None:
       variables = self.init(task)
     params, buffers = _apart(variables)
@@ -95,12 +103,14 @@ class Stages:
       params, optimizer, self._key(stage, 'noise'), buffers=buffers
     )
     step = self._wrap(training.make_train_step(loss_fn, optimizer))
-    work = Work(stage, step, state, lambda i: (batches.at(i),), num_steps, task)
+    job = TrainingJob(
+      stage, step, state, lambda i: (batches.at(i),), num_steps, task
+    )
     best_of = self.config.optim.best_of
     if not best_of:
-      return work
+      return job
     return dataclasses.replace(
-      work,
+      job,
       evaluate=lambda state: self._measure(
         task, _variables(state), 'validation'
       ),
@@ -110,94 +120,100 @@ class Stages:
 
   def search(
     self,
-    work: 'Work',
-    keep_architecture: Callable[[int, Params], None] = lambda step, odds: None,
+    job: 'TrainingJob',
+    keep_architecture: Callable[[int, Params], None] = lambda step, logits: (
+      None
+    ),
   ) -> TrainState:
     """Does what `plan_search` has planned.
 
     Args:
-      work: of `plan_search`.
-      keep_architecture: called with step and log-odds wherever the log gets a
+      job: of `plan_search`.
+      keep_architecture: called with step and logits wherever the log gets a
         line.
 
     Returns:
-      The state, codes refreshed; see `make_search_step`.
+      The state, codes refreshed; see `OptionSearch`.
     """
 
     def watch(state):
       keep_architecture(int(state.step), state.params['architecture'])
       return {}
 
-    watched = dataclasses.replace(work, evaluate=watch)
-    return work.step.refresh(self._run(watched))
+    watched = dataclasses.replace(job, evaluate=watch)
+    return job.step.refresh(self._run(watched))
 
-  def plan_search(
-    self,
-    controller: Controller,
-    supernet: Supernet,
-    budget: int,
-    log_odds: Params,
-    start: Variables | None = None,
-  ) -> 'Work':
-    """Plans the training of a supernet with the odds of splits and options.
+  def plan_search(self, searcher: OptionSearch, budget: int) -> 'TrainingJob':
+    """Plans the training of a supernet with logits of splits and options.
 
     Args:
-      controller: of the odds.
-      supernet: of the weights.
+      searcher: of this problem, see `searched_parts`.
       budget: bytes.
-      log_odds: to start from, in the form of `controller.init()`.
-      start: variables of a dense model to start from; noise if not given.
     """
-    config, batches = self.config.search, self.problem.weights
-    task = self.problem.task(SupernetEmbed(supernet))
-    num_steps = max(1, steps_of(config.epochs, batches))
-    schedule = Schedule(
-      num_steps=num_steps,
-      warmup=config.warmup,
-      plain=0.5 if start is None else 0.0,
-      every=config.every,
-      temperature=tuple(config.temperature),
-      entropy=config.entropy,
-      penalty=config.penalty,
-      multiplier_rate=config.multiplier_rate,
-    )
-    loss_fn, weights_optimizer = self._learned_parts(
-      task, config.weights_learning_rate, num_steps
-    )
-    optimizer = search_step.make_optimizer(
-      weights_optimizer,
-      # A large eps, or vanished gradients still move odds by whole steps.
-      optax.adam(config.learning_rate, b1=0.5, eps=0.01),
-    )
-    params, buffers = _apart(self.init(task))
-    if start is not None:
-      table = np.asarray(start['params']['embedder']['embedding'])
-      weights = self.problem.importance
-      embedder, codes = supernet.from_table(table, weights)
-      params = dict(start['params'], embedder=embedder)
-      buffers = dict(buffers, buffers={'embedder': codes})
-    state = TrainState.create(
-      {'weights': params, 'architecture': log_odds},
-      optimizer,
-      self._key('search', 'noise'),
-      buffers=buffers,
-      extra=search_step.init_search_state(budget),
-    )
-    step = search_step.make_search_step(
-      loss_fn, optimizer, controller, schedule
-    )
-    refreshed = _Refreshed(
-      self._wrap(step), supernet, config.refresh_every, start is not None
-    )
-    return Work(
+    batches = self.problem.weights
+    shape = self.problem.vocab_size, self.problem.features
+    return TrainingJob(
       'search',
-      refreshed,
-      state,
+      RefreshedStep(self._wrap(searcher.step), searcher),
+      self.init_search(searcher, budget),
       lambda i: (batches.at(i), self.problem.held_out.at(i)),
-      num_steps,
-      task,
+      searcher.num_steps,
+      self.problem.task(nn.Embed(*shape)),
       evaluate_every=self.config.run.log_every,
     )
+
+  def init_search(self, searcher: OptionSearch, budget: int) -> TrainState:
+    """Returns the state of a search before its first step."""
+    return searcher.init(self._key('search', 'noise'), budget)
+
+  def searched_parts(
+    self, num_steps: int
+  ) -> tuple[LossFn, optax.GradientTransformation]:
+    """Makes the loss of a search and the optimizer of its weights.
+
+    Args:
+      num_steps: of the search.
+
+    Returns:
+      See `OptionSearch.build`; params that are not trained stay as they are.
+    """
+    is_frozen = self.problem.is_frozen
+
+    def loss_fn(params, embed, batch, key):
+      task = self.problem.task(EmbedModule(embed))
+      return task.loss_fn(params, {}, batch, key)
+
+    rate = self.config.search.weights_learning_rate
+    optimizer = self._optimizer(rate, num_steps)
+    if is_frozen is None:
+      return loss_fn, optimizer
+
+    def stays(keys):
+      return is_frozen(keys[1:] if keys[0] == 'model' else keys)
+
+    loss_fn, _ = partial_training.freeze(loss_fn, optimizer, is_frozen)
+    _, optimizer = partial_training.freeze(loss_fn, optimizer, stays)
+    return loss_fn, optimizer
+
+  def evaluate_search(
+    self, searcher: OptionSearch, state: TrainState, split: str
+  ) -> dict[str, float]:
+    """Measures a supernet before anything is decided, its options mixed."""
+    shape = self.problem.vocab_size, self.problem.features
+    task = self.problem.task(nn.Embed(*shape))
+
+    def step(state, batch, axis_name=None):
+      def loss_fn(params, buffers, batch, key):
+        del buffers
+        embed = searcher.embedding(state)
+        return searcher.loss_fn(params['weights']['model'], embed, batch, key)
+
+      return steps.make_eval_step(loss_fn)(state, batch, axis_name)
+
+    measure = self._wrap(step, donate=False)
+    batches = self.problem.splits[split].for_evaluation()
+    means = steps.evaluate(measure, measure.place(state), batches)
+    return task.summarise({**means, 'weight': 1.0})
 
   def evaluate(
     self, embedder: nn.Module, variables: Variables, split: str
@@ -235,16 +251,11 @@ class Stages:
       key = jax.random.fold_in(key, number)
     return key
 
-  def _learned_parts(
-    self,
-    task: Task,
-    learning_rate: float,
-    num_steps: int,
-    is_dense: bool = False,
-  ):
-    """The loss of a task and its optimizer, but for params that stay."""
+  def _optimizer(
+    self, learning_rate: float, num_steps: int, is_dense: bool = False
+  ) -> optax.GradientTransformation:
     config = self.config.optim
-    optimizer = optimizers.adam(
+    return optimizers.adam(
       learning_rate,
       num_steps,
       warmup=config.warmup,
@@ -252,11 +263,6 @@ class Stages:
       weight_decay=config.weight_decay,
       table_rate=1.0 if is_dense else config.table_rate,
       accumulate=config.accumulate,
-    )
-    if self.problem.is_frozen is None:
-      return task.loss_fn, optimizer
-    return partial_training.freeze(
-      task.loss_fn, optimizer, self.problem.is_frozen
     )
 
   def _wrap(self, step, donate: bool = True) -> data_parallel.DataParallel:
@@ -268,46 +274,51 @@ class Stages:
       )
     return wrappers[self.config.run.parallel](step, donate=donate)
 
-  def _run(self, work: 'Work') -> TrainState:
-    every, evaluate_every = self.config.run.log_every, work.evaluate_every
+  def _run(self, job: 'TrainingJob') -> TrainState:
+    every, evaluate_every = self.config.run.log_every, job.evaluate_every
     if evaluate_every is not None:  # a multiple, as the loop wants it
       evaluate_every = max(1, round(evaluate_every / every)) * every
     cadence = training.Cadence(
-      work.num_steps,
+      job.num_steps,
       log_every=every,
       checkpoint_every=self.config.run.checkpoint_every,
       evaluate_every=evaluate_every,
     )
+
+    def describe(metrics):
+      return _in_words(job.stage, job.task, metrics)
+
+    evaluation = None
+    if job.evaluate is not None:
+      evaluation = training.Evaluation(job.evaluate, job.keep_best)
     with contextlib.ExitStack() as files:
       checkpoints = log = None
       if self.workdir is not None:
-        folder = self.workdir / 'checkpoints' / work.stage
+        folder = self.workdir / 'checkpoints' / job.stage
         checkpoints = files.enter_context(training.Checkpoints(folder))
         log = files.enter_context(
           training.MetricsLog(
-            self.workdir, work.stage, tensorboard=self.config.run.tensorboard
+            self.workdir, job.stage, tensorboard=self.config.run.tensorboard
           )
         )
       return training.run(
-        work.step,
-        work.state,
-        work.batch_at,
+        job.step,
+        job.state,
+        job.batch_at,
         cadence,
         checkpoints=checkpoints,
         log=log,
-        evaluate=work.evaluate,
-        keep_best=work.keep_best,
-        describe=lambda metrics: _in_words(work.stage, work.task, metrics),
-        progress=self.progress,
+        evaluation=evaluation,
+        describe=describe if self.progress else None,
       )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Work:
+class TrainingJob:
   """A training that can start.
 
   Attributes:
-    stage: name, for files and progress.
+    stage: name of the training phase, for files and progress.
     step: takes the state and the arrays of `batch_at`.
     state: before the first step.
     batch_at: takes the number of a step to its batches.
@@ -315,7 +326,8 @@ class Work:
     task: that is learned.
     evaluate: measures a state, if it is to be measured on the way.
     evaluate_every: steps, about.
-    keep_best: what of it the state to be kept is best in; see `training.run`.
+    keep_best: metric and direction of the state to keep; see
+      `training.Evaluation`.
   """
 
   stage: str
@@ -327,36 +339,6 @@ class Work:
   evaluate: Callable[[TrainState], dict[str, float]] | None = None
   evaluate_every: int | None = None
   keep_best: tuple[str, str] | None = None
-
-
-class _Refreshed:
-  """A search step whose codes follow the weights every so many steps."""
-
-  def __init__(
-    self, step: data_parallel.DataParallel, supernet: Supernet, every, has_codes
-  ):
-    self._step, self._supernet, self._every = step, supernet, every
-    self._has_codes = has_codes  # before the first step
-    self._next: int | None = None
-    self.place, self.shard = step.place, step.shard
-
-  def __call__(self, state: TrainState, *batches):
-    if self._next is None:
-      self._next = int(state.step)  # the only time that it is waited for
-    is_due = self._next % self._every == 0
-    if is_due and (self._next or not self._has_codes):
-      state = self.refresh(state)
-    self._next += 1
-    return self._step(state, *batches)
-
-  def refresh(self, state: TrainState) -> TrainState:
-    """The state with codes of its present weights, on all devices."""
-    weights = jax.device_get(state.params['weights']['embedder'])
-    held = state.buffers['buffers']['embedder']
-    has_codes = self._has_codes or int(state.step) > 0
-    fresh = self._supernet.refresh(weights, held if has_codes else None)
-    buffers = dict(state.buffers, buffers={'embedder': fresh})
-    return self.place(state.replace(buffers=buffers))
 
 
 def steps_of(epochs: float, batches: Any) -> int:
@@ -380,7 +362,7 @@ def _variables(state: TrainState | Best) -> Variables:
 
 
 def _in_words(stage: str, task: Task, metrics: dict[str, float]) -> str:
-  """What stands beside a progress bar."""
+  """Describes the latest metrics beside a progress bar."""
   shown = [stage]
   if task.metric in metrics:
     shown.append(f'{task.metric} {metrics[task.metric]:.3f}')

@@ -3,12 +3,15 @@
 import os
 
 # Compiling is what tests wait for: their programs, which soon end, are compiled
-# in a hurry.
+# in a hurry. EMBEDCOMP_TEST_XLA=default compiles them as users do, for tests
+# that look into programs.
 os.environ['XLA_FLAGS'] = ' '.join(
   [
     os.environ.get('XLA_FLAGS', ''),
     '--xla_force_host_platform_device_count=4',
-    '--xla_backend_optimization_level=0',
+    ''
+    if os.environ.get('EMBEDCOMP_TEST_XLA') == 'default'
+    else '--xla_backend_optimization_level=0 '
     '--xla_cpu_use_fusion_emitters=false',
   ]
 )

@@ -1,8 +1,10 @@
-"""Tests that imports only go down and that `import embedcomp` stays light."""
+"""Imports only go down, and `import embedcomp` stays light."""
 
 import ast
 import collections
+import configparser
 import graphlib
+import inspect
 import json
 import pathlib
 import subprocess
@@ -19,26 +21,14 @@ ROOMS = (
   *('types', '_internal', 'attention', 'methods', 'table', 'compression'),
   *('nn', 'nn.bert', 'io', 'data', 'data.batches', 'data.datasets', 'io.bert'),
   *('distillation', 'training', 'search', 'plots', 'workflows', 'cli'),
+  '__main__',
 )
-HEAVY = {
-  'absl',
-  'array_record',
-  'faiss',
-  'keras',
-  'matplotlib',
-  'ml_collections',
-  'optuna',
-  'orbax',
-  'safetensors',
-  'sklearn',
-  'tensorboardX',
-  'tensorflow',
-  'tensorflow_datasets',
-  'tokenizers',
-  'tqdm',
-  'transformers',
+# What only an extra installs.
+EXTRAS = {
+  *('array_record', 'faiss', 'huggingface_hub', 'keras', 'matplotlib'),
+  *('ml_collections', 'optuna', 'orbax', 'sklearn', 'tensorboardX'),
+  *('tensorflow', 'tensorflow_datasets', 'torch', 'transformers'),
 }
-BELOW = 'import jax, flax, optax, chex, numpy, scipy.optimize, scipy.sparse'
 
 
 def module_of(path: pathlib.Path) -> str:
@@ -119,18 +109,40 @@ def test_nothing_in_the_package_imports_the_experiments():
         assert name.split('.')[0] not in ('experiments', 'configs', 'tests')
 
 
-def heavy_modules(statement: str) -> set[str]:
-  """Which of the heavy packages a fresh interpreter loads."""
+def loaded_packages(statement: str) -> set[str]:
+  """The packages that a fresh interpreter has loaded after a statement."""
   code = f'{statement}\nimport json, sys\nprint(json.dumps(list(sys.modules)))'
   run = subprocess.run(
     [sys.executable, '-c', code], capture_output=True, text=True, check=True
   )
   modules = json.loads(run.stdout.splitlines()[-1])
-  return {module.split('.')[0] for module in modules} & HEAVY
+  return {module.split('.')[0] for module in modules}
 
 
-def test_importing_the_package_loads_nothing_heavy():
-  assert heavy_modules('import embedcomp') <= heavy_modules(BELOW)
+def test_importing_the_package_loads_nothing_else():
+  statement = 'import embedcomp, embedcomp.cli.main, embedcomp.compression'
+  new = loaded_packages(statement) - loaded_packages('import typing')
+  assert not new & (EXTRAS | {'jax', 'flax', 'numpy', 'scipy', 'tqdm'})
+
+
+def test_nothing_that_an_extra_installs_is_loaded_before_it_is_asked_for():
+  """And submodules need no import of their own."""
+  names = (
+    *('data', 'frequency', 'io', 'methods', 'nn', 'plots', 'search'),
+    'training',
+  )
+  asked = (
+    'embedcomp.__main__',
+    'embedcomp.data.datasets.builders',
+    'embedcomp.data.datasets.tfds',
+    'embedcomp.training.checkpoints',
+  )
+  lines = [
+    'import embedcomp',
+    *(f'embedcomp.{name}.__name__' for name in names),
+    *(f'import {module}' for module in FILES if module not in asked),
+  ]
+  assert not loaded_packages('; '.join(lines)) & EXTRAS
 
 
 @pytest.mark.parametrize('name', embedcomp.__all__)
@@ -138,7 +150,29 @@ def test_public_names_are_documented(name):
   assert (getattr(embedcomp, name).__doc__ or '').strip()
 
 
-def test_public_names_are_sorted_and_exist():
-  names = [name for name in dir(embedcomp) if name in embedcomp.__all__]
-  assert sorted(names) == sorted(embedcomp.__all__)
+def test_public_names_are_listed_once_and_found():
   assert len(set(embedcomp.__all__)) == len(embedcomp.__all__)
+  assert set(embedcomp.__all__) <= set(dir(embedcomp))
+
+
+def test_names_for_type_checkers_are_those_that_are_loaded():
+  tree = ast.parse(FILES['embedcomp'].read_text())
+  typed = next(node for node in tree.body if isinstance(node, ast.If))
+  assert ast.unparse(typed.test) == 'TYPE_CHECKING'
+  names = {
+    name.asname or name.name for line in typed.body for name in line.names
+  }
+  assert names == {*embedcomp._MODULES, *embedcomp._SUBMODULES}
+  assert all(hasattr(embedcomp, name) for name in names)
+
+
+def test_no_public_function_has_the_name_of_a_module():
+  for name in embedcomp.__all__:
+    is_module = inspect.ismodule(getattr(embedcomp, name))
+    assert is_module or f'embedcomp.{name}' not in FILES
+
+
+def test_the_version_is_that_of_setup_cfg():
+  config = configparser.ConfigParser()
+  config.read(ROOT.parent / 'setup.cfg')
+  assert embedcomp.__version__ == config['metadata']['version']

@@ -1,20 +1,26 @@
-"""Progress bars for long work (tqdm, from the extra `embedcomp[fit]`)."""
+"""Progress bars for long work."""
 
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from tqdm.auto import tqdm
 
 T = TypeVar('T')
 
 
 def track(
-  iterable: Iterable[T], description: str, *, enabled: bool = True, **options
+  iterable: Iterable[T],
+  description: str,
+  *,
+  enabled: bool = True,
+  **options: Any,
 ) -> Iterator[T]:
   """Iterates with a progress bar that vanishes when it is done.
 
   Args:
     iterable: what to iterate over.
     description: words before the bar.
-    enabled: whether to show it; without tqdm nothing is shown.
+    enabled: whether to show it.
     **options: passed on to tqdm (`total`, `unit`, `unit_scale`, ...).
 
   Returns:
@@ -25,9 +31,5 @@ def track(
     6
   """
   if enabled:
-    try:
-      from tqdm.auto import tqdm
-    except ImportError:
-      return iter(iterable)
     return iter(tqdm(iterable, desc=description, leave=False, **options))
   return iter(iterable)

@@ -4,7 +4,7 @@ from typing import Any
 
 
 def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-  """A JSON object as a dict; `json` would keep the last of equal fields.
+  """Makes a dict of a JSON object; `json` keeps the last of equal fields.
 
   Raises:
     ValueError: naming a field that occurs twice.

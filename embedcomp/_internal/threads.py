@@ -1,10 +1,11 @@
 """Threads for host work made of many independent NumPy calls."""
 
 import concurrent.futures
-import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
+
+from threadpoolctl import threadpool_limits
 
 T = TypeVar('T')
 R = TypeVar('R')
@@ -14,7 +15,7 @@ def map_threads(fn: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
   """Applies a function to all items, on one thread a core.
 
   BLAS threads of its own only get in the way of these, most of all on a busy
-  machine; with threadpoolctl installed they are switched off meanwhile.
+  machine, and are switched off meanwhile.
 
   Args:
     fn: spends its time in NumPy, which lets other threads run.
@@ -27,10 +28,9 @@ def map_threads(fn: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     >>> list(map_threads(abs, [-1, 2, -3]))
     [1, 2, 3]
   """
-  try:
-    from threadpoolctl import threadpool_limits as limits
-  except ImportError:
-    limits = contextlib.nullcontext
   num_threads = os.cpu_count() or 1
-  with limits(1), concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
+  with (
+    threadpool_limits(1),
+    concurrent.futures.ThreadPoolExecutor(num_threads) as pool,
+  ):
     yield from pool.map(fn, items)

@@ -127,7 +127,7 @@ def _attend_backward(size, rate, inputs, cotangent):
 _attend.defvjp(_attend_forward, _attend_backward)
 
 
-def _grouped(size: int, *arrays: Array) -> tuple[jax.Array, ...]:
+def _grouped(size: int, *arrays: Array) -> tuple[Array, ...]:
   """Numbers of groups of `size` rows, then the arrays in such groups."""
   groups = [array.reshape(-1, size, *array.shape[1:]) for array in arrays]
   return jnp.arange(len(groups[0])), *groups

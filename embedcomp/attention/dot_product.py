@@ -139,6 +139,7 @@ def drop_weights(
   Returns:
     [...].
   """
+  weights = jnp.asarray(weights)
   if dropout_key is None or rate == 0:
     return weights
   kept = jax.random.bernoulli(dropout_key, 1 - rate, weights.shape)

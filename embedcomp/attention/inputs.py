@@ -123,7 +123,7 @@ def check_rate(name: str, rate: Any) -> None:
     Traceback (most recent call last):
     ValueError: dropout must be a number in [0, 1), got 1.5.
   """
-  if not isinstance(rate, numbers.Real) or not 0 <= rate < 1:
+  if not isinstance(rate, numbers.Real) or not 0 <= float(rate) < 1:
     raise ValueError(f'{name} must be a number in [0, 1), got {rate!r}.')
 
 

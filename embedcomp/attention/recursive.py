@@ -33,6 +33,13 @@ from embedcomp.attention.inputs import (
   check_heads,
   check_lengths,
 )
+from embedcomp.attention.summaries import (
+  Keys,
+  blocks,
+  mean_query,
+  padded,
+  summaries,
+)
 from embedcomp.types import Array, PRNGKey
 
 # Chunks that are processed per step on a CPU: their scores stay in its cache.
@@ -71,20 +78,6 @@ class _Texts(NamedTuple):
   learned: SummaryParams
 
 
-class _Keys(NamedTuple):
-  """Tokens or summaries that are read, of one head.
-
-  Attributes:
-    key: [S, H].
-    value: [S, H].
-    bias: [S] float32, added to their scores.
-  """
-
-  key: jax.Array
-  value: jax.Array
-  bias: jax.Array
-
-
 class _Head(NamedTuple):
   """One head of a text; or many, one in each row.
 
@@ -96,7 +89,7 @@ class _Head(NamedTuple):
   """
 
   query: jax.Array
-  tokens: _Keys
+  tokens: Keys
   anchor: jax.Array
   level_bias: jax.Array | None
 
@@ -143,8 +136,11 @@ def recursive_attention(
     (1, 64, 2, 4)
   """
   pattern = Pattern(**sizes)
-  arrays = {'query': query, 'key': key, 'value': value}
-  arrays = {name: jnp.asarray(array) for name, array in arrays.items()}
+  arrays = {
+    'query': jnp.asarray(query),
+    'key': jnp.asarray(key),
+    'value': jnp.asarray(value),
+  }
   check_heads(**arrays)
   check_lengths(**arrays)
   learned = learned or SummaryParams()
@@ -206,7 +202,7 @@ def _attend_texts(
 ) -> jax.Array:
   """[B, T, N, H] of texts whose chunks are not all near each other."""
   batch, length, heads, features = texts.query.shape
-  anchors = _mean_query(texts.query, texts.mask)
+  anchors = mean_query(texts.query, texts.mask)
   if texts.learned.anchor is not None:
     anchors += texts.learned.anchor[None]
   levels = np.arange(pattern.count_levels(length))
@@ -219,7 +215,7 @@ def _attend_texts(
   bias = jnp.where(texts.mask, 0.0, MASKED_SCORE)
   rows = _Head(
     _by_heads(texts.query),
-    _Keys(
+    Keys(
       _by_heads(texts.key),
       _by_heads(texts.value),
       jnp.repeat(bias, heads, axis=0),
@@ -278,9 +274,14 @@ def _attend_head(
   )
   near_key, first_key = _split(dropout['dropout_key'])
   query = jnp.pad(scaled.query, (padding, (0, 0)))
+  key, value, bias = blocks(
+    _parts(pattern, scaled, padding), pattern.num_summaries
+  )
   attended = attend_blocks(
     query.reshape(num_chunks, size, features),
-    *_blocks(_parts(pattern, scaled, padding), pattern.num_summaries),
+    key,
+    value,
+    bias,
     pattern.table(length),
     chunks_per_step=chunks_per_step,
     **dropout | {'dropout_key': near_key},
@@ -291,32 +292,32 @@ def _attend_head(
   # All tokens are one block, and these tokens the chunk that reads it.
   everything = attend_blocks(
     scaled.query[None, :first],
-    *(array[None] for array in head.tokens),
+    head.tokens.key[None],
+    head.tokens.value[None],
+    head.tokens.bias[None],
     np.zeros((1, 1), int),
     **dropout | {'dropout_key': first_key},
   )
   return jnp.concatenate([everything[0], attended[first:]])
 
 
-def _split(dropout_key: PRNGKey | None) -> tuple:
+def _split(dropout_key: PRNGKey | None) -> Any:
   return (None, None) if dropout_key is None else jax.random.split(dropout_key)
 
 
 def _parts(
   pattern: Pattern, head: _Head, padding: tuple[int, int]
-) -> list[_Keys]:
+) -> list[Keys]:
   """Keys that chunks of a head may read: tokens, summaries, global tokens."""
   length = len(head.tokens.bias)
   is_global = np.arange(length) < pattern.num_global
   bias = jnp.where(is_global, MASKED_SCORE, head.tokens.bias)
-  tokens = _padded(head.tokens._replace(bias=bias), padding)
+  tokens = padded(head.tokens._replace(bias=bias), padding)
   parts = [tokens]
   if levels := pattern.count_levels(length):
     group = pattern.chunk_size // pattern.num_summaries
-    parts.append(
-      _summaries(tokens, head.anchor, levels, group, head.level_bias)
-    )
-  parts.append(_Keys(*(array[: pattern.num_global] for array in head.tokens)))
+    parts.append(summaries(tokens, head.anchor, levels, group, head.level_bias))
+  parts.append(Keys(*(array[: pattern.num_global] for array in head.tokens)))
   return parts
 
 
@@ -331,89 +332,3 @@ def _by_heads(array: Array) -> jax.Array:
   """[B N, T, H] of [B, T, N, H]."""
   batch, length, heads, features = array.shape
   return jnp.swapaxes(array, 1, 2).reshape(batch * heads, length, features)
-
-
-def _padded(keys: _Keys, padding: tuple[int, int]) -> _Keys:
-  """Adds masked keys, `padding` of them in front and behind."""
-  return _Keys(
-    jnp.pad(keys.key, (padding, (0, 0))),
-    jnp.pad(keys.value, (padding, (0, 0))),
-    jnp.pad(keys.bias, padding, constant_values=MASKED_SCORE),
-  )
-
-
-def _mean_query(query: Array, mask: Array) -> jax.Array:
-  """[B, N, H] float32, over the tokens that may be read."""
-  shares = mask / jnp.maximum(mask.sum(axis=1, keepdims=True), 1)
-  return jnp.einsum(
-    'BTNH,BT->BNH', query, shares, preferred_element_type=jnp.float32
-  )
-
-
-def _summaries(
-  tokens: _Keys,
-  anchor: jax.Array,
-  levels: int,
-  group: int,
-  level_bias: Array | None,
-) -> _Keys:
-  """Summaries of all levels, one after the other.
-
-  Args:
-    tokens: S tokens.
-    anchor: [H] float32, scaled.
-    levels: number of levels, at least one.
-    group: tokens that a summary of the first level stands for.
-    level_bias: [levels] float32, added to their scores; or None.
-  """
-
-  def scores(key):
-    return jnp.einsum(
-      'SH,H->S', key, anchor, preferred_element_type=jnp.float32
-    )
-
-  found = [tokens._replace(bias=tokens.bias + scores(tokens.key))]  # masses
-  for level in range(levels):
-    key, value, mass = found[-1]
-    mass, weights = _merged(mass, 2 if level else group)
-    found.append(_Keys(_mean(weights, key), _mean(weights, value), mass))
-  sizes = [len(level.bias) for level in found[1:]]
-  key, value, mass = map(jnp.concatenate, zip(*found[1:]))
-  bias = mass - scores(key)
-  if level_bias is not None:
-    bias += level_bias[np.repeat(np.arange(levels), sizes)]
-  dtype = tokens.key.dtype
-  return _Keys(key.astype(dtype), value.astype(dtype), bias)
-
-
-def _merged(mass: Array, group: int) -> tuple[jax.Array, jax.Array]:
-  """The mass of every `group` of [S] keys, and the share that each has.
-
-  Returns:
-    [S / group] and [S / group, group].
-  """
-  mass = mass.reshape(-1, group)
-  top = jax.lax.stop_gradient(mass.max(axis=-1, keepdims=True))
-  terms = jnp.exp(mass - top)
-  total = terms.sum(axis=-1, keepdims=True)
-  return (top + jnp.log(total))[:, 0], terms / total
-
-
-def _mean(weights: Array, array: Array) -> jax.Array:
-  """[S / group, H] float32 of [S, H] and the weights of `_merged`."""
-  array = array.reshape(*weights.shape, -1)
-  return jnp.einsum(
-    'SG,SGH->SH', weights, array, preferred_element_type=jnp.float32
-  )
-
-
-def _blocks(parts: list[_Keys], size: int) -> _Keys:
-  """All keys in one list of blocks of `size`, the last of them masked."""
-  joined = _Keys(*map(jnp.concatenate, zip(*parts)))
-  missing = size + -len(joined.bias) % size
-  return _Keys(
-    *(
-      array.reshape(-1, size, *array.shape[1:])
-      for array in _padded(joined, (0, missing))
-    )
-  )

@@ -1,61 +1,45 @@
-"""What the command `embedcomp` may be called with."""
+"""Commands and options of `embedcomp`, read and checked without JAX."""
 
 import argparse
 import contextlib
+import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from embedcomp.io.bert import config_json
-from embedcomp.nn.bert.int8 import WEIGHTS
-
-Command = Callable[[argparse.Namespace], Any]
-
-# By task: the head that is measured.
-HEADS = {
-  'classification': 'classification',
-  'regression': 'classification',
-  'similarity': 'sentence',
-}
-ENCODER = 'encoder'
+# As the modules say that are too heavy to ask (a test compares them).
+TASKS = ('classification', 'regression', 'similarity')
+HEADS = ('encoder', 'classification', 'token_classification', 'masked_lm')
+WEIGHTS = ('float32', 'int8')
 
 
-def parser(
-  info: Command, compress: Command, evaluate: Command, export: Command
-) -> argparse.ArgumentParser:
-  """The parser of all commands.
-
-  Args:
-    info: what runs the command of this name, and so on.
-    compress: likewise.
-    evaluate: likewise.
-    export: likewise.
-
-  Returns:
-    The parser, whose results have the command to call as `run`.
-  """
+def make_parser() -> argparse.ArgumentParser:
+  """Makes the parser of all commands; results name theirs as `command`."""
   root = argparse.ArgumentParser(
     prog='embedcomp',
     description='Makes the word embeddings of models like BERT smaller.',
     epilog='"embedcomp COMMAND --help" says more. In Python: '
-    'embedcomp.from_pretrained, compress, save_pretrained.',
+    'embedcomp.compress_model, and embedcomp.workflows.',
     allow_abbrev=False,
   )
-  commands = root.add_subparsers(metavar='COMMAND', required=True)
-  _add(commands, info, 'Says how large a model and its parts are.')
+  commands = root.add_subparsers(
+    dest='command', metavar='COMMAND', required=True
+  )
+  _add(commands, 'info', 'Says how large a model and its parts are.')
   made = _add(
     commands,
-    compress,
+    'compress',
     'Makes the table of word embeddings smaller, without training.',
   )
   _add_output(made)
   _add_compression(made)
   _add_measuring(
-    _add(commands, evaluate, 'Measures a model on labelled texts.')
+    _add(commands, 'evaluate', 'Measures a model on labelled texts.')
   )
   made = _add(
     commands,
-    export,
+    'export',
     'Writes a model with a dense table, as transformers reads it.',
   )
   _add_output(made)
@@ -63,7 +47,7 @@ def parser(
 
 
 def _add_compression(made: argparse.ArgumentParser) -> None:
-  """Adds what says how a model is made smaller."""
+  """Adds options of how a model is made smaller."""
   made.add_argument(
     '--budget',
     required=True,
@@ -89,12 +73,16 @@ def _add_compression(made: argparse.ArgumentParser) -> None:
     help='how the weights of all layers are stored; as they are if not given',
   )
   made.add_argument(
-    '--seed', type=int, default=0, help='of what is random (default: 0)'
+    '--seed',
+    type=_integer(0),
+    default=0,
+    metavar='NUMBER',
+    help='of what is random (default: 0)',
   )
 
 
 def _add_measuring(made: argparse.ArgumentParser) -> None:
-  """Adds what says on what a model is measured."""
+  """Adds options of what a model is measured on."""
   made.add_argument(
     'data',
     metavar='DATA',
@@ -103,7 +91,7 @@ def _add_measuring(made: argparse.ArgumentParser) -> None:
   )
   made.add_argument(
     '--task',
-    choices=sorted(HEADS),
+    choices=TASKS,
     required=True,
     help='accuracy of labels; or how well numbers, or cosines of two texts, '
     'agree with given ones',
@@ -123,24 +111,24 @@ def _add_measuring(made: argparse.ArgumentParser) -> None:
     made.add_argument(flag, metavar='FIELD', help=f'likewise {text}')
   made.add_argument(
     '--label-scale',
-    type=float,
+    type=_positive,
     default=1.0,
     metavar='NUMBER',
     help='what numbers were divided by in training (default: 1)',
   )
   made.add_argument(
     '--max-length',
-    type=int,
+    type=_integer(1),
     default=128,
     metavar='TOKENS',
     help='longer texts are cut (default: 128)',
   )
 
 
-def _add(commands, run: Command, text: str) -> argparse.ArgumentParser:
-  """Adds a command that is called like its function."""
-  added = commands.add_parser(
-    run.__name__.strip('_'), help=text, description=text, allow_abbrev=False
+def _add(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
+  """Adds a command."""
+  added: argparse.ArgumentParser = commands.add_parser(
+    name, help=text, description=text, allow_abbrev=False
   )
   added.add_argument(
     'model',
@@ -148,26 +136,62 @@ def _add(commands, run: Command, text: str) -> argparse.ArgumentParser:
     metavar='MODEL',
     help='a directory with config.json and model.safetensors',
   )
-  added.set_defaults(run=run)
   return added
 
 
 def _add_output(command: argparse.ArgumentParser) -> None:
-  """Adds what commands that write a model have in common."""
+  """Adds options of all commands that write a model."""
   command.add_argument(
     'output', type=Path, metavar='OUTPUT', help='a directory to be made'
   )
   command.add_argument(
     '--head',
     metavar='HEAD',
-    choices=(ENCODER, *config_json.HEADS),
+    choices=HEADS,
     help='to keep: %(choices)s; what config.json names if not given',
   )
 
 
 def _budget(text: str) -> float | int | str:
-  """A budget as `embedcomp.compress` takes it."""
-  for kind in (int, float):
+  """Reads a budget as `embedcomp.compress` takes it."""
+  from embedcomp.compression.budget import parse_budget
+
+  budget: float | int | str = text
+  for kind in (float, int):
     with contextlib.suppress(ValueError):
-      return kind(text)
-  return text
+      budget = kind(text)
+  try:
+    parse_budget(budget, sys.maxsize)  # the table has not been read
+  except ValueError as error:
+    raise argparse.ArgumentTypeError(str(error)) from None
+  return budget
+
+
+def _positive(text: str) -> float:
+  """Reads a number that is positive and finite."""
+  try:
+    number = float(text)
+  except ValueError:
+    number = math.nan
+  if not 0 < number < math.inf:
+    raise argparse.ArgumentTypeError(
+      f'must be a positive number, got {text!r}.'
+    )
+  return number
+
+
+def _integer(least: int) -> Callable[[str], int]:
+  """Makes what reads an integer that is not below `least`."""
+
+  def read(text: str) -> int:
+    try:
+      number = int(text)
+    except ValueError:
+      number = least - 1
+    if number < least:
+      raise argparse.ArgumentTypeError(
+        f'must be an integer from {least} on, got {text!r}.'
+      )
+    return number
+
+  return read

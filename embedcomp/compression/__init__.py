@@ -1,15 +1,21 @@
-"""Post-training compression: schemes for a table, by size or by error."""
+"""Post-training compression of tables to a size or to an error."""
 
-from embedcomp.compression.budget import parse_budget
-from embedcomp.compression.fitting import relative_error
-from embedcomp.compression.post_training import (
-  CONTEXTUAL_METHODS,
-  DEFAULT_METHODS,
-  compress,
-  fit,
-  rate_distortion_curve,
-)
-from embedcomp.compression.rate_distortion import RateDistortionCurve
+from typing import TYPE_CHECKING
+
+from embedcomp._internal import lazy
+
+if TYPE_CHECKING:
+  from embedcomp.compression import frequency
+  from embedcomp.compression.budget import parse_budget
+  from embedcomp.compression.fitting import relative_error
+  from embedcomp.compression.post_training import (
+    CONTEXTUAL_METHODS,
+    DEFAULT_METHODS,
+    compress,
+    fit,
+    rate_distortion_curve,
+  )
+  from embedcomp.compression.rate_distortion import RateDistortionCurve
 
 __all__ = [
   'CONTEXTUAL_METHODS',
@@ -17,7 +23,22 @@ __all__ = [
   'RateDistortionCurve',
   'compress',
   'fit',
+  'frequency',
   'parse_budget',
   'rate_distortion_curve',
   'relative_error',
 ]
+
+_MODULES = {
+  'CONTEXTUAL_METHODS': 'embedcomp.compression.post_training',
+  'DEFAULT_METHODS': 'embedcomp.compression.post_training',
+  'RateDistortionCurve': 'embedcomp.compression.rate_distortion',
+  'compress': 'embedcomp.compression.post_training',
+  'fit': 'embedcomp.compression.post_training',
+  'parse_budget': 'embedcomp.compression.budget',
+  'rate_distortion_curve': 'embedcomp.compression.post_training',
+  'relative_error': 'embedcomp.compression.fitting',
+}
+
+if not TYPE_CHECKING:
+  __getattr__, __dir__ = lazy.attach(__name__, _MODULES, ('frequency',))

@@ -1,10 +1,17 @@
-"""What a user may ask for: bytes, a share of the dense table, or a factor."""
+"""Checks of budgets and tolerances that users state.
 
-import numpy as np
+The command line calls them before anything large is loaded: no NumPy here.
+"""
+
+import fractions
+import numbers
+import re
+
+_FACTOR = re.compile(r'([0-9]+\.?[0-9]*|\.[0-9]+)x')
 
 
 def parse_budget(budget: float | int | str, dense_bytes: int) -> int:
-  """The bytes that a budget allows.
+  """Returns the bytes that a budget allows.
 
   Args:
     budget: a share of the dense table (float in (0, 1)), a number of bytes
@@ -12,7 +19,7 @@ def parse_budget(budget: float | int | str, dense_bytes: int) -> int:
     dense_bytes: bytes of the dense table.
 
   Returns:
-    Bytes.
+    Bytes, at most those of the dense table.
 
   Raises:
     ValueError: for anything else.
@@ -23,21 +30,47 @@ def parse_budget(budget: float | int | str, dense_bytes: int) -> int:
     >>> parse_budget('4x', 1000)
     250
   """
-  rule = (
-    "budget must be a share in (0, 1), a number of bytes, or a factor as '40x'"
-  )
+  num_bytes = _budget_bytes(budget, dense_bytes)
+  if num_bytes is None:
+    raise ValueError(
+      'budget must be a share in (0, 1), a number of bytes, or a factor as '
+      f"'40x', got {budget!r}."
+    )
+  if num_bytes > dense_bytes:
+    raise ValueError(
+      f"budget must be at most the dense table's {dense_bytes} bytes, "
+      f'got {budget!r}, which is {num_bytes} bytes: nothing is left to save.'
+    )
+  return num_bytes
+
+
+def _budget_bytes(budget: float | int | str, dense_bytes: int) -> int | None:
+  """Bytes of a budget; None if it is of no form that is understood."""
   if isinstance(budget, str):
-    try:
-      factor = float(budget.removesuffix('x'))
-    except ValueError:
-      factor = 0.0
-    if not budget.endswith('x') or not 0 < factor < float('inf'):
-      raise ValueError(f'{rule}, got {budget!r}.')
-    return int(dense_bytes / factor)
-  if isinstance(budget, (bool, np.bool_)):
-    raise ValueError(f'{rule}, got {budget!r}.')
-  if isinstance(budget, (int, np.integer)) and budget > 0:
-    return int(budget)
-  if isinstance(budget, (float, np.floating)) and 0 < budget < 1:
-    return int(dense_bytes * budget)
-  raise ValueError(f'{rule}, got {budget!r}.')
+    found = _FACTOR.fullmatch(budget)
+    factor = fractions.Fraction(found[1] if found else 0)
+    return int(dense_bytes / factor) if factor else None
+  if isinstance(budget, bool):
+    return None
+  if isinstance(budget, numbers.Integral):  # of NumPy, too
+    return int(budget) if budget > 0 else None
+  if isinstance(budget, numbers.Real) and 0 < budget < 1:
+    return int(dense_bytes * float(budget))
+  return None
+
+
+def check_tolerance(tolerance: float) -> float:
+  """Checks the largest relative error that is allowed.
+
+  Args:
+    tolerance: number in (0, 1).
+
+  Returns:
+    The same as Python's float.
+
+  Raises:
+    ValueError: if it is no number or out of range.
+  """
+  if not isinstance(tolerance, numbers.Real) or not 0 < tolerance < 1:
+    raise ValueError(f'tolerance must be in (0, 1), got {tolerance!r}.')
+  return float(tolerance)

@@ -2,112 +2,99 @@
 
 A segment of few words is measured by itself. A longer one, bins i to j of many
 words, takes the errors that its words have when the option is fitted to all
-words from bin i on: under Zipf's law the weights fall so fast that the words
+words from bin i on: under Zipf's law importance falls so fast that the words
 after j hardly move the fit, and one fit then serves every j.
 """
-
-from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from embedcomp._internal import threads
 from embedcomp._internal.progress import track
 from embedcomp.compression.dynamic_program import Segment
-from embedcomp.methods import Method, kmeans
-from embedcomp.types import Shape
+from embedcomp.compression.space import SearchSpace
+from embedcomp.compression.weighted_table import WeightedTable
+from embedcomp.methods import kmeans
 
 # Words that an option is fitted to when it is measured.
 SAMPLE_WORDS = 4096
 
 
-def measure(
-  rows: Callable[[np.ndarray], np.ndarray],
-  weights: np.ndarray,
-  options: Sequence[Method],
-  bins: Sequence[int],
+def measure_segments(
+  table: WeightedTable,
+  space: SearchSpace,
   *,
   seed: int = 0,
   progress: bool = True,
 ) -> list[Segment]:
-  """Measures every option on every run of bins.
+  """Measures every option of a space on every run of its bins.
 
   Args:
-    rows: takes ranks to their vectors, [W] to [W, D] float32.
-    weights: [V] non-negative, by rank.
-    options: configs of methods.
-    bins: the J + 1 ranks at which bins start and end.
+    table: of as many words as the space.
+    space: bins and options.
     seed: of samples and starts.
     progress: whether to show a progress bar.
 
   Returns:
-    One segment for each pair of bins, whose losses are weighted squared
-    errors; options that do not suit a segment are marked as such.
+    One segment for each pair of bins, whose losses are weighted squared errors
+    of the vectors over `table.scale`; options that do not suit a segment are
+    marked as such.
   """
-  num_bins = len(bins) - 1
-  jobs = [
+  bins, num_bins = space.bins, space.num_bins
+  pairs = [
     (start, stop)
     for start in range(num_bins)
     for stop in range(start + 1, num_bins + 1)
+  ]
+  jobs = [
+    (start, stop)
+    for start, stop in pairs
     if stop == num_bins or bins[stop] - bins[start] <= SAMPLE_WORDS
   ]
-
-  def run(job):
-    return _bin_errors(rows, weights, options, bins, *job, seed)
-
-  done = track(
-    threads.map_threads(run, jobs),
+  results = track(
+    threads.map_threads(
+      lambda job: _bin_errors(table, space, *job, seed), jobs
+    ),
     'measuring options',
     enabled=progress,
     total=len(jobs),
     unit='segment',
   )
-  errors = dict(zip(jobs, done))
-  features = rows(np.arange(1)).shape[1]
+  errors = dict(zip(jobs, results))
   segments = []
-  for start in range(num_bins):
-    for stop in range(start + 1, num_bins + 1):
-      measured = errors.get((start, stop), errors[start, num_bins])
-      losses = measured[:, : stop - start].sum(axis=1)
-      shape = Shape(bins[stop] - bins[start], features)
-      num_bytes = [
-        option.num_bytes(shape) if suits(option, shape) else -1
-        for option in options
-      ]
-      segments.append(Segment(start, stop, np.array(num_bytes), losses))
+  for start, stop in pairs:
+    bin_errors = errors.get((start, stop), errors[start, num_bins])
+    losses = bin_errors[:, : stop - start].sum(axis=1)
+    num_bytes = space.option_bytes(bins[stop] - bins[start])
+    segments.append(Segment(start, stop, num_bytes, losses))
   return segments
 
 
-def suits(option: Method, shape: Shape) -> bool:
-  """Whether a method can stand in for a table of this shape."""
-  try:
-    option.validate(shape)
-  except ValueError:
-    return False
-  return True
-
-
-def _bin_errors(rows, weights, options, bins, start, stop, seed):
+def _bin_errors(
+  table: WeightedTable, space: SearchSpace, start: int, stop: int, seed: int
+) -> np.ndarray:
   """[O, stop - start] weighted errors in each bin of a measured segment."""
-  ranks = np.arange(bins[start], bins[stop])
+  ranks = np.arange(space.bins[start], space.bins[stop])
+  importance = table.ranked_importance[ranks]
   rng = np.random.default_rng(seed)
-  sample = kmeans.training_sample(weights[ranks], SAMPLE_WORDS, rng)
-  everything = np.arange(len(ranks)), weights[ranks].astype(np.float32)
-  features = rows(np.arange(1)).shape[1]
-  small, large = (Shape(len(s[0]), features) for s in (sample, everything))
-  errors = np.full((len(options), stop - start), np.inf)
+  sample = kmeans.training_sample(importance, SAMPLE_WORDS, rng)
+  everything = np.arange(len(ranks)), importance.astype(np.float32)
+  suits_sample, suits_all = (
+    space.option_bytes(len(rows)) >= 0 for rows, _ in (sample, everything)
+  )
+  errors = np.full((len(space.options), stop - start), np.inf)
   batches: dict[tuple, list[int]] = {}
-  for index, option in enumerate(options):
-    if suits(option, small):
+  for index, option in enumerate(space.options):
+    if suits_sample[index]:
       batches.setdefault((type(option), False), []).append(index)
-    elif suits(option, large):  # more codewords than words in the sample
+    elif suits_all[index]:  # more codewords than words in the sample
       batches.setdefault((type(option), True), []).append(index)
-  for (cls, whole), indices in batches.items():
-    chosen, mass = everything if whole else sample
-    # Words without any weight cost nothing, but a fit needs some.
+  for (cls, is_whole), indices in batches.items():
+    rows, mass = everything if is_whole else sample
+    # Words without any importance cost nothing, but a fit needs some.
     fit_mass = mass if mass.any() else np.ones_like(mass)
-    words = cls.distortions(
-      [options[i] for i in indices], rows(ranks[chosen]), fit_mass, seed
-    )
-    edges = np.searchsorted(ranks[chosen], bins[start:stop])
-    errors[indices] = np.add.reduceat(words * mass, edges, axis=1)
+    vectors = table.ranked_vectors(ranks[rows])
+    options = [space.options[index] for index in indices]
+    word_errors = cls.distortions(options, vectors, fit_mass, seed)
+    edges = np.searchsorted(ranks[rows], space.bins[start:stop])
+    errors[indices] = np.add.reduceat(word_errors * mass, edges, axis=1)
   return errors

@@ -15,7 +15,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-  """Bins [start, stop) as one group, and what each option makes of them.
+  """Bins [start, stop) as one group, with the bytes and loss of each option.
 
   Attributes:
     start: first bin.
@@ -42,7 +42,7 @@ class Choice:
 
 @dataclasses.dataclass(frozen=True)
 class BestDivisions:
-  """The least loss of every size, and the choices that reach it.
+  """Divisions of least loss for every size.
 
   Attributes:
     unit: bytes between two sizes; costs are rounded up to it.
@@ -57,37 +57,34 @@ class BestDivisions:
   losses: np.ndarray
   num_groups: np.ndarray
   smallest: tuple[int, list[Choice]]
-  _tables: '_Tables'
+  _last: '_LastChoices'
 
   def best(self, budget: int) -> list[Choice]:
-    """The division of least loss within `budget` bytes.
+    """Returns the division of least loss within `budget` bytes.
 
     Raises:
       ValueError: if nothing is that small.
     """
     size = min(budget // self.unit, len(self.losses) - 1)
     if size < 0 or not np.isfinite(self.losses[size]):
-      if budget >= self.smallest[0]:
-        return self.smallest[1]
-      raise ValueError(
-        f'nothing fits into {budget} bytes: the smallest choice takes '
-        f'{self.smallest[0]} bytes.'
-      )
-    return self._tables.choices(size, int(self.num_groups[size]))
+      check_fits(budget, self.smallest[0])
+      return self.smallest[1]
+    return self._last.backtrack(size, int(self.num_groups[size]))
 
 
 @dataclasses.dataclass(frozen=True)
-class _Tables:
-  """What the dynamic programme remembers, by groups used and bins covered."""
+class _LastChoices:
+  """Last choice of every best division of the leading bins."""
 
   segments: Sequence[Segment]
   steps: np.ndarray  # [O] units, one row a (segment, option)
   owners: np.ndarray  # [O] segment of each row
   offsets: np.ndarray  # first row of each segment
-  taken: np.ndarray  # [G + 1, J + 1, S] row taken last, -1 for none
+  taken: np.ndarray  # [G + 1, J + 1, S] row of the last choice, -1 for none
   fixed: np.ndarray  # [G + 1] units spent on the number of groups alone
 
-  def choices(self, size: int, num_groups: int) -> list[Choice]:
+  def backtrack(self, size: int, num_groups: int) -> list[Choice]:
+    """Follows last choices from the last bin to the first."""
     size -= int(self.fixed[num_groups])
     stop = self.taken.shape[1] - 1
     found = []
@@ -124,7 +121,7 @@ def solve(
     num_sizes: resolution.
 
   Returns:
-    The frontier of sizes and losses.
+    The best divisions of sizes up to `max_bytes`.
 
   Raises:
     ValueError: if no division fits into `max_bytes`.
@@ -140,13 +137,9 @@ def solve(
   counts = [len(segment.losses) for segment in segments]
   costs = np.concatenate([segment.num_bytes for segment in segments])
   fixed = [0] + [-(-fixed_bytes(g) // unit) for g in range(1, max_groups + 1)]
-  least = smallest(segments, num_bins, max_groups, fixed_bytes)
-  if max_bytes < least[0]:
-    raise ValueError(
-      f'nothing fits into {max_bytes} bytes: the smallest choice takes '
-      f'{least[0]} bytes.'
-    )
-  tables = _Tables(
+  least = smallest_division(segments, num_bins, max_groups, fixed_bytes)
+  check_fits(max_bytes, least[0])
+  last = _LastChoices(
     segments=segments,
     steps=np.where(costs < 0, sizes, -(-costs // unit)).astype(np.int64),
     owners=np.repeat(np.arange(len(segments)), counts),
@@ -158,20 +151,20 @@ def solve(
   losses[0, 0] = 0
   for groups in range(1, max_groups + 1):
     for index, segment in enumerate(segments):
-      _extend(losses, tables, groups, index, segment)
-  return _frontier(losses[:, num_bins], tables, unit, least)
+      _extend(losses, last, groups, index, segment)
+  return _best_divisions(losses[:, num_bins], last, unit, least)
 
 
-def smallest(
+def smallest_division(
   segments: Sequence[Segment],
   num_bins: int,
   max_groups: int,
   fixed_bytes: Callable[[int], int] = lambda num_groups: 0,
 ) -> tuple[int, list[Choice]]:
-  """The smallest division, exactly, whatever it loses.
+  """Finds the smallest division, exactly, whatever it loses.
 
   Args:
-    segments: as for `solve`, like the others.
+    segments: as for `solve`, and all that follows.
     num_bins: J.
     max_groups: G.
     fixed_bytes: cost that depends on the number of groups alone.
@@ -206,15 +199,24 @@ def smallest(
   return min(complete, key=lambda division: division[0])
 
 
-def _extend(losses, tables, groups, index, segment) -> None:
+def check_fits(budget: int, smallest: int) -> None:
+  """Raises ValueError if not even the smallest division fits into a budget."""
+  if budget < smallest:
+    raise ValueError(
+      f'nothing fits into {budget} bytes: the smallest choice takes {smallest} '
+      'bytes.'
+    )
+
+
+def _extend(losses, last, groups, index, segment) -> None:
   """Tries every option of a segment as the last of `groups` groups."""
   before = losses[groups - 1, segment.start]
   after = losses[groups, segment.stop]
-  taken = tables.taken[groups, segment.stop]
+  taken = last.taken[groups, segment.stop]
   if not np.isfinite(before[-1]):
     return
-  first = tables.offsets[index]
-  steps = tables.steps[first : first + len(segment.losses)]
+  first = last.offsets[index]
+  steps = last.steps[first : first + len(segment.losses)]
   cheapest = np.inf
   for option in np.lexsort((segment.losses, steps)):
     step, loss = steps[option], segment.losses[option]
@@ -227,12 +229,12 @@ def _extend(losses, tables, groups, index, segment) -> None:
     taken[step:][better] = row
 
 
-def _frontier(finals, tables, unit, least) -> BestDivisions:
-  """The best number of groups at every size."""
+def _best_divisions(finals, last, unit, least) -> BestDivisions:
+  """Chooses the best number of groups at every size."""
   best = np.full_like(finals, np.inf)
-  for groups, fixed in enumerate(tables.fixed):
+  for groups, fixed in enumerate(last.fixed):
     if groups and fixed < finals.shape[1]:
       best[groups, fixed:] = finals[groups, : finals.shape[1] - fixed]
   num_groups = best.argmin(axis=0)
   losses = best.min(axis=0)
-  return BestDivisions(unit, losses, num_groups, least, tables)
+  return BestDivisions(unit, losses, num_groups, least, last)

@@ -1,15 +1,20 @@
-"""Tables made ready, schemes fitted to them, and what is lost by that."""
+"""Fitting of schemes to tables, and the error that this leaves."""
+
+import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
 
 from embedcomp._internal.progress import track
 from embedcomp.compression import frequency
-from embedcomp.compression.weighted_table import WeightedTable
+from embedcomp.compression.weighted_table import WeightedTable, check_table
+from embedcomp.methods import Method, storage
+from embedcomp.methods.forms import Stored
 from embedcomp.table import read
+from embedcomp.table.group_params import group_name
 from embedcomp.table.order import order_from_groups
 from embedcomp.table.scheme import Scheme
-from embedcomp.types import Array, Params
+from embedcomp.types import Array, Params, Shape
 
 _ERROR_BLOCK = 1 << 12
 
@@ -20,7 +25,7 @@ def relative_error(
   params: Params,
   importance: Array | None = None,
 ) -> float:
-  """The weighted relative error of a compressed table.
+  """Measures the weighted relative error of a compressed table.
 
   sqrt(sum_i w_i |e_i - e'_i|^2 / sum_i w_i |e_i|^2), the relative error in
   the (weighted) Frobenius norm; 0 for a table of zeros kept exactly.
@@ -33,10 +38,18 @@ def relative_error(
 
   Returns:
     The error; 1 is as bad as no vectors at all.
+
+  Raises:
+    TypeError: for another order of the arguments.
+    ValueError: naming the value and the rule that it breaks.
   """
-  table = np.asarray(table)
-  weights = np.ones(len(table)) if importance is None else importance
-  weights = frequency.check_counts(weights, len(table))
+  check_scheme(scheme, 'relative_error(table, scheme, params, importance)')
+  table = check_table(table)
+  _check_same_size(table, scheme)
+  weights = np.ones(len(table))
+  if importance is not None:
+    weights = frequency.check_counts(importance, len(table), 'importance')
+    weights = frequency.with_room_for_sums(weights)
   lost = total = 0.0
   block = min(_ERROR_BLOCK, len(table))
   for start in range(0, len(table), block):
@@ -51,31 +64,35 @@ def relative_error(
   return float(np.sqrt(lost / total)) if total else float(lost > 0)
 
 
-def fit(
-  words: WeightedTable, scheme: Scheme, *, seed: int = 0, progress: bool = True
+def check_scheme(scheme: Scheme, usage: str) -> None:
+  """Raises TypeError unless this is a scheme."""
+  if not isinstance(scheme, Scheme):
+    raise TypeError(
+      f'scheme must be a Scheme, got {type(scheme).__name__}: call {usage}.'
+    )
+
+
+def fit_groups(
+  table: WeightedTable, scheme: Scheme, *, seed: int = 0, progress: bool = True
 ) -> Params:
   """Fits a scheme's methods to the words of their groups.
 
   Args:
-    words: the table with its weights.
+    table: with importance.
     scheme: of the same size. With a stored order its groups take the words by
-      falling weight, else by id.
+      falling importance, else by id.
     seed: of whatever is random.
     progress: whether to show a progress bar.
 
   Returns:
-    Frozen params.
+    Params in stored form.
 
   Raises:
     ValueError: if the scheme is not of the table's size.
   """
-  expected = (scheme.vocab_size, scheme.features)
-  if words.table.shape != expected:
-    raise ValueError(
-      f'the scheme is for a table of {expected}, got {words.table.shape}.'
-    )
+  _check_same_size(table.values, scheme)
   stored = scheme.order == 'stored'
-  ids_by_rank = words.ids if stored else np.arange(scheme.vocab_size)
+  ids_by_rank = table.ids if stored else np.arange(scheme.vocab_size)
   group_of_id = np.empty(scheme.vocab_size, np.int32)
   params: Params = {}
   groups = track(
@@ -89,14 +106,47 @@ def fit(
     ids = ids_by_rank[scheme.splits[index] : scheme.splits[index + 1]]
     ids = np.sort(ids)
     group_of_id[ids] = index
-    weights = words.weights[ids]
-    if (
-      not weights.any()
-    ):  # words of no weight cost nothing, but a fit needs some
-      weights = np.ones_like(weights)
-    fitted = group.method.fit(words.vectors(ids), weights, seed)
-    params[read.group_name(index)] = group.method.freeze(fitted, shape)
+    importance = table.importance[ids]
+    # Words of no importance cost nothing, but a fit needs some.
+    if not importance.any():
+      importance = np.ones_like(importance)
+    fitted = group.method.fit(table.vectors(ids), importance, seed)
+    fitted = group.method.quantize(fitted, shape)
+    params[group_name(index)] = _multiplied(
+      group.method, fitted, table.scale, shape
+    )
   if stored:
     order = order_from_groups(group_of_id)
-    params['order'] = jnp.asarray(order)
+    params['order'] = Stored(jnp.asarray(order))
   return params
+
+
+def _multiplied(
+  method: Method, params: Params, factor: float, shape: Shape
+) -> Params:
+  """Returns stored params whose words are a power of two times as large."""
+  # Words are linear in each factor, so that any one of them does.
+  part = next(p for p in method.parts(shape) if isinstance(p, storage.Factor))
+  leaf = params[part.name]
+  values = np.asarray(leaf.scale if part.is_integer else leaf.values)
+  # In NumPy, for XLA's products flush the smallest floats to zero.
+  with np.errstate(over='ignore', under='ignore'):
+    scaled = (values.astype(np.float32) * np.float32(factor)).astype(
+      values.dtype
+    )
+  if not np.isfinite(scaled).all() or (values.any() and not scaled.any()):
+    raise ValueError(
+      f'a group of {method} has a {part.name} whose numbers do not fit into '
+      f"'{part.storage}': store it as bfloat16 or int8."
+    )
+  changed = 'scale' if part.is_integer else 'values'
+  scaled = dataclasses.replace(leaf, **{changed: jnp.asarray(scaled)})
+  return {**params, part.name: scaled}
+
+
+def _check_same_size(table: np.ndarray, scheme: Scheme) -> None:
+  expected = (scheme.vocab_size, scheme.features)
+  if table.shape != expected:
+    raise ValueError(
+      f'the scheme is for a table of {expected}, got {table.shape}.'
+    )

@@ -1,4 +1,4 @@
-"""How often words occur: ranks, coverage, Zipf-Mandelbrot fits and bins.
+"""Word frequencies: ranks, coverage, Zipf-Mandelbrot fits and bins.
 
 Word frequencies follow the Zipf-Mandelbrot law f(r) = scale / (r + shift)^s
 with r = 1, 2, ... the rank by frequency (Mandelbrot, "An informational theory
@@ -10,18 +10,22 @@ import dataclasses
 
 import numpy as np
 
+from embedcomp._internal.checks import check_int
 from embedcomp.types import Array
 
-# What words that do not occur count for in context, in occurrences.
+# Occurrences that stand for none where words are read in context.
 _UNSEEN_COUNT = 0.05
 
 
-def check_counts(counts: Array, vocab_size: int | None = None) -> np.ndarray:
-  """Checks how often each word occurs.
+def check_counts(
+  counts: Array, vocab_size: int | None = None, name: str = 'counts'
+) -> np.ndarray:
+  """Checks the counts, or other weights, of words.
 
   Args:
     counts: [V] non-negative numbers, not all zero: tokens of each word.
     vocab_size: V, where it is known.
+    name: of the argument, for errors.
 
   Returns:
     [V] float64 counts.
@@ -32,16 +36,16 @@ def check_counts(counts: Array, vocab_size: int | None = None) -> np.ndarray:
   try:
     counts = np.asarray(counts)
   except ValueError as error:  # a ragged list
-    raise ValueError(f'counts must be [V] numbers: {error}.') from None
+    raise ValueError(f'{name} must be [V] numbers: {error}.') from None
   if counts.dtype.kind not in 'uif':
-    raise ValueError(f'counts must be numbers, got dtype {counts.dtype}.')
+    raise ValueError(f'{name} must be numbers, got dtype {counts.dtype}.')
   if counts.ndim != 1 or not counts.size:
     raise ValueError(
-      f'counts must be [V], one number a word, got shape {counts.shape}.'
+      f'{name} must be [V], one number a word, got shape {counts.shape}.'
     )
   if vocab_size is not None and len(counts) != vocab_size:
     raise ValueError(
-      f'counts must hold one number for each of {vocab_size} words, '
+      f'{name} must hold one number for each of {vocab_size} words, '
       f'got {len(counts)}.'
     )
   counts = counts.astype(np.float64)
@@ -49,15 +53,27 @@ def check_counts(counts: Array, vocab_size: int | None = None) -> np.ndarray:
   if wrong.any():
     word = int(wrong.argmax())
     raise ValueError(
-      f'counts must be finite and not negative, '
+      f'{name} must be finite and not negative, '
       f'got {counts[word]} for word {word}.'
     )
   if not counts.any():
     raise ValueError(
-      f'counts must not all be zero, got {len(counts)} zeros; leave counts '
+      f'{name} must not all be zero, got {len(counts)} zeros; leave {name} '
       'out to weigh all words alike.'
     )
   return counts
+
+
+def with_room_for_sums(counts: np.ndarray) -> np.ndarray:
+  """Counts divided by a power of two, so that no sum of them is infinite.
+
+  Args:
+    counts: [V] float64, as from `check_counts`.
+
+  Returns:
+    [V] float64, the largest of them in [1/2, 1).
+  """
+  return np.ldexp(counts, -np.frexp(counts.max())[1])
 
 
 def rank_order(counts: Array) -> np.ndarray:
@@ -84,7 +100,7 @@ def rank_order_around(counts: Array, fixed: Array) -> np.ndarray:
 
   Args:
     counts: [V] tokens of each word.
-    fixed: [F] ids that keep their places, such as padding.
+    fixed: [F] ids that keep their positions, such as padding.
 
   Returns:
     [V] int64: the old id of each new one.
@@ -110,14 +126,14 @@ def rank_order_around(counts: Array, fixed: Array) -> np.ndarray:
 
 
 def contextual_importance(counts: Array) -> np.ndarray:
-  """What errors of word vectors weigh in a model that reads them in context.
+  """Importance of words for a model that reads them in context.
 
   sqrt(count + 0.05). A model with attention guesses a word from its context
-  the better the more often it has seen it, so that errors of frequent words
-  cost less each than of rare ones; and what the counted text lacks, other texts
-  may have: such a word weighs what 1/20 of an occurrence does. Count all that
-  the model reads: punctuation, digits and the special tokens around a text
-  are among its most frequent words, and weigh next to nothing if left out.
+  the better the more often it has seen it, so that an error of a frequent word
+  costs less than its count says. Words that the counted text lacks may be in
+  other texts: each weighs as 1/20 of an occurrence. Count all that the model
+  reads: punctuation, digits and the special tokens around a text are among its
+  most frequent words, and weigh next to nothing if left out.
 
   Args:
     counts: [V] tokens of each word.
@@ -136,7 +152,7 @@ def contextual_importance(counts: Array) -> np.ndarray:
 
 
 def coverage(counts: Array) -> np.ndarray:
-  """The share of all tokens that the most frequent words make up.
+  """Shares of all tokens that the most frequent words make up.
 
   Args:
     counts: [V] tokens of each word, any order.
@@ -151,13 +167,14 @@ def coverage(counts: Array) -> np.ndarray:
     >>> coverage([1, 6, 3]).tolist()
     [0.6, 0.9, 1.0]
   """
-  cumulative = np.cumsum(np.sort(check_counts(counts))[::-1])
+  counts = with_room_for_sums(check_counts(counts))
+  cumulative = np.cumsum(np.sort(counts)[::-1])
   return cumulative / cumulative[-1]
 
 
 @dataclasses.dataclass(frozen=True)
 class ZipfMandelbrot:
-  """The law f(r) = scale / (r + shift)^exponent, with how well it fits.
+  """The law f(r) = scale / (r + shift)^exponent, and the goodness of its fit.
 
   Attributes:
     exponent: s, about 1 for natural language.
@@ -247,19 +264,19 @@ def fit_zipf_mandelbrot(counts: Array) -> ZipfMandelbrot:
 
 
 def log_bins(
-  weights: Array, num_bins: int, min_size: int = 1
+  importance: Array, num_bins: int, min_size: int = 1
 ) -> tuple[int, ...]:
-  """Candidate split points: log-spaced ranks, moved to even out the mass.
+  """Returns candidate split points: log-spaced, moved to even out the mass.
 
   Bins start with `min_size` words and grow by a constant factor. From left to
   right, each inner point then moves to where its bin has an equal share of the
   mass that is left, as far as the geometric means with its neighbours allow:
-  under Zipf's law bins carry about the same mass, and whatever the weights
-  they stay log-spaced within half a step.
+  under Zipf's law bins carry about the same mass, and whatever the
+  importance they stay log-spaced within half a step.
 
   Args:
-    weights: [V] counts or other non-negative weights, from the first rank to
-      the last (`counts[rank_order(counts)]`).
+    importance: [V] counts or other weights of words, from the first rank to the
+      last (`counts[rank_order(counts)]`).
     num_bins: J, how many bins to make, at least 1.
     min_size: words of the smallest bin, at least 1.
 
@@ -274,13 +291,12 @@ def log_bins(
     >>> log_bins([1 / r for r in range(1, 1001)], num_bins=5)
     (0, 2, 11, 51, 227, 1000)
   """
-  weights = check_counts(weights)
-  for name, value in (('num_bins', num_bins), ('min_size', min_size)):
-    if type(value) is not int or value < 1:
-      raise ValueError(f'{name} must be an int of at least 1, got {value!r}.')
-  vocab_size = len(weights)
+  importance = with_room_for_sums(check_counts(importance, name='importance'))
+  num_bins = check_int('num_bins', num_bins, 1)
+  min_size = check_int('min_size', min_size, 1)
+  vocab_size = len(importance)
   num_bins = min(num_bins, max(vocab_size // min_size, 1))
-  mass = np.concatenate([[0.0], np.cumsum(weights)])
+  mass = np.concatenate([[0.0], np.cumsum(importance)])
   spaced = _growing_bins(vocab_size, num_bins, min_size)
   means = np.sqrt(spaced[:-1] * spaced[1:]).round().astype(int)
   points = [0]

@@ -8,10 +8,13 @@ error within the budget, left-over bytes move words to the better of two
 neighbouring groups, and the chosen methods are fitted to all their words.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from embedcomp import methods as methods_lib
-from embedcomp.compression import fitting, frequency
+from embedcomp._internal.checks import check_int
+from embedcomp.compression import dynamic_program, fitting, frequency
+from embedcomp.compression.budget import check_tolerance, parse_budget
+from embedcomp.compression.distortion import measure_segments
 from embedcomp.compression.rate_distortion import RateDistortionCurve
 from embedcomp.compression.space import SearchSpace
 from embedcomp.compression.weighted_table import WeightedTable
@@ -22,7 +25,7 @@ DEFAULT_METHODS = ('dense', 'low_rank', 'pq', 'vq')
 # For tables of models like BERT: few of their features carry most of the words.
 CONTEXTUAL_METHODS = (*DEFAULT_METHODS, 'projected_pq')
 # Words of the smallest bin: fewer are not worth a group.
-_SMALLEST_BIN = 64
+SMALLEST_BIN = 64
 
 
 def compress(
@@ -51,16 +54,17 @@ def compress(
       number of bytes (int), or a factor (`'40x'`). Never exceeded.
     tolerance: instead of a budget, the largest relative error (as
       `relative_error` measures it) of the smallest scheme sought.
-    importance: [V] weights of the words' errors, e.g. TF-IDF or Fisher weights.
+    importance: [V] weights of the words' errors instead of counts, e.g. TF-IDF
+      or Fisher weights.
     methods: names of registered methods, whose own options are tried, or
       configs to try as they are.
     num_bins: candidate positions for splits, plus one.
     max_groups: most groups.
     seed: of whatever is random; equal seeds give equal results.
-    progress: whether to show a progress bar (needs tqdm).
+    progress: whether to show a progress bar.
 
   Returns:
-    The scheme and its frozen params.
+    The scheme and its params in stored form.
 
   Raises:
     ValueError: naming the value and the rule that it breaks; a budget below
@@ -78,18 +82,17 @@ def compress(
     raise ValueError(
       f'give either a budget or a tolerance, got {budget=} and {tolerance=}.'
     )
-  curve = rate_distortion_curve(
-    table,
-    counts,
-    importance=importance,
-    methods=methods,
-    num_bins=num_bins,
-    max_groups=max_groups,
-    seed=seed,
-    progress=progress,
-  )
+  if tolerance is not None:
+    check_tolerance(tolerance)
+  weighted = WeightedTable.create(table, counts, importance)
+  space = _search_space(weighted, methods, num_bins, max_groups)
+  if budget is not None:
+    size = parse_budget(budget, space.dense_bytes)
+    dynamic_program.check_fits(size, space.smallest_bytes)
+  curve = _measured(weighted, space, seed, progress)
   if tolerance is not None:
     return curve.compress_within(tolerance, progress=progress)
+  assert budget is not None  # one of both is given
   return curve.compress(budget, progress=progress)
 
 
@@ -104,7 +107,7 @@ def rate_distortion_curve(
   seed: int = 0,
   progress: bool = True,
 ) -> RateDistortionCurve:
-  """Measures all options once and returns the whole size-error curve.
+  """Measures all options once, for schemes of any size.
 
   Args:
     table: as for `compress`, and all that follows.
@@ -117,20 +120,41 @@ def rate_distortion_curve(
     progress: as for `compress`.
 
   Returns:
-    The curve, from which schemes of any size can be taken.
+    The curve of sizes and errors, from which schemes can be taken.
+
+  Raises:
+    ValueError: naming the value and the rule that it breaks.
   """
-  for name, value in (('num_bins', num_bins), ('max_groups', max_groups)):
-    if type(value) is not int or value < 1:
-      raise ValueError(f'{name} must be an int of at least 1, got {value!r}.')
-  words = WeightedTable.prepare(table, counts, importance)
-  options = _options(methods, Shape(*words.table.shape))
-  by_rank = words.weights[words.ids]
-  smallest_bin = min(_SMALLEST_BIN, len(by_rank))
-  bins = frequency.log_bins(by_rank, num_bins, min_size=smallest_bin)
-  space = SearchSpace(
-    words.table.shape[1], bins, options, max_groups, words.order, words.dtype
+  weighted = WeightedTable.create(table, counts, importance)
+  space = _search_space(weighted, methods, num_bins, max_groups)
+  return _measured(weighted, space, seed, progress)
+
+
+def _search_space(
+  table: WeightedTable,
+  methods: Sequence[str | methods_lib.Method],
+  num_bins: int,
+  max_groups: int,
+) -> SearchSpace:
+  """Bins by importance and the options that suit the table."""
+  vocab_size, features = table.values.shape
+  smallest_bin = min(SMALLEST_BIN, vocab_size)
+  return SearchSpace(
+    features,
+    frequency.log_bins(table.ranked_importance, num_bins, smallest_bin),
+    _options(methods, Shape(vocab_size, features)),
+    check_int('max_groups', max_groups, 1),
+    table.order,
+    table.dtype,
   )
-  return RateDistortionCurve.measured(words, space, seed, progress=progress)
+
+
+def _measured(
+  table: WeightedTable, space: SearchSpace, seed: int, progress: bool
+) -> RateDistortionCurve:
+  seed = check_int('seed', seed, 0)
+  segments = measure_segments(table, space, seed=seed, progress=progress)
+  return RateDistortionCurve(table, space, segments, seed)
 
 
 def fit(
@@ -142,7 +166,7 @@ def fit(
   seed: int = 0,
   progress: bool = True,
 ) -> Params:
-  """Fits a scheme of your own making to a table.
+  """Fits a scheme made by hand to a table.
 
   Args:
     table: [V, D] float, a row a word.
@@ -151,7 +175,7 @@ def fit(
     counts: as for `compress`.
     importance: as for `compress`.
     seed: of whatever is random; equal seeds give equal results.
-    progress: whether to show a progress bar (needs tqdm).
+    progress: whether to show a progress bar.
 
   Returns:
     Frozen params.
@@ -165,15 +189,21 @@ def fit(
     >>> head, tail = Group(10, methods.Dense('int8')), Group(90, methods.Drop())
     >>> params = fit(np.ones((100, 4)), Scheme(4, (head, tail)), progress=False)
   """
-  words = WeightedTable.prepare(table, counts, importance)
-  return fitting.fit(words, scheme, seed=seed, progress=progress)
+  fitting.check_scheme(scheme, 'fit(table, scheme, counts)')
+  weighted = WeightedTable.create(table, counts, importance)
+  seed = check_int('seed', seed, 0)
+  return fitting.fit_groups(weighted, scheme, seed=seed, progress=progress)
 
 
-def _options(methods, shape: Shape) -> tuple[methods_lib.Method, ...]:
+def _options(
+  methods: Sequence[str | methods_lib.Method], shape: Shape
+) -> tuple[methods_lib.Method, ...]:
   """The configs to try: those given and those of the methods named."""
   options: list[methods_lib.Method] = []
   if isinstance(methods, (str, methods_lib.Method)):
     methods = (methods,)
+  if not isinstance(methods, Iterable):
+    raise ValueError(f'methods must be names or configs, got {methods!r}.')
   for method in methods:
     if isinstance(method, methods_lib.Method):
       method.validate(shape)

@@ -1,13 +1,14 @@
-"""From measured options to schemes of every size."""
+"""Rate-distortion curves: measured options turned into schemes of any size."""
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
-from embedcomp.compression import distortion, dynamic_program
-from embedcomp.compression.budget import parse_budget
-from embedcomp.compression.fitting import fit, relative_error
+from embedcomp.compression import dynamic_program
+from embedcomp.compression.budget import check_tolerance, parse_budget
+from embedcomp.compression.fitting import fit_groups, relative_error
 from embedcomp.compression.space import SearchSpace
 from embedcomp.compression.weighted_table import WeightedTable
 from embedcomp.table.scheme import Scheme
@@ -21,10 +22,16 @@ _BLOCK = 1 << 16
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RateDistortionCurve:
-  """What every size of a table costs, from one pass over the options.
+  """Least errors of a table at every size, from one pass over the options.
 
   Made by `embedcomp.rate_distortion_curve`. Its errors are those measured on
   samples.
+
+  Attributes:
+    table: with importance, in the order of its ranks.
+    space: of as many words.
+    segments: as from `distortion.measure_segments`.
+    seed: of whatever is random in fitting.
 
   Example:
     >>> import embedcomp
@@ -36,40 +43,13 @@ class RateDistortionCurve:
     True
   """
 
-  _words: WeightedTable
+  table: WeightedTable
   space: SearchSpace
-  _segments: list[dynamic_program.Segment]
-  _seed: int
-
-  @classmethod
-  def measured(
-    cls,
-    words: WeightedTable,
-    space: SearchSpace,
-    seed: int,
-    *,
-    progress: bool = True,
-  ) -> 'RateDistortionCurve':
-    """Measures all options of a space.
-
-    Args:
-      words: a table with weights.
-      space: of as many words.
-      seed: of whatever is random.
-      progress: whether to show a progress bar.
-    """
-    segments = distortion.measure(
-      words.rows,
-      words.weights[words.ids],
-      space.options,
-      space.bins,
-      seed=seed,
-      progress=progress,
-    )
-    return cls(words, space, segments, seed)
+  segments: Sequence[dynamic_program.Segment]
+  seed: int = 0
 
   def adjusted(self, losses: np.ndarray) -> 'RateDistortionCurve':
-    """The curve with something added to what options lose.
+    """Returns the curve with something added to the losses of options.
 
     Args:
       losses: [B, O] float, for each bin.
@@ -84,24 +64,19 @@ class RateDistortionCurve:
         segment,
         losses=segment.losses + before[segment.stop] - before[segment.start],
       )
-      for segment in self._segments
+      for segment in self.segments
     ]
-    return RateDistortionCurve(self._words, self.space, segments, self._seed)
+    return dataclasses.replace(self, segments=segments)
 
   @property
   def dense_bytes(self) -> int:
     """Bytes of the uncompressed table in its own dtype."""
     return self.space.dense_bytes
 
-  @functools.cached_property
+  @property
   def smallest_bytes(self) -> int:
     """Bytes of the smallest scheme."""
-    return dynamic_program.smallest(
-      self._segments,
-      self.space.num_bins,
-      self.space.max_groups,
-      self.space.order_bytes,
-    )[0]
+    return self.space.smallest_bytes
 
   @functools.cached_property
   def num_bytes(self) -> np.ndarray:
@@ -113,11 +88,11 @@ class RateDistortionCurve:
   @functools.cached_property
   def errors(self) -> np.ndarray:
     """[S] expected relative errors, as `relative_error`, at `num_bytes`."""
-    errors, table, solved = [], None, 0
+    errors, divisions, solved = [], None, 0
     for size in self.num_bytes.tolist()[::-1]:
-      if table is None or 2 * size < solved:  # one solution serves an octave
-        table, solved = self.space.solve(self._segments, size), size
-      errors.append(self._error(table.best(size)))
+      if divisions is None or 2 * size < solved:  # one serves an octave
+        divisions, solved = self.space.solve(self.segments, size), size
+      errors.append(self._error(divisions.best(size)))
     return np.array(errors[::-1])
 
   def error(self, budget: float | int | str) -> float:
@@ -126,7 +101,8 @@ class RateDistortionCurve:
     return self._error(self.choices(size))
 
   def _error(self, choices: list[dynamic_program.Choice]) -> float:
-    loss = sum(self._loss(choice) for choice in choices)
+    losses = (self.segment(c.start, c.stop).losses[c.option] for c in choices)
+    loss = sum(losses)
     return float(np.sqrt(loss / max(self._energy[-1], 1e-300)))
 
   def scheme(self, budget: float | int | str) -> Scheme:
@@ -135,39 +111,44 @@ class RateDistortionCurve:
     Raises:
       ValueError: if the budget is malformed or too small for any scheme.
     """
-    size = parse_budget(budget, self.dense_bytes)
+    return self._scheme(parse_budget(budget, self.dense_bytes))
+
+  def _scheme(self, size: int) -> Scheme:
+    """The best scheme within a size in bytes."""
     return self.space.spend_slack(self.choices(size), size, self._expected_loss)
 
   def choices(self, size: int) -> list[dynamic_program.Choice]:
     """The best groups of whole bins within a size in bytes."""
-    return self.space.solve(self._segments, size).best(size)
+    return self.space.solve(self.segments, size).best(size)
 
   def compress(
     self, budget: float | int | str, *, progress: bool = True
   ) -> tuple[Scheme, Params]:
-    """The best scheme within a budget, fitted; see `embedcomp.compress`."""
-    scheme = self.scheme(budget)
-    return scheme, self.fit(scheme, progress=progress)
+    """Fits the best scheme within a budget; see `embedcomp.compress`."""
+    return self._fitted(self.scheme(budget), progress)
+
+  def _fitted(self, scheme: Scheme, progress: bool) -> tuple[Scheme, Params]:
+    params = fit_groups(self.table, scheme, seed=self.seed, progress=progress)
+    return scheme, params
 
   def compress_within(
     self, tolerance: float, *, progress: bool = True
   ) -> tuple[Scheme, Params]:
-    """The smallest scheme of at most this relative error, fitted.
+    """Fits the smallest scheme of at most this relative error.
 
     Sizes are searched by bisection, each step fits a scheme and measures it.
 
     Raises:
       ValueError: if the tolerance is malformed or no size is good enough.
     """
-    if not isinstance(tolerance, (int, float)) or not 0 < tolerance < 1:
-      raise ValueError(f'tolerance must be in (0, 1), got {tolerance!r}.')
+    tolerance = check_tolerance(tolerance)
     sizes = self.num_bytes
     low, high, found = 0, len(sizes), None
     while low < high:
       middle = (low + high) // 2
-      scheme, params = self.compress(int(sizes[middle]), progress=progress)
+      scheme, params = self._fitted(self._scheme(int(sizes[middle])), progress)
       error = relative_error(
-        self._words.table, scheme, params, self._words.weights
+        self.table.values, scheme, params, self.table.importance
       )
       if error <= tolerance:
         high, found = middle, (scheme, params)
@@ -180,19 +161,15 @@ class RateDistortionCurve:
       )
     return found
 
-  def fit(self, scheme: Scheme, *, progress: bool = True) -> Params:
-    """Fits a scheme for this table; see `embedcomp.fit`."""
-    return fit(self._words, scheme, seed=self._seed, progress=progress)
-
   @functools.cached_property
   def _energy(self) -> np.ndarray:
     """[V + 1] weighted squared norms of the words before each rank."""
-    energy = np.zeros(len(self._words.ids) + 1)
-    for start in range(0, len(self._words.ids), _BLOCK):
-      ids = self._words.ids[start : start + _BLOCK]
-      norms = np.square(self._words.vectors(ids)).sum(axis=1)
+    energy = np.zeros(self.space.vocab_size + 1)
+    for start in range(0, self.space.vocab_size, _BLOCK):
+      ids = self.table.ids[start : start + _BLOCK]
+      norms = np.square(self.table.vectors(ids)).sum(axis=1)
       energy[start + 1 : start + 1 + len(ids)] = (
-        norms * self._words.weights[ids]
+        norms * self.table.importance[ids]
       )
     return np.cumsum(energy)
 
@@ -213,14 +190,10 @@ class RateDistortionCurve:
         return share * (self._energy[stop] - self._energy[start])
     return np.inf
 
-  def _loss(self, choice: dynamic_program.Choice) -> float:
-    """The measured weighted squared error of a group."""
-    return self.segment(choice.start, choice.stop).losses[choice.option]
-
   def segment(self, start: int, stop: int) -> dynamic_program.Segment:
-    """What was measured on the bins from one to before another."""
+    """Measured bytes and losses of bins [start, stop) as one group."""
     return self._by_ends[start, stop]
 
   @functools.cached_property
   def _by_ends(self) -> dict[tuple[int, int], dynamic_program.Segment]:
-    return {(s.start, s.stop): s for s in self._segments}
+    return {(s.start, s.stop): s for s in self.segments}

@@ -1,4 +1,4 @@
-"""Spending the bytes that a choice of whole bins and options leaves over.
+"""Spending of the bytes that a choice of whole bins and options leaves over.
 
 Two moves, both along the order of words: a split between two groups shifts so
 that words join the group that spends more on a word, and the first words of a
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 @dataclasses.dataclass(frozen=True)
 class Division:
-  """Groups as the dynamic programme leaves them.
+  """Consecutive groups of words, each with an option.
 
   Attributes:
     splits: the G + 1 ranks at which groups start and end.
@@ -21,13 +21,19 @@ class Division:
   splits: tuple[int, ...]
   options: tuple[int, ...]
 
-  def moved(self, split: int, rank: int) -> 'Division':
-    """One inner split moved to a rank."""
+  def with_split(self, split: int, rank: int) -> 'Division':
+    """Returns the division with one inner split moved to a rank."""
     splits = (*self.splits[:split], rank, *self.splits[split + 1 :])
     return Division(splits, self.options)
 
   def with_head_group(self, group: int, size: int, option: int) -> 'Division':
-    """The first `size` words of a group made a group of another option."""
+    """Returns the division with the first words of a group as a group.
+
+    Args:
+      group: number of the group that is cut in two.
+      size: words of the new group.
+      option: of the new group; the rest keeps its own.
+    """
     rank = self.splits[group] + size
     splits = (*self.splits[: group + 1], rank, *self.splits[group + 1 :])
     options = (*self.options[:group], option, *self.options[group:])
@@ -36,7 +42,7 @@ class Division:
 
 @dataclasses.dataclass(frozen=True)
 class Prices:
-  """What a division costs and what words gain.
+  """Bytes and losses that moves are judged by.
 
   Attributes:
     num_bytes: takes a division to its bytes, infinite if it is not valid.
@@ -49,10 +55,10 @@ class Prices:
   loss: Callable[[int, int, int], float]
 
 
-def spend(
+def spend_slack(
   division: Division, prices: Prices, budget: int, max_groups: int
 ) -> Division:
-  """Spends what is left of a budget on further words.
+  """Spends what a division leaves of a budget on further words.
 
   Args:
     division: within budget.
@@ -63,17 +69,17 @@ def spend(
   Returns:
     A division within budget that is expected to lose no more.
   """
-  division = _shift(division, prices, budget)
+  division = _shift_splits(division, prices, budget)
   while len(division.options) < max_groups:
-    headed = _best_head(division, prices, budget)
-    if headed is None:
+    refined = _add_best_head(division, prices, budget)
+    if refined is None:
       break
-    division = headed
-  return _shift(division, prices, budget)
+    division = refined
+  return _shift_splits(division, prices, budget)
 
 
-def _furthest(fits: Callable[[int], bool], limit: int) -> int:
-  """The largest distance in [0, limit] that fits, by bisection."""
+def _largest_fitting(fits: Callable[[int], bool], limit: int) -> int:
+  """The largest number in [0, limit] that fits, by bisection."""
   low, high = 0, limit + 1
   while high - low > 1:
     middle = (low + high) // 2
@@ -81,7 +87,7 @@ def _furthest(fits: Callable[[int], bool], limit: int) -> int:
   return low
 
 
-def _shift(division: Division, prices: Prices, budget: int) -> Division:
+def _shift_splits(division: Division, prices: Prices, budget: int) -> Division:
   """Moves each split towards the cheaper side as far as bytes last."""
 
   def gain(split):
@@ -113,17 +119,18 @@ def _shift(division: Division, prices: Prices, budget: int) -> Division:
     room = abs(division.splits[split + direction] - here) - 1
 
     def fits(distance, start=division, split=split, step=direction):
-      moved = start.moved(split, start.splits[split] + step * distance)
-      return prices.num_bytes(moved) <= budget
+      shifted = start.with_split(split, start.splits[split] + step * distance)
+      return prices.num_bytes(shifted) <= budget
 
-    division = division.moved(split, here + direction * _furthest(fits, room))
+    distance = _largest_fitting(fits, room)
+    division = division.with_split(split, here + direction * distance)
   return division
 
 
-def _best_head(
+def _add_best_head(
   division: Division, prices: Prices, budget: int
 ) -> Division | None:
-  """The new head of a group that saves most, if any fits and saves."""
+  """Adds the head group that saves most; None if none fits and saves."""
   best, most_saved = None, 0.0
   for group, current in enumerate(division.options):
     start, stop = division.splits[group : group + 2]
@@ -132,10 +139,10 @@ def _best_head(
         continue
 
       def fits(size, group=group, option=option):
-        headed = division.with_head_group(group, size, option)
-        return prices.num_bytes(headed) <= budget
+        refined = division.with_head_group(group, size, option)
+        return prices.num_bytes(refined) <= budget
 
-      size = _furthest(fits, stop - start - 1)
+      size = _largest_fitting(fits, stop - start - 1)
       if not size:
         continue
       head = (start, start + size)

@@ -1,4 +1,4 @@
-"""What a search may choose: split points, options, and what they cost."""
+"""Search spaces: split points, options, and their exact bytes."""
 
 import dataclasses
 import functools
@@ -34,7 +34,7 @@ class SearchSpace:
   order: str = 'identity'
   dtype: str = 'float32'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if (
       len(self.bins) < 2 or self.bins[0] != 0 or (np.diff(self.bins) < 1).any()
     ):
@@ -66,26 +66,39 @@ class SearchSpace:
     return np.diff(self.bins)
 
   @functools.cached_property
+  def smallest_bytes(self) -> int:
+    """Bytes of the smallest scheme of whole bins.
+
+    Raises:
+      ValueError: if no option suits some of the bins.
+    """
+    segments = self.segments(np.zeros((self.num_bins, len(self.options))))
+    most = min(self.max_groups, self.num_bins)
+    return dynamic_program.smallest_division(
+      segments, self.num_bins, most, self.order_bytes
+    )[0]
+
+  @functools.cached_property
   def bytes_per_word(self) -> np.ndarray:
-    """[O] float64, what an option stores for a word alone."""
-    once, twice = self._option_bytes(1), self._option_bytes(2)
+    """[O] float64 bytes that each option stores for a word alone."""
+    once, twice = self._bytes_of_many(1), self._bytes_of_many(2)
     return (twice - once) / self._many
 
   @functools.cached_property
   def shared_bytes(self) -> np.ndarray:
-    """[O] float64, what an option stores for all words of a group together.
+    """[O] float64 bytes that each option stores once for all words of a group.
 
     Together with `bytes_per_word` less than a byte short of the exact size,
     but for tensor trains, whose bytes do not grow by the word.
     """
-    return 2 * self._option_bytes(1) - self._option_bytes(2)
+    return 2 * self._bytes_of_many(1) - self._bytes_of_many(2)
 
   @property
   def _many(self) -> int:
     # Enough words for every option; a multiple of 8, so that no bits are lost.
     return 8 * max(self.vocab_size, 1 << 20)
 
-  def _option_bytes(self, times: int) -> np.ndarray:
+  def _bytes_of_many(self, times: int) -> np.ndarray:
     shape = Shape(times * self._many, self.features)
     return np.array([float(o.num_bytes(shape)) for o in self.options])
 
@@ -118,7 +131,7 @@ class SearchSpace:
     """Every run of bins as a group, where losses of bins add up.
 
     Args:
-      losses: [B, O] finite float, what each option loses in each bin.
+      losses: [B, O] finite float, loss of each option in each bin.
 
     Returns:
       B (B + 1) / 2 segments, by first and then by last bin.
@@ -129,14 +142,14 @@ class SearchSpace:
       dynamic_program.Segment(
         start,
         stop,
-        self._segment_bytes(self.bins[stop] - self.bins[start]),
+        self.option_bytes(self.bins[stop] - self.bins[start]),
         before[stop] - before[start],
       )
       for start in range(self.num_bins)
       for stop in range(start + 1, self.num_bins + 1)
     ]
 
-  def _segment_bytes(self, num_words: int) -> np.ndarray:
+  def option_bytes(self, num_words: int) -> np.ndarray:
     """[O] bytes of so many words as a group, -1 where an option cannot be."""
     shape = Shape(num_words, self.features)
     sizes = np.full(len(self.options), -1)
@@ -151,7 +164,7 @@ class SearchSpace:
   def solve(
     self, segments: Sequence[dynamic_program.Segment], max_bytes: int
   ) -> dynamic_program.BestDivisions:
-    """The best divisions of all sizes; see `dynamic_program.solve`.
+    """Finds the best divisions of all sizes; see `dynamic_program.solve`.
 
     Args:
       segments: as from `segments`.
@@ -174,7 +187,7 @@ class SearchSpace:
     budget: int,
     loss: Callable[[int, int, int], float],
   ) -> Scheme:
-    """The scheme of some choices, left-over bytes spent on further words.
+    """Makes a scheme of some choices and spends left-over bytes on more words.
 
     Args:
       choices: groups of whole bins, within budget.
@@ -189,5 +202,5 @@ class SearchSpace:
     prices = refinement.Prices(
       self.num_bytes, self.bytes_per_word.tolist(), loss
     )
-    division = refinement.spend(division, prices, budget, self.max_groups)
+    division = refinement.spend_slack(division, prices, budget, self.max_groups)
     return self.scheme(division)

@@ -1,4 +1,4 @@
-"""Texts with labels, and how they are divided."""
+"""Texts with labels, and their division into parts."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class Documents:
   labels: np.ndarray | None = None
   pairs: tuple[str, ...] | None = None
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     texts = _check_texts('texts', self.texts)
     if not texts:
       raise ValueError('documents must be at least one, got none.')
@@ -52,11 +52,18 @@ class Documents:
 
   @property
   def has_real_labels(self) -> bool:
-    """Whether labels are real numbers."""
+    """True if labels are real numbers."""
     return self.labels is not None and self.labels.dtype == np.float32
 
   def take(self, indices: Sequence[int] | np.ndarray) -> 'Documents':
-    """The documents at some positions, in the order of `indices`."""
+    """Selects documents.
+
+    Args:
+      indices: [M] positions of documents.
+
+    Returns:
+      M documents in the order of `indices`.
+    """
     texts = tuple(self.texts[index] for index in indices)
     labels = None if self.labels is None else self.labels[indices]
     pairs = self.pairs and tuple(self.pairs[index] for index in indices)
@@ -64,7 +71,7 @@ class Documents:
 
 
 def _check_texts(name: str, texts: Sequence[str]) -> tuple[str, ...]:
-  """Texts as a tuple."""
+  """Returns texts as a tuple, or raises ValueError."""
   wrong = [text for text in texts if not isinstance(text, str)]
   if wrong or isinstance(texts, str):
     raise ValueError(
@@ -74,7 +81,7 @@ def _check_texts(name: str, texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def _check_labels(labels, num_texts: int) -> np.ndarray:
-  """Labels as a read-only [N] int32 or float32 array."""
+  """Returns labels as a read-only [N] int32 or float32 array."""
   array = np.asarray(labels)
   is_real = np.issubdtype(array.dtype, np.floating)
   is_number = is_real or np.issubdtype(array.dtype, np.integer)
@@ -120,7 +127,7 @@ class TextDataset:
   label_names: tuple[str, ...]
   splits: dict[str, Documents]
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     object.__setattr__(self, 'label_names', tuple(self.label_names))
     missing = {'train', 'test'} - set(self.splits)
     if missing:
@@ -144,7 +151,7 @@ class TextDataset:
 
   @property
   def has_real_labels(self) -> bool:
-    """Whether labels are real numbers."""
+    """True if labels are real numbers."""
     return self.splits['train'].has_real_labels
 
   def _check_split(self, split: str, labels: np.ndarray | None) -> None:
@@ -241,7 +248,7 @@ def split_off(
 
 
 def _shares(counts: np.ndarray, share: float) -> np.ndarray:
-  """How many of each class, by the largest remainder; never all of one."""
+  """Shares out the part by largest remainders; never all of one class."""
   exact = counts * share
   taken = np.minimum(np.floor(exact).astype(int), counts - 1)
   open_seats = round(float(counts.sum() * share)) - taken.sum()

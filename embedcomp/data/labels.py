@@ -1,8 +1,10 @@
-"""Label names out of the labels that training documents have."""
+"""Names and numbers of labels, and test splits."""
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from embedcomp.data.documents import UNSEEN, Documents, TextDataset, split_off
 
@@ -11,7 +13,7 @@ TEST_SHARE = 0.1  # of training documents, if a data set has no test split
 
 
 class Rows(NamedTuple):
-  """What a split holds, as it was read.
+  """Documents of a split, as they were read.
 
   Attributes:
     texts: N texts.
@@ -49,9 +51,12 @@ def dataset_from_rows(name: str, splits: Mapping[str, Rows]) -> TextDataset:
   names = () if is_real else _label_names(train_labels)
   documents = {}
   for split, (texts, labels, pairs) in splits.items():
-    if not is_real:
-      labels = _number(name, split, labels, names)
-    documents[split] = Documents(texts, labels, pairs)
+    numbers = labels if is_real else _number(name, split, labels, names)
+    documents[split] = Documents(
+      tuple(texts),
+      None if numbers is None else np.asarray(numbers),
+      None if pairs is None else tuple(pairs),
+    )
   return TextDataset(name, names, with_test_split(documents))
 
 
@@ -72,8 +77,8 @@ def with_test_split(splits: Mapping[str, Documents]) -> dict[str, Documents]:
   return splits
 
 
-def _label_names(labels: Sequence[str]) -> tuple[str, ...]:
-  """The different labels in order."""
+def _label_names(labels: Sequence[Any]) -> tuple[str, ...]:
+  """Returns the different labels in order."""
   names = set(labels)
   try:
     return tuple(sorted(names, key=lambda name: (int(name), name)))
@@ -84,10 +89,10 @@ def _label_names(labels: Sequence[str]) -> tuple[str, ...]:
 def _number(
   name: str,
   split: str,
-  labels: Sequence[str] | None,
+  labels: Sequence[Any] | None,
   names: Sequence[str],
 ) -> list[int] | None:
-  """Positions of labels among the names; None without labels."""
+  """Numbers labels by their names; returns None without labels."""
   if labels is None:
     return None
   positions = {label: position for position, label in enumerate(names)}

@@ -6,13 +6,14 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from embedcomp._internal.strict_json import unique_fields
 from embedcomp.data import labels
 from embedcomp.data.documents import TextDataset
+from embedcomp.data.fields import BY_DEFAULT, Field, Fields
 from embedcomp.io import files
 
 SUFFIXES = ('.csv', '.tsv', '.jsonl', '.txt')
@@ -22,11 +23,10 @@ _SPLITS = {
   'validation': 'validation',
   'dev': 'validation',
 }
-Field = str | int
 
 
 class Row(NamedTuple):
-  """A document of a file: the number of its line, and what there is of it."""
+  """Document of a file, and the number of its line."""
 
   line: int
   text: str
@@ -35,10 +35,10 @@ class Row(NamedTuple):
 
 
 class Wanted(NamedTuple):
-  """What to read of a document, and where it is.
+  """Columns or keys of a document, as far as they are known.
 
   Attributes:
-    texts: columns or keys of the text.
+    texts: of the text, one or more.
     pair: of the second text; None for texts that stand alone.
     label: of the label; None for 'label' where there is one.
   """
@@ -50,11 +50,8 @@ class Wanted(NamedTuple):
 
 def load_local(
   path: str | os.PathLike,
+  fields: Fields = BY_DEFAULT,
   *,
-  text_field: Field | Sequence[Field] | None = None,
-  pair_field: Field | None = None,
-  label_field: Field | None = None,
-  real_labels: bool = False,
   errors: str = 'strict',
 ) -> TextDataset:
   """Loads texts from a folder or a file.
@@ -73,14 +70,8 @@ def load_local(
 
   Args:
     path: of the folder or file.
-    text_field: column or key of the text, 'text' if not given; several are
-      joined by spaces. Numbers from 0 on, also as texts ('0'), stand for the
-      columns of tables without names.
-    pair_field: column or key of the second text of a pair; None for texts that
-      stand alone.
-    label_field: column or key of the label, a text or an integer; if not
-      given, 'label' where there is one, else the texts are unlabelled.
-    real_labels: whether labels are real numbers, not names of classes.
+    fields: columns or keys of texts and labels. Without a label, given or
+      called 'label', the texts are unlabelled.
     errors: 'strict' or 'replace', what to do about bytes that are not UTF-8.
 
   Returns:
@@ -96,10 +87,9 @@ def load_local(
   path = Path(path)
   if not path.exists():
     raise FileNotFoundError(f'no file or folder {path}.')
-  if text_field is None or isinstance(text_field, str | int):
-    text_field = ('text' if text_field is None else text_field,)
-  wanted = Wanted(tuple(text_field), pair_field, label_field)
-  reader = _Reader(wanted, real_labels, errors)
+  text_fields = fields.text_fields or ('text',)
+  wanted = Wanted(text_fields, fields.pair_field, fields.label_field)
+  reader = _Reader(wanted, fields.real_labels, errors)
   sources = _find_splits(path) if path.is_dir() else {'train': path}
   rows = {split: reader.read(source) for split, source in sources.items()}
   name = path.resolve().name if path.is_dir() else path.stem
@@ -107,7 +97,7 @@ def load_local(
 
 
 def _find_splits(folder: Path) -> dict[str, Path]:
-  """The file or folder of each split."""
+  """Finds the file or folder of each split."""
   found: dict[str, Path] = {}
   for path in sorted(folder.iterdir()):
     split = _SPLITS.get(path.stem if path.suffix in SUFFIXES else path.name)
@@ -128,7 +118,7 @@ def _find_splits(folder: Path) -> dict[str, Path]:
 
 
 class _Reader:
-  """Reads files of a split, all in the same way."""
+  """Reader of the files of all splits."""
 
   def __init__(self, wanted: Wanted, real_labels: bool, errors: str):
     self.wanted = wanted
@@ -136,7 +126,7 @@ class _Reader:
     self.errors = errors
 
   def read(self, path: Path) -> labels.Rows:
-    """Texts and labels of a split."""
+    """Reads the texts and labels of a split."""
     if path.is_dir():
       return self._read_folder(path)
     if path.suffix not in SUFFIXES:
@@ -149,9 +139,7 @@ class _Reader:
           raise ValueError(f'{where}: the text is empty.')
         if row.pair is not None and not row.pair.strip():
           raise ValueError(f'{where}: the second text is empty.')
-        label = row.label
-        if label is not None:
-          label = self._label(label, where)
+        label = None if row.label is None else self._label(row.label, where)
         found.append((row.text, label, row.pair))
     if not found:
       raise ValueError(f'{path} has no documents.')
@@ -163,7 +151,7 @@ class _Reader:
     )
 
   def _label(self, label: str, where: str) -> str | float:
-    """A label as it counts: a name or a number."""
+    """Returns a label as it counts: a name or a number."""
     if not label.strip():
       raise ValueError(f'{where}: the label is empty.')
     if not self.real_labels:
@@ -177,11 +165,12 @@ class _Reader:
     return number
 
   def _read_folder(self, folder: Path) -> labels.Rows:
-    """Documents of a folder, or of its folders named by labels."""
+    """Reads the documents of a folder, or of its folders named by labels."""
     inside = [p for p in sorted(folder.iterdir()) if p.name[0] != '.']
     named = [path for path in inside if path.is_dir()]
     self._check_alone(folder)
-    texts, names = [], []
+    texts: list[str] = []
+    names: list[Any] = []
     for parent in named or [folder]:
       for path in sorted(parent.glob('*.txt')):
         text = ''.join(line for _, line in self._lines(path))
@@ -201,8 +190,8 @@ class _Reader:
         f'{self.wanted.pair!r}: give a table or .jsonl.'
       )
 
-  def _rows(self, path: Path) -> Iterator[Row]:
-    """The documents of a file."""
+  def _rows(self, path: Path) -> Generator[Row]:
+    """Yields the documents of a file."""
     if path.suffix == '.txt':
       self._check_alone(path)
       lines = ((number, line.strip()) for number, line in self._lines(path))
@@ -212,7 +201,7 @@ class _Reader:
     return self._table_rows(path)
 
   def _lines(self, path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines with their ends, without a byte-order mark."""
+    """Yields numbered lines with their ends, without a byte-order mark."""
     with files.open_regular(path) as file:
       for number, line in enumerate(file, start=1):
         try:
@@ -225,14 +214,14 @@ class _Reader:
           ) from None
         yield number, text.removeprefix('\ufeff') if number == 1 else text
 
-  def _table_rows(self, path: Path) -> Iterator[Row]:
-    """Rows of a table with or without names of columns."""
-    options = {'strict': True}
+  def _table_rows(self, path: Path) -> Generator[Row]:
+    """Yields rows of a table with or without names of columns."""
+    options: dict[str, Any] = {'strict': True}
     if path.suffix == '.tsv':
       options = {'delimiter': '\t', 'quoting': csv.QUOTE_NONE}
     lines = (line for _, line in self._lines(path))
     reader = csv.reader(lines, **options)
-    columns = found = None
+    columns: list[Any] | None = None
     with _unlimited_csv():
       try:
         for cells in reader:
@@ -240,7 +229,7 @@ class _Reader:
           if not cells:
             continue
           if columns is None:
-            columns, found = self._columns(cells, where)
+            columns, texts, pair, label = self._columns(cells, where)
             if columns is cells:
               continue
           if len(cells) != len(columns):
@@ -249,19 +238,21 @@ class _Reader:
             )
           yield Row(
             reader.line_num,
-            ' '.join(cells[column] for column in found.texts),
-            None if found.pair is None else cells[found.pair],
-            None if found.label is None else cells[found.label],
+            ' '.join(cells[column] for column in texts),
+            None if pair is None else cells[pair],
+            None if label is None else cells[label],
           )
       except csv.Error as error:
         raise ValueError(f'{path}, line {reader.line_num}: {error}.') from None
 
-  def _columns(self, cells: list[str], where: str) -> tuple[list, Wanted]:
-    """Columns of a table, and where in them what is wanted is."""
+  def _columns(
+    self, cells: list[str], where: str
+  ) -> tuple[list[Any], tuple[int, ...], int | None, int | None]:
+    """Returns a table's columns; where texts, pair and label are of them."""
     texts, pair, label = map(_by_number, self.wanted)
     given = [*texts, *(field for field in (pair, label) if field is not None)]
     if any(isinstance(field, int) for field in given):
-      columns = list(range(len(cells)))
+      columns: list[Any] = list(range(len(cells)))
     else:
       columns = cells
       label = 'label' if label is None and 'label' in cells else label
@@ -272,14 +263,15 @@ class _Reader:
           'choose others by text_field, pair_field and label_field, by number '
           'if the columns have no names.'
         )
-    return columns, Wanted(
+    return (
+      columns,
       tuple(columns.index(field) for field in texts),
       None if pair is None else columns.index(pair),
       None if label is None else columns.index(label),
     )
 
-  def _json_rows(self, path: Path) -> Iterator[Row]:
-    """Objects, one a line."""
+  def _json_rows(self, path: Path) -> Generator[Row]:
+    """Yields rows of objects, one a line."""
     is_labelled = None
     for number, line in self._lines(path):
       if not line.strip():
@@ -294,9 +286,9 @@ class _Reader:
       texts = [
         self._json_text(fields, field, where) for field in self.wanted.texts
       ]
-      pair = self.wanted.pair
-      if pair is not None:
-        pair = self._json_text(fields, pair, where)
+      pair = None
+      if self.wanted.pair is not None:
+        pair = self._json_text(fields, self.wanted.pair, where)
       name = 'label' if self.wanted.label is None else self.wanted.label
       if is_labelled is None:
         is_labelled = self.wanted.label is not None or name in fields
@@ -315,7 +307,7 @@ class _Reader:
       yield Row(number, ' '.join(texts), pair, label)
 
   def _json_text(self, fields: dict, field: Field, where: str) -> str:
-    """The text of an object's field, without halves of surrogate pairs."""
+    """Returns the text of a field, without halves of surrogate pairs."""
     text = fields.get(field)
     if not isinstance(text, str):
       raise ValueError(
@@ -329,7 +321,7 @@ class _Reader:
 
 
 def _by_number(field):
-  """A field of a table, or several; what is a number in a text becomes one."""
+  """Turns texts that are numbers, one or several, into numbers."""
   if isinstance(field, tuple):
     return tuple(map(_by_number, field))
   is_number = isinstance(field, str) and field.isdecimal()

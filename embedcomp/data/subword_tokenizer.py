@@ -1,8 +1,8 @@
-"""Word pieces of raw text, by the tokenizer that a model came with.
+"""Subwords of raw text, by the tokenizer that a model came with.
 
-Embedding tables are stored best with the most frequent pieces first. Where the
-tokenizer is ours to write, its ids can follow: `reordered` gives every piece
-the rank that its row has, and no order map is stored.
+Embedding tables are stored best with the most frequent subwords first. Where
+the tokenizer is ours to write, its ids can follow: `reordered` gives every
+subword the rank that its row has, and no order map is stored.
 """
 
 import itertools
@@ -14,21 +14,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import tokenizers
 
 from embedcomp.data import tokenizer_files
 from embedcomp.io import files
 
-# Texts that are counted at once, so that few are held as pieces.
+# Texts that are counted at once, so that few are held as subwords.
 _CHUNK = 1024
 _UNUSED = re.compile(r'\[unused\d+\]')
 
 
 class Encoded(NamedTuple):
-  """A text, or a pair of texts, as a model of the BERT family takes it.
+  """Text, or pair of texts, as a model of the BERT family takes it.
 
   Attributes:
-    ids: [T] int32 pieces, special tokens among them.
-    token_types: [T] int32, which of the two texts a piece is of.
+    ids: [T] int32 subwords, special tokens among them.
+    token_types: [T] int32, which of the two texts a subword is of.
   """
 
   ids: np.ndarray
@@ -36,7 +37,7 @@ class Encoded(NamedTuple):
 
 
 class SubwordTokenizer:
-  """A tokenizer of the `tokenizers` library: WordPiece, BPE or Unigram.
+  """Tokenizer of the `tokenizers` library: WordPiece, BPE or Unigram.
 
   Made by `load`. What a file says of padding and truncation does not count
   here, but is kept for other readers.
@@ -49,7 +50,6 @@ class SubwordTokenizer:
   def __init__(
     self, serialized: str, settings: Mapping[str, Mapping[str, Any]]
   ):
-    tokenizers = tokenizer_files.import_tokenizers()
     self._tokenizer = tokenizers.Tokenizer.from_str(serialized)
     self._serialized = self._tokenizer.to_str()
     self._settings = {name: dict(fields) for name, fields in settings.items()}
@@ -77,7 +77,6 @@ class SubwordTokenizer:
 
     Raises:
       FileNotFoundError: if there is no folder.
-      ImportError: if the `tokenizers` library is missing.
       ValueError: if the folder has no tokenizer, or a malformed one.
     """
     tokenizer, settings = tokenizer_files.read(Path(path))
@@ -90,35 +89,35 @@ class SubwordTokenizer:
 
   @property
   def pad_id(self) -> int:
-    """Of padding."""
+    """Id of padding."""
     return self._required('pad')
 
   @property
   def unk_id(self) -> int:
-    """Of what has no pieces."""
+    """Id of what has no subwords."""
     return self._required('unk')
 
   @property
   def cls_id(self) -> int:
-    """Of the first token of a text."""
+    """Id of the first token of a text."""
     return self._required('cls')
 
   @property
   def sep_id(self) -> int:
-    """Of the token that ends a text."""
+    """Id of the token that ends a text."""
     return self._required('sep')
 
   @property
   def mask_id(self) -> int:
-    """Of the token in place of one that is to be guessed."""
+    """Id of the token in place of one that is to be guessed."""
     return self._required('mask')
 
   @property
   def num_fixed(self) -> int:
-    """How many first pieces should keep their ids in another order.
+    """Number of first subwords that should keep their ids in another order.
 
     Padding and all before it, which configs name by number; and special tokens
-    at the start, which readers of XLM-R's know by their places.
+    at the start, which readers of XLM-R's know by their positions.
     """
     special = set(self.special_ids)
     first = next(id for id in itertools.count() if id not in special)
@@ -126,7 +125,7 @@ class SubwordTokenizer:
 
   @property
   def fixed_ids(self) -> list[int]:
-    """Ids that should stay: `num_fixed` first ones.
+    """Ids that should stay: the `num_fixed` first ones.
 
     Where several special tokens are among them, all of the others, too.
     """
@@ -136,16 +135,16 @@ class SubwordTokenizer:
 
   @property
   def word_ids(self) -> np.ndarray:
-    """[N] of pieces that texts can have: not special ones, nor unused places.
+    """[N] int64 ids that texts can have: neither special nor unused ones.
 
-    Places that BERT keeps for tokens to come are called '[unused7]'.
+    Ids that BERT keeps for tokens to come are called '[unused7]'.
     """
     special = set(self.special_ids)
     return np.array(
       [
         id
-        for piece, id in sorted(self._vocabulary.items(), key=lambda x: x[1])
-        if id not in special and not _UNUSED.fullmatch(piece)
+        for subword, id in sorted(self._vocabulary.items(), key=lambda x: x[1])
+        if id not in special and not _UNUSED.fullmatch(subword)
       ]
     )
 
@@ -156,7 +155,7 @@ class SubwordTokenizer:
     *,
     max_length: int | None = None,
   ) -> list[Encoded]:
-    """Divides texts into pieces, with special tokens around them.
+    """Divides texts into subwords, with special tokens around them.
 
     Args:
       texts: N texts.
@@ -188,7 +187,7 @@ class SubwordTokenizer:
     ]
 
   def count(self, texts: Iterable[str], *, special: bool = False) -> np.ndarray:
-    """Counts the pieces of texts.
+    """Counts the subwords of texts.
 
     Args:
       texts: any number.
@@ -205,8 +204,8 @@ class SubwordTokenizer:
       np.add.at(counts, ids, 1)
     return counts
 
-  def pieces(self, texts: Iterable[str]) -> Iterable[np.ndarray]:
-    """Yields the pieces of each text, without special tokens around it.
+  def subwords(self, texts: Iterable[str]) -> Iterable[np.ndarray]:
+    """Yields the subwords of each text, without special tokens around it.
 
     Args:
       texts: any number.
@@ -220,10 +219,10 @@ class SubwordTokenizer:
     yield from self._ids(texts, special=False)
 
   def reordered(self, order: np.ndarray) -> 'SubwordTokenizer':
-    """The same pieces with other ids.
+    """Gives the same subwords other ids.
 
-    Models that are told the ids of special tokens by a config of their own
-    want these to stay: let `order` hold `special_ids` where they are.
+    Models that read the ids of special tokens from a config of their own want
+    these to stay: let `order` hold `special_ids` where they are.
 
     Args:
       order: [V] integers, the old id of each new one.
@@ -237,7 +236,7 @@ class SubwordTokenizer:
     order = np.asarray(order)
     if not np.array_equal(np.sort(order), np.arange(self.vocab_size)):
       raise ValueError(
-        f'an order of {self.vocab_size} pieces must hold each id once, '
+        f'an order of {self.vocab_size} subwords must hold each id once, '
         f'got {order}.'
       )
     fields = json.loads(self._serialized)
@@ -248,26 +247,26 @@ class SubwordTokenizer:
     )
 
   def ids_in(self, other: 'SubwordTokenizer') -> np.ndarray:
-    """Which ids the same pieces have in another tokenizer.
+    """Finds the same subwords in another tokenizer.
 
     Args:
-      other: with the same pieces.
+      other: with the same subwords.
 
     Returns:
       [V] int64, the id in `other` of each one here.
 
     Raises:
-      ValueError: if it has other pieces.
+      ValueError: if it has other subwords.
     """
     if self._vocabulary.keys() != other._vocabulary.keys():
       odd = self._vocabulary.keys() ^ other._vocabulary.keys()
       raise ValueError(
-        f'the tokenizers must have the same pieces, but {len(odd)} are of one '
-        f'alone, such as {min(odd)!r}.'
+        f'the tokenizers must have the same subwords, but {len(odd)} are of '
+        f'one alone, such as {min(odd)!r}.'
       )
-    ids = np.arange(self.vocab_size)  # of ids that no piece has
-    for piece, own in self._vocabulary.items():
-      ids[own] = other._vocabulary[piece]
+    ids = np.arange(self.vocab_size)  # of ids that no subword has
+    for subword, own in self._vocabulary.items():
+      ids[own] = other._vocabulary[subword]
     return ids
 
   def save(self, path: str | os.PathLike) -> None:
@@ -289,15 +288,15 @@ class SubwordTokenizer:
       contents[name] = json.dumps(fields, indent=2, ensure_ascii=False) + '\n'
     model = json.loads(self._serialized)['model']
     if model['type'] == 'WordPiece':
-      pieces = [''] * (max(model['vocab'].values()) + 1)
-      for piece, id in model['vocab'].items():
-        pieces[id] = piece  # ids without a piece are empty lines
-      contents['vocab.txt'] = ''.join(f'{piece}\n' for piece in pieces)
+      lines = [''] * (max(model['vocab'].values()) + 1)
+      for subword, id in model['vocab'].items():
+        lines[id] = subword  # ids without a subword are empty lines
+      contents['vocab.txt'] = ''.join(f'{line}\n' for line in lines)
     for name, text in contents.items():
       files.write_atomically(folder / name, text.encode())
 
   def _special(self, use: str) -> int | None:
-    """The id of a special token; None without one."""
+    """Returns the id of a special token; None without one."""
     token = tokenizer_files.find_special(use, self._settings, self._vocabulary)
     return None if token is None else self._vocabulary[token]
 
@@ -312,7 +311,7 @@ class SubwordTokenizer:
     return id
 
   def _cut_to(self, max_length: int | None, is_pair: bool) -> None:
-    """Sets how long what is encoded next may be."""
+    """Limits the length of what is encoded next."""
     num_special = self._tokenizer.num_special_tokens_to_add(is_pair)
     if max_length is None:
       self._tokenizer.no_truncation()

@@ -1,14 +1,21 @@
-"""Tokenizer files of model directories, and the same with other ids.
+"""Tokenizer files of model directories, with the same or other ids.
 
 A `tokenizer.json` of the `tokenizers` library says all; the older `vocab.txt`
 (WordPiece) and `vocab.json` with `merges.txt` (byte-level BPE) say only the
-pieces, and how BERT's and RoBERTa's tokenizers go about it is filled in.
+subwords, and how BERT's and RoBERTa's tokenizers go about it is filled in.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import tokenizers
+import tokenizers.decoders
+import tokenizers.models
+import tokenizers.normalizers
+import tokenizers.pre_tokenizers
+import tokenizers.processors
 
 from embedcomp._internal.strict_json import unique_fields
 from embedcomp.io import files
@@ -24,21 +31,6 @@ SPECIAL_TOKENS = {
   'sep': ('[SEP]', '</s>'),
   'mask': ('[MASK]', '<mask>'),
 }
-
-
-def import_tokenizers():
-  """The `tokenizers` library; ImportError names the extra that has it."""
-  try:
-    import tokenizers.decoders
-    import tokenizers.models
-    import tokenizers.normalizers
-    import tokenizers.pre_tokenizers
-    import tokenizers.processors
-  except ImportError as error:
-    raise ImportError(
-      'word pieces need tokenizers: pip install "embedcomp[bert]".'
-    ) from error
-  return tokenizers
 
 
 def read(folder: Path) -> tuple[Any, dict[str, Fields]]:
@@ -61,7 +53,7 @@ def read(folder: Path) -> tuple[Any, dict[str, Fields]]:
     for name in SETTINGS
     if (folder / name).exists()
   }
-  readers = {
+  readers: dict[tuple[str, ...], Callable[..., Any]] = {
     ('tokenizer.json',): _read_whole,
     ('vocab.txt',): _read_word_pieces,
     ('vocab.json', 'merges.txt'): _read_byte_pairs,
@@ -80,7 +72,7 @@ def read(folder: Path) -> tuple[Any, dict[str, Fields]]:
 def find_special(
   use: str, settings: Mapping[str, Fields], vocabulary: Mapping[str, int]
 ) -> str | None:
-  """The special token for a use.
+  """Finds the special token for a use.
 
   Args:
     use: one of `SPECIAL_TOKENS`.
@@ -100,7 +92,7 @@ def find_special(
 
 
 def renumbered(fields: Fields, order: Sequence[int]) -> Fields:
-  """A tokenizer whose tokens have other ids.
+  """Gives the tokens of a tokenizer other ids.
 
   Added tokens move into the model's own vocabulary, for only there can a token
   have any id. They are cut out of a text before the model sees it.
@@ -133,7 +125,7 @@ def renumbered(fields: Fields, order: Sequence[int]) -> Fields:
 
 
 def renumbered_settings(settings: Mapping[str, Fields], order: Sequence[int]):
-  """The `SETTINGS` of a tokenizer that is `renumbered`."""
+  """Gives the tokens in `SETTINGS` their `renumbered` ids."""
   new_ids = {str(old): str(new) for new, old in enumerate(order)}
   changed = {name: dict(fields) for name, fields in settings.items()}
   for fields in changed.values():
@@ -144,11 +136,11 @@ def renumbered_settings(settings: Mapping[str, Fields], order: Sequence[int]):
 
 
 def _renumbered_model(model: Fields, added: list[Fields], new_ids) -> Fields:
-  """The model with all tokens in its vocabulary."""
+  """Puts all tokens into the vocabulary of the model, with other ids."""
   is_list = model['type'] == 'Unigram'
   known = {token for token, _ in model['vocab']} if is_list else model['vocab']
-  strangers = [token for token in added if token['content'] not in known]
-  for token in strangers:
+  outside = [token for token in added if token['content'] not in known]
+  for token in outside:
     if token['single_word']:
       raise ValueError(
         f'the added token {token["content"]!r} cannot get another id: it '
@@ -156,21 +148,21 @@ def _renumbered_model(model: Fields, added: list[Fields], new_ids) -> Fields:
         'it; add it without single_word.'
       )
   if not is_list:
-    ids = model['vocab'] | {t['content']: t['id'] for t in strangers}
+    ids = model['vocab'] | {t['content']: t['id'] for t in outside}
     vocabulary = {token: new_ids[old] for token, old in ids.items()}
     by_id = sorted(vocabulary.items(), key=lambda item: item[1])
     return {**model, 'vocab': dict(by_id)}
   # A score below the others would change what an unknown character costs.
   lowest = min(score for _, score in model['vocab'])
-  pieces = model['vocab'] + [[t['content'], lowest] for t in strangers]
-  vocabulary = [pieces[old] for old in new_ids]  # in the order of new ids
+  scored = model['vocab'] + [[t['content'], lowest] for t in outside]
+  in_new_order = [scored[old] for old in new_ids]
   unknown = model['unk_id']
   unknown = None if unknown is None else new_ids[unknown]
-  return {**model, 'vocab': vocabulary, 'unk_id': unknown}
+  return {**model, 'vocab': in_new_order, 'unk_id': unknown}
 
 
 def _renumbered_processor(processor: Fields | None, new_ids) -> Fields | None:
-  """What puts special tokens around texts, with other ids of these."""
+  """Renumbers the processor that puts special tokens around texts."""
   if processor is None or processor['type'] == 'ByteLevel':
     return processor
   kind = processor['type']
@@ -193,7 +185,7 @@ def _renumbered_processor(processor: Fields | None, new_ids) -> Fields | None:
 
 
 def _read_json(path: Path) -> Fields:
-  """The object in a file."""
+  """Reads the JSON object in a file."""
   with files.open_regular(path) as file:
     data = file.read()
   try:
@@ -206,19 +198,18 @@ def _read_json(path: Path) -> Fields:
 
 
 def _read_whole(path: Path, settings):
-  """The tokenizer of a `tokenizer.json`."""
+  """Reads the tokenizer of a `tokenizer.json`."""
   del settings  # of no concern: the file says all
   with files.open_regular(path) as file:
     data = file.read()
   try:
-    return import_tokenizers().Tokenizer.from_str(data.decode())
+    return tokenizers.Tokenizer.from_str(data.decode())
   except Exception as error:  # the library raises no other
     raise ValueError(f'{path} is not a tokenizer: {error}') from None
 
 
 def _read_word_pieces(path: Path, settings):
-  """BERT's tokenizer with the pieces of a `vocab.txt`."""
-  tokenizers = import_tokenizers()
+  """Makes BERT's tokenizer with the subwords of a `vocab.txt`."""
   with files.open_regular(path) as file:
     data = file.read()
   try:
@@ -251,8 +242,7 @@ def _read_word_pieces(path: Path, settings):
 
 
 def _read_byte_pairs(path: Path, merges: Path, settings):
-  """RoBERTa's tokenizer with a `vocab.json` and a `merges.txt`."""
-  tokenizers = import_tokenizers()
+  """Makes RoBERTa's tokenizer of a `vocab.json` and a `merges.txt`."""
   vocabulary = _read_json(path)
   special = _all_special(path, settings, vocabulary, ('cls', 'sep'))
   try:
@@ -281,7 +271,7 @@ def _read_byte_pairs(path: Path, merges: Path, settings):
 
 
 def _all_special(path: Path, settings, vocabulary, needed) -> dict[str, str]:
-  """The special tokens of a vocabulary by use."""
+  """Finds the special tokens of a vocabulary by use."""
   found = {u: find_special(u, settings, vocabulary) for u in SPECIAL_TOKENS}
   for use in needed:
     if found[use] is None:

@@ -1,4 +1,4 @@
-"""Words of raw text, and the ids that they get."""
+"""Words of raw text, and their ids."""
 
 import collections
 import dataclasses
@@ -57,7 +57,7 @@ class Vocabulary:
   words: tuple[str, ...]
   counts: np.ndarray
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     words, counts = tuple(self.words), np.array(self.counts)
     if not all(isinstance(word, str) and word for word in words):
       raise ValueError('words must be texts, and none of them empty.')
@@ -109,7 +109,7 @@ class Vocabulary:
       raise ValueError(f'max_size must be at least 2, got {max_size}.')
     if min_count < 1:
       raise ValueError(f'min_count must be at least 1, got {min_count}.')
-    counter = collections.Counter()
+    counter: collections.Counter[str] = collections.Counter()
     for text in texts:
       counter.update(tokenize(text))
     unknown = counter.pop(SPECIAL_WORDS[UNKNOWN], 0)
@@ -121,7 +121,7 @@ class Vocabulary:
     return cls(words, np.array([0, unknown, *(count for _, count in kept)]))
 
   def reordered(self, order: np.ndarray) -> 'Vocabulary':
-    """The same words with other ids.
+    """Gives the same words other ids.
 
     Args:
       order: [V] integers, the old id of each new one; padding and '<unk>'
@@ -154,7 +154,7 @@ class Vocabulary:
     return {word: id for id, word in enumerate(self.words) if id != PADDING}
 
   def encode(self, text: str, max_length: int | None = None) -> np.ndarray:
-    """The ids of a text's words.
+    """Looks up the words of a text.
 
     Args:
       text: any text.
@@ -193,7 +193,7 @@ class Vocabulary:
 
   @classmethod
   def load(cls, path: str | os.PathLike) -> 'Vocabulary':
-    """Reads what `save` has written.
+    """Reads a file that `save` has written.
 
     Args:
       path: of the file.
@@ -217,7 +217,7 @@ class Vocabulary:
 
 
 def _quote(word: str) -> str:
-  """A word as JSON: readable, but half a surrogate pair must be escaped."""
+  """Writes a word as JSON; half a surrogate pair must be escaped."""
   try:
     word.encode()
   except UnicodeEncodeError:
@@ -225,8 +225,8 @@ def _quote(word: str) -> str:
   return json.dumps(word, ensure_ascii=False)
 
 
-def _parse(data: bytes) -> tuple[list[str], np.ndarray]:
-  """Words and counts from the bytes of a file."""
+def _parse(data: bytes) -> tuple[tuple[str, ...], np.ndarray]:
+  """Reads words and counts from the bytes of a file."""
   fields = json.loads(data.decode(), object_pairs_hook=unique_fields)
   if not isinstance(fields, dict) or set(fields) != {*_FORMAT, 'words'}:
     raise ValueError(f'fields must be {[*_FORMAT, "words"]}.')
@@ -241,5 +241,5 @@ def _parse(data: bytes) -> tuple[list[str], np.ndarray]:
       raise ValueError(f'an entry must be a word and a count, got {entry!r}.')
     if not 0 <= entry[1] < 2**63:
       raise ValueError(f'a count must be in [0, 2**63), got {entry!r}.')
-  words = [word for word, _ in entries]
+  words = tuple(word for word, _ in entries)
   return words, np.array([count for _, count in entries], np.int64)

@@ -167,7 +167,7 @@ class Objective:
     """Computes the losses by name, but those of weight 0; see `value`."""
     mask = as_mask(mask, allow_integers=True)
     rows = mask.any(axis=1)
-    found = {}
+    found: dict[str, Mean] = {}
     if self.needs_states:
       found |= self._of_states(
         student.hidden_states, teacher.hidden_states, mask, projection

@@ -19,8 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from embedcomp._internal import optional
 from embedcomp._internal.progress import track
-from embedcomp.data.batches.unlabelled import Batch, WrappedBatches
+from embedcomp.data.batches.interface import Batch, WrappedBatches
 from embedcomp.distillation.objective import Objective
 from embedcomp.nn.bert.outputs import OUTPUTS_COLLECTION, ModelOutputs
 
@@ -132,7 +133,7 @@ class TaughtBatches(WrappedBatches):
     """Yields every item once."""
     return map(self._taught, self.batches.for_evaluation())
 
-  def _taught(self, batch: Batch) -> Batch:
+  def _taught(self, batch: Batch) -> dict[str, Any]:
     return {**batch, 'teacher': self.teacher(batch)}
 
   @functools.cached_property
@@ -140,8 +141,9 @@ class TaughtBatches(WrappedBatches):
     """Reader of the records: a label of the whole, then one for each batch."""
     record = _import_array_record()
     label = json.dumps(self._label(), sort_keys=True).encode()
+    assert self.cache is not None  # without one nothing is read
     if not self.cache.exists():
-      self._write(record, label)
+      self._write(self.cache, record, label)
     reader = record.ArrayRecordReader(str(self.cache))
     found = max(reader.num_records() - 1, 0)  # a damaged file has no records
     if found != self.num_batches:
@@ -156,9 +158,9 @@ class TaughtBatches(WrappedBatches):
       )
     return reader
 
-  def _write(self, record, label: bytes) -> None:
-    self.cache.parent.mkdir(parents=True, exist_ok=True)
-    part = self.cache.with_name(f'{self.cache.name}.{os.getpid()}.part')
+  def _write(self, cache: Path, record, label: bytes) -> None:
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    part = cache.with_name(f'{cache.name}.{os.getpid()}.part')
     try:
       writer = record.ArrayRecordWriter(str(part), 'group_size:1')
       writer.write(label)
@@ -170,7 +172,7 @@ class TaughtBatches(WrappedBatches):
       ):
         writer.write(_packed(self.teacher(self.batches.at(number))))
       writer.close()
-      part.replace(self.cache)
+      part.replace(cache)
     finally:
       part.unlink(missing_ok=True)
 
@@ -195,8 +197,11 @@ def _packed(outputs: ModelOutputs) -> bytes:
   arrays |= {f'state_{i}': s for i, s in enumerate(outputs.hidden_states)}
   if outputs.query_key_value is not None:
     arrays['query_key_value'] = outputs.query_key_value
+  halves: dict[str, Any] = {
+    name: np.asarray(array, np.float16) for name, array in arrays.items()
+  }
   buffer = io.BytesIO()
-  np.savez(buffer, **{k: np.asarray(a, np.float16) for k, a in arrays.items()})
+  np.savez(buffer, **halves)
   return buffer.getvalue()
 
 
@@ -210,11 +215,5 @@ def _unpacked(packed: bytes) -> ModelOutputs:
 
 
 def _import_array_record():
-  try:
-    from array_record.python import array_record_module
-  except ModuleNotFoundError as error:
-    raise ImportError(
-      'a cache of what a teacher says needs array_record: pip install '
-      "'embedcomp[data]'."
-    ) from error
-  return array_record_module
+  name = 'array_record.python.array_record_module'
+  return optional.require(name, extra='data')

@@ -1,8 +1,13 @@
 """Files: packed tables, models of the BERT family, word vectors."""
 
-from embedcomp.io.bert.pretrained import from_pretrained, save_pretrained
-from embedcomp.io.packed import load, load_scheme, save
-from embedcomp.io.word_vectors import read_word_vectors
+from typing import TYPE_CHECKING
+
+from embedcomp._internal import lazy
+
+if TYPE_CHECKING:
+  from embedcomp.io.bert.pretrained import from_pretrained, save_pretrained
+  from embedcomp.io.packed import load, load_scheme, save
+  from embedcomp.io.word_vectors import read_word_vectors
 
 __all__ = [
   'from_pretrained',
@@ -12,3 +17,15 @@ __all__ = [
   'save',
   'save_pretrained',
 ]
+
+_MODULES = {
+  'from_pretrained': 'embedcomp.io.bert.pretrained',
+  'load': 'embedcomp.io.packed',
+  'load_scheme': 'embedcomp.io.packed',
+  'read_word_vectors': 'embedcomp.io.word_vectors',
+  'save': 'embedcomp.io.packed',
+  'save_pretrained': 'embedcomp.io.bert.pretrained',
+}
+
+if not TYPE_CHECKING:
+  __getattr__, __dir__ = lazy.attach(__name__, _MODULES)

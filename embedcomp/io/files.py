@@ -1,26 +1,56 @@
-"""Opening and writing files so that neither surprises."""
+"""Files that are opened safely and written whole."""
 
 import contextlib
+import io
 import os
 import secrets
 import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 
 def check_regular(path: Path) -> None:
-  """Raises ValueError if `path` is a folder, a pipe or a device.
+  """Refuses a folder, a pipe and a device.
+
+  Args:
+    path: of a file.
 
   Raises:
     FileNotFoundError: if there is nothing.
+    ValueError: if there is something other than a file.
   """
   if not stat.S_ISREG(path.stat().st_mode):
     raise ValueError(f'{path} must be a file.')
 
 
-def open_regular(path: str | os.PathLike) -> BinaryIO:
+def check_new_folder(path: str | os.PathLike[str], name: str) -> None:
+  """Refuses a folder in which something would be overwritten.
+
+  Args:
+    path: of the folder, which need not exist, nor the folders above it.
+    name: of the argument, for the message.
+
+  Raises:
+    ValueError: unless it is an empty folder or can become one.
+  """
+  folder = Path(path)
+  if folder.exists():
+    if not folder.is_dir() or any(folder.iterdir()):
+      raise ValueError(
+        f'{name} must be a new or an empty directory, got {folder}: nothing '
+        'is overwritten.'
+      )
+    return
+  parent = next(parent for parent in folder.parents if parent.exists())
+  if not parent.is_dir() or not os.access(parent, os.W_OK):
+    raise ValueError(
+      f'{name} must be in a directory that can be written to, got {folder}: '
+      f'{parent} is none.'
+    )
+
+
+def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
   """Opens a file for reading; a pipe or device, which may block, is refused.
 
   Args:
@@ -38,7 +68,7 @@ def open_regular(path: str | os.PathLike) -> BinaryIO:
   return path.open('rb')
 
 
-def write_atomically(path: str | os.PathLike, data: bytes) -> None:
+def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
   """Writes a whole file or, on any failure, leaves everything as it was.
 
   Args:
@@ -77,11 +107,11 @@ def write_atomically(path: str | os.PathLike, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def write_together(folder: str | os.PathLike, last: str) -> Iterator[Path]:
-  """A new folder whose files go over to `folder` when all of them are written.
+def write_together(folder: str | os.PathLike[str], last: str) -> Iterator[Path]:
+  """Yields a new folder, whose files replace those of `folder` at the end.
 
-  Until then a failure leaves everything as it was; then each file is replaced
-  at once.
+  A failure before the end leaves everything as it was; then each file is
+  replaced at once.
 
   Args:
     folder: where the files go; made if there is none.

@@ -13,24 +13,24 @@ reader knows the size of the file before it reads a tensor.
 import json
 import math
 import os
-from collections.abc import Mapping
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+import safetensors.numpy
 
 from embedcomp._internal.strict_json import unique_fields
 from embedcomp.io import files
 from embedcomp.methods import storage
-from embedcomp.table import read
+from embedcomp.methods.forms import Stored
+from embedcomp.table import group_params
 from embedcomp.table.order import (
   check_order,
   groups_from_order,
   order_from_groups,
 )
 from embedcomp.table.scheme import Scheme
-from embedcomp.types import Params
+from embedcomp.types import Array, Params
 
 METADATA_KEY = 'embedcomp'
 # The most groups that a scheme may have take less than 1 MB.
@@ -54,25 +54,24 @@ def save(path: str | os.PathLike, scheme: Scheme, params: Params) -> None:
   """Writes a packed file; a failure leaves an existing file as it was.
 
   Args:
-    path: of the file, by custom `*.safetensors`.
+    path: of the file, conventionally `*.safetensors`.
     scheme: the scheme.
-    params: of the scheme, trainable or frozen.
+    params: of the scheme, trainable or stored.
 
   Raises:
-    ImportError: without safetensors.
+    TypeError: for arguments in another order.
     ValueError: if the params do not fit the scheme or are not finite.
     OSError: if the file cannot be written.
 
   Example:
-    >>> import tempfile
+    >>> import tempfile, jax
     >>> from embedcomp import Group, Scheme, init, load, methods, save
     >>> scheme = Scheme(4, (Group(3, methods.Dense(storage='int8')),))
     >>> path = f'{tempfile.mkdtemp()}/table.safetensors'
-    >>> save(path, scheme, init(scheme, jax.random.key(0)))
+    >>> save(path, scheme, init(jax.random.key(0), scheme))
     >>> load(path)[0] == scheme
     True
   """
-  safetensors = _import_safetensors()
   _check_unpacked_bytes(scheme)
   tensors = _pack(scheme, params)
   header = {METADATA_KEY: scheme.to_json()}
@@ -87,14 +86,13 @@ def load(path: str | os.PathLike) -> tuple[Scheme, Params]:
     path: of the file.
 
   Returns:
-    The scheme, and its params in frozen form (`thaw` makes them trainable).
+    The scheme, and its params in stored form (`dequantize_params` makes them
+    trainable).
 
   Raises:
     FileNotFoundError: if there is no file.
-    ImportError: without safetensors.
     ValueError: if the file is not exactly what `save` writes.
   """
-  safetensors = _import_safetensors()
   try:
     with files.open_regular(path) as file:
       scheme, header = _read_header(file)
@@ -128,16 +126,6 @@ def load_scheme(path: str | os.PathLike) -> Scheme:
     raise ValueError(_describe(path, error)) from None
 
 
-def _import_safetensors():
-  try:
-    import safetensors.numpy
-  except ImportError as error:
-    raise ImportError(
-      'packed files need safetensors: pip install "embedcomp[files]".'
-    ) from error
-  return safetensors
-
-
 def _describe(path: str | os.PathLike, error: Exception) -> str:
   """An error text that stays printable whatever the file holds."""
   text = str(error).encode(errors='backslashreplace').decode()
@@ -149,7 +137,7 @@ def _describe(path: str | os.PathLike, error: Exception) -> str:
 def _file_tensors(scheme: Scheme):
   """Name, dtype and shape of every tensor of the file."""
   tensors = {
-    f'{read.group_name(index)}.{name}': tensor
+    f'{group_params.group_name(index)}.{name}': tensor
     for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes))
     for part in group.method.parts(shape)
     for name, tensor in part.file_tensors().items()
@@ -179,79 +167,54 @@ def _check_unpacked_bytes(scheme: Scheme) -> None:
 
 def _pack(scheme: Scheme, params: Params) -> dict[str, np.ndarray]:
   """The tensors of the file, after checking the params."""
-  names = [read.group_name(index) for index in range(len(scheme.groups))]
-  names += ['order'] * (scheme.order == 'stored')
-  if set(params) != set(names):
-    raise ValueError(f'params must have {names}, got {sorted(params)}.')
+  group_params.check_params(scheme, params)
   tensors = {}
-  for name, group, shape in zip(names, scheme.groups, scheme.shapes):
+  for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes)):
+    name = group_params.group_name(index)
     parts = group.method.parts(shape)
-    if not isinstance(params[name], Mapping):
-      raise ValueError(f'{name} must be a dict, got {type(params[name])}.')
     for part in parts:
       # What only training needs (a method's queries, say) is not a part.
       if part.name in params[name]:
-        _check_leaf(f'{name}.{part.name}', part, params[name][part.name])
-    try:
-      frozen = group.method.freeze(params[name], shape)
-    except KeyError as error:
-      raise ValueError(f'{name} lacks {error}, see {group.method}.') from None
+        _check_numbers(f'{name}.{part.name}', part, params[name][part.name])
+    stored = group.method.quantize(params[name], shape)
     for part in parts:
       # Again: rounding may overflow, and a scale may vanish.
-      _check_leaf(f'{name}.{part.name}', part, frozen[part.name])
-      for key, tensor in part.pack(frozen[part.name]).items():
+      _check_numbers(f'{name}.{part.name}', part, stored[part.name])
+      for key, tensor in part.pack(stored[part.name]).items():
         tensors[f'{name}.{key}'] = np.ascontiguousarray(tensor)
   if scheme.order == 'stored':
-    order = check_order(scheme, params['order'])
+    order = check_order(scheme, params['order'].values)
     groups = groups_from_order(scheme, order)
-    tensors.update(scheme.order_part.pack(groups))
-  for name, (dtype, shape) in _file_tensors(scheme).items():
-    found = tensors[name]
-    if (found.dtype, found.shape) != (dtype, shape):
-      raise ValueError(
-        f'{name} must freeze to {dtype}{list(shape)}, '
-        f'got {found.dtype}{list(found.shape)}.'
-      )
+    tensors.update(scheme.order_part.pack(Stored(groups)))
   return tensors
 
 
-def _check_leaf(name: str, part: storage.Part, leaf) -> None:
-  """Raises ValueError unless the arrays suit the part, in either form."""
+def _check_numbers(name: str, part: storage.Part, leaf: Any) -> None:
+  """Raises ValueError for numbers that a file cannot hold, in either form."""
+  is_stored = isinstance(leaf, Stored)
   if isinstance(part, storage.Codes):
-    codes = _check_array(name, leaf, part.shape, np.integer)
+    codes = np.asarray(leaf.values)
     if codes.size and not 0 <= codes.min() <= codes.max() < part.num_values:
       raise ValueError(f'{name} must be in [0, {part.num_values}).')
     return
   if not part.is_integer:
-    _check_array(name, leaf, part.shape, jnp.floating)
+    _check_finite(name, leaf.values if is_stored else leaf)
     return
-  if not isinstance(leaf, Mapping) or set(leaf) != {'values', 'scale'}:
-    raise ValueError(f'{name} must be a dict of values and scale.')
-  shape = part.scale_shape
-  scale = _check_array(f'{name}.scale', leaf['scale'], shape, jnp.floating)
-  values = _check_array(
-    f'{name}.values', leaf['values'], part.shape, jnp.floating, np.int8
-  )
-  is_frozen = values.dtype == np.int8
-  # Training may turn the sign of a scale; freezing turns it back.
-  wrong = scale <= 0 if is_frozen else scale == 0
+  if is_stored:
+    leaf = {'values': leaf.values, 'scale': leaf.scale}
+  scale = _check_finite(f'{name}.scale', leaf['scale'])
+  values = _check_finite(f'{name}.values', leaf['values'])
+  # Training may turn the sign of a scale; quantizing turns it back.
+  wrong = scale <= 0 if is_stored else scale == 0
   if wrong.any():
     raise ValueError(f'{name}.scale must be positive, got {scale[wrong][0]}.')
   limit = 2 ** (storage.INTEGER_BITS[part.storage] - 1) - 1
-  if is_frozen and not (abs(values.astype(np.int16)) <= limit).all():
+  if is_stored and not (abs(values.astype(np.int16)) <= limit).all():
     raise ValueError(f'{name}.values must be in [-{limit}, {limit}].')
 
 
-def _check_array(name: str, leaf, shape: tuple[int, ...], *kinds: type):
-  """A leaf as numpy, after checking its shape, its dtype and its numbers."""
-  if not isinstance(leaf, jax.Array | np.ndarray):
-    raise ValueError(f'{name} must be an array, got {type(leaf)}.')
-  array = np.asarray(leaf)
-  if array.shape != shape:
-    raise ValueError(f'{name} must be {list(shape)}, got {list(array.shape)}.')
-  if not any(jnp.issubdtype(array.dtype, kind) for kind in kinds):
-    allowed = ' or '.join(kind.__name__ for kind in kinds)
-    raise ValueError(f'{name} must be {allowed}, got {array.dtype}.')
+def _check_finite(name: str, array: Array) -> np.ndarray:
+  array = np.asarray(array)
   if not np.isfinite(array).all():
     raise ValueError(f'{name} must be finite in {array.dtype}.')
   return array
@@ -311,14 +274,14 @@ def _check_entry(name: str, entry, dtype: np.dtype, shape: tuple) -> None:
 
 
 def _unpack(scheme: Scheme, tensors: dict[str, bytes]) -> Params:
-  """Frozen params from the bytes of tensors."""
+  """Stored params from the bytes of tensors."""
   arrays = {
     name: np.frombuffer(tensors[name], dtype, math.prod(shape)).reshape(shape)
     for name, (dtype, shape) in _file_tensors(scheme).items()
   }
   params: Params = {}
   for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes)):
-    name = read.group_name(index)
+    name = group_params.group_name(index)
     params[name] = {}
     for part in group.method.parts(shape):
       found = {key: arrays[f'{name}.{key}'] for key in part.file_tensors()}
@@ -327,13 +290,12 @@ def _unpack(scheme: Scheme, tensors: dict[str, bytes]) -> Params:
       except ValueError as error:
         raise ValueError(f'{name}: {error}') from None
   if scheme.order == 'stored':
-    groups = np.asarray(scheme.order_part.unpack(arrays))
+    groups = np.asarray(scheme.order_part.unpack(arrays).values)
     sizes = [group.size for group in scheme.groups]
     counts = np.bincount(groups, minlength=len(sizes)).tolist()
     if counts != sizes:
       raise ValueError(
         f'order must give the groups {sizes} words, it gives {counts}.'
       )
-    order = order_from_groups(groups)
-    params['order'] = jnp.asarray(order)
+    params['order'] = Stored(jnp.asarray(order_from_groups(groups)))
   return params

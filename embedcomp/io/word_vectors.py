@@ -1,4 +1,4 @@
-"""Word vectors as other tools write them.
+"""Word vectors in the formats of other tools.
 
   word2vec         a line `V D`, then a line `word v1 ... vD` for each word
   word2vec_binary  a line `V D`, then `word `, D float32 and perhaps a newline
@@ -7,7 +7,8 @@
   safetensors      one tensor of a file; no words
 
 Each may be gzip-compressed. Files are read in blocks, so that little more
-than the table and the words is in memory.
+than the table and the words is in memory; compressed .npy and safetensors files
+are unpacked into a temporary file first.
 """
 
 import collections
@@ -65,7 +66,6 @@ def read_word_vectors(
 
   Raises:
     FileNotFoundError: if there is no file.
-    ImportError: for safetensors, if that is not installed.
     ValueError: if the file is damaged, naming the line, word or row.
 
   Example:
@@ -92,13 +92,12 @@ def read_word_vectors(
       format = format or _detect(head, path)
       if key is not None and format != 'safetensors':
         raise ValueError(f'only safetensors have a key, this is {format}.')
-      if format == 'safetensors':
-        unpacked = blocks if compressed else None
-        return None, array_files.read_safetensors(
-          path, unpacked, key, max_words
-        )
-      if format == 'npy':
-        return None, array_files.read_npy(blocks, max_words)
+      if format in ('npy', 'safetensors'):
+        copied = blocks if compressed else None
+        with array_files.uncompressed(path, copied) as whole:
+          if format == 'npy':
+            return None, array_files.read_npy(whole, max_words)
+          return None, array_files.read_safetensors(whole, key, max_words)
       if format == 'word2vec_binary':
         return _read_binary(blocks, max_words)
       return _read_text(blocks, format == 'word2vec', max_words)
@@ -111,7 +110,8 @@ def _read_blocks(
 ) -> Iterator[bytes]:
   """Yields the content, decompressed, a MiB at a time."""
   size = os.fstat(file.fileno()).st_size
-  total, stream = -(-size // _BLOCK_BYTES), file
+  total: int | None = -(-size // _BLOCK_BYTES)
+  stream: io.BufferedReader | gzip.GzipFile = file
   if compressed:
     total, stream = None, gzip.GzipFile(fileobj=file)
   blocks = iter(functools.partial(stream.read, _BLOCK_BYTES), b'')
@@ -125,7 +125,7 @@ def _read_blocks(
 
 
 def _detect(head: bytes, path: Path) -> str:
-  """The format, from the suffix or else from the start of the content."""
+  """Finds the format by the suffix, or else by the start of the content."""
   suffixes = path.suffixes[-2:]
   if '.npy' in suffixes or head.startswith(b'\x93NUMPY'):
     return 'npy'
@@ -140,6 +140,34 @@ def _detect(head: bytes, path: Path) -> str:
   return 'word2vec' if is_text and b'\0' not in rest else 'word2vec_binary'
 
 
+class _GrowingTable:
+  """Float32 numbers that come in blocks, in one array that grows in place."""
+
+  def __init__(self):
+    self._values = np.empty(0, np.float32)
+    self.size = 0
+
+  def add(self, block: np.ndarray) -> None:
+    """Appends numbers of any float type."""
+    size = self.size + block.size
+    if size > self._values.size:
+      # `realloc` moves pages, not bytes; nobody else holds the array.
+      self._values.resize(size + self.size // 4, refcheck=False)
+    with np.errstate(over='ignore'):  # shows as infinity, which is checked
+      self._values[self.size : size] = block
+    self.size = size
+
+  def first_nonfinite(self, start: int) -> int | None:
+    """Finds the position of the first NaN or infinity from `start` on."""
+    bad = ~np.isfinite(self._values[start : self.size])
+    return start + int(bad.argmax()) if bad.any() else None
+
+  def finish(self, features: int) -> np.ndarray:
+    """Returns the [V, D] table; ends the growing."""
+    self._values.resize(self.size, refcheck=False)
+    return self._values.reshape(-1, features)
+
+
 class _Words:
   """Words and their vectors, block by block."""
 
@@ -150,7 +178,7 @@ class _Words:
     self.words: list[str] = []
     self._max_words = max_words
     self._known: set[str] = set()
-    self._table = array_files.GrowingTable()
+    self._table = _GrowingTable()
 
   @property
   def is_full(self) -> bool:
@@ -177,7 +205,7 @@ class _Words:
       )
 
   def finish(self, num_words: int | None) -> tuple[list[str], np.ndarray]:
-    """The words and the table, after checking their number if it is known."""
+    """Returns words and table, after checking their number if it is known."""
     found = len(self.words)
     if num_words is not None and found != num_words and not self.is_full:
       raise ValueError(
@@ -190,7 +218,7 @@ class _Words:
 
 
 def _parse_header(line: bytes) -> tuple[int, int]:
-  """V and D from a first line `V D`."""
+  """Reads V and D from a first line `V D`."""
   fields = line.split()
   if len(fields) != 2 or not all(re.fullmatch(rb'\d{1,18}', f) for f in fields):
     raise ValueError(
@@ -200,7 +228,7 @@ def _parse_header(line: bytes) -> tuple[int, int]:
 
 
 def _read_text(blocks: Iterator[bytes], has_header: bool, max_words):
-  """Words and table of word2vec's text format or of GloVe's."""
+  """Reads words and table in word2vec's text format or in GloVe's."""
   num_words = vectors = None
   for number, lines in _line_blocks(blocks):
     if vectors is None and has_header:
@@ -238,8 +266,8 @@ def _line_blocks(blocks: Iterator[bytes]) -> Iterator[tuple[int, list[bytes]]]:
 
 
 def _guess_features(lines: list[bytes]) -> int:
-  """D: how many numbers most of the first lines end in."""
-  counts = collections.Counter()
+  """Finds D: how many numbers most of the first lines end in."""
+  counts: collections.Counter[int] = collections.Counter()
   for line in itertools.islice(filter(bytes.strip, lines), 100):
     fields = line.split()
     numbers = itertools.takewhile(_NUMBER.fullmatch, reversed(fields))
@@ -272,7 +300,7 @@ def _parse_lines(vectors: _Words, first: int, lines: list[bytes]) -> None:
 
 
 def _parse_numbers(texts: list[tuple[int, bytes]], features: int) -> np.ndarray:
-  """The numbers of all lines at once; one by one only to name a wrong one."""
+  """Parses all lines at once; one by one only to name a wrong number."""
   try:
     joined = b' '.join(text for _, text in texts)
     values = np.fromstring(joined, np.float32, sep=' ')
@@ -288,7 +316,7 @@ def _parse_numbers(texts: list[tuple[int, bytes]], features: int) -> np.ndarray:
 
 
 def _read_binary(blocks: Iterator[bytes], max_words):
-  """Words and table of word2vec's binary format."""
+  """Reads words and table in word2vec's binary format."""
   line, _, rest = next(blocks).partition(b'\n')
   num_words, features = _parse_header(line)
   vectors = _Words(features, max_words)

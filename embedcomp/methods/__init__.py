@@ -1,6 +1,6 @@
 """Compression methods: one file each, all with the same few functions."""
 
-from embedcomp.methods.base import BasisMethod, Method, PieceMethod
+from embedcomp.methods.base import BasisMethod, Method, SubvectorMethod
 from embedcomp.methods.dense import Dense
 from embedcomp.methods.differentiable import (
   DifferentiableNearest,
@@ -35,10 +35,10 @@ __all__ = [
   'Hashed',
   'LowRank',
   'Method',
-  'PieceMethod',
   'ProductQuantization',
   'ProjectedQuantization',
   'ResidualQuantization',
+  'SubvectorMethod',
   'TensorTrain',
   'VectorQuantization',
   'describe',

@@ -1,4 +1,4 @@
-"""What every compression method is: a config with a few pure functions.
+"""Base of all compression methods: a config with a few pure functions.
 
 A method stands in for a table of `Shape(num_words, features)`. It is a frozen
 dataclass of static choices and holds no arrays; its arrays are `params`, a
@@ -8,20 +8,19 @@ addressed by `rows`, their positions inside the group.
 Two families share their reading with others of the same family, so that a
 scheme of several groups costs about as much as one group:
 
-  PieceMethod   a word is a concatenation of pieces out of a small table;
-  BasisMethod   a word is a few coefficients times a basis.
+  SubvectorMethod  a word is subvectors out of a small table, side by side;
+  BasisMethod      a word is a few coefficients times a basis.
 """
 
 import abc
-import dataclasses
-from collections.abc import Sequence
-from typing import ClassVar, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from embedcomp.methods import gather
+from embedcomp.methods import forms, gather
 from embedcomp.methods.storage import Part
 from embedcomp.types import Array, Params, PRNGKey, Shape
 
@@ -33,17 +32,19 @@ class Method(abc.ABC):
   """A way to store the vectors of one group of words.
 
   Subclasses are frozen dataclasses, registered by `methods.register`. `params`
-  may be trainable or frozen (see `methods.storage`) wherever they are read.
+  may be trainable or stored (see `methods.forms`) wherever they are read.
   """
 
   name: ClassVar[str]
+  # Tells type checkers that subclasses are dataclasses.
+  __dataclass_fields__: ClassVar[dict[str, Any]]
 
   def validate(self, shape: Shape) -> None:
     """Raises ValueError if the method cannot stand in for `shape`."""
 
   @abc.abstractmethod
   def parts(self, shape: Shape) -> tuple[Part, ...]:
-    """What is written to disk, in order."""
+    """Arrays that are written to disk, in order."""
 
   @abc.abstractmethod
   def init(self, key: PRNGKey, shape: Shape) -> Params:
@@ -93,30 +94,27 @@ class Method(abc.ABC):
     """
     flat = hidden.reshape(-1, shape.features)
     block = min(LOGITS_BLOCK, shape.num_words)
-    num_blocks = -(-shape.num_words // block)
 
     @jax.checkpoint
     def score(start):
-      # The last block starts early, so that every block is full.
-      rows = start + jnp.arange(block)
-      held = jax.tree.map(lambda leaf: _hold(leaf, start), params)
-      return flat @ self.lookup(held, rows, shape).T  # [T, block]
+      rows = start + jnp.arange(block, dtype=jnp.int32)
+      held = hold_floats(params, start, block * shape.features)
+      words = self.lookup(held, rows, shape)
+      return jnp.matmul(flat, words.T, precision='highest')  # [T, block]
 
     def step(logits, start):
       scores = score(start)
-      return jax.lax.dynamic_update_slice(logits, scores, (0, start)), None
+      return jax.lax.dynamic_update_slice_in_dim(logits, scores, start, 1), None
 
-    starts = np.minimum(
-      np.arange(num_blocks) * block, shape.num_words - block
-    ).astype(np.int32)
     logits = jnp.zeros((flat.shape[0], shape.num_words), jnp.float32)
+    starts = block_starts(shape.num_words, block)
     logits, _ = jax.lax.scan(step, logits, starts)
     return logits.reshape(*hidden.shape[:-1], shape.num_words)
 
   def commitment(
     self, params: Params, rows: Array, shape: Shape
   ) -> jax.Array | None:
-    """What the method wants added to a task's loss, word by word.
+    """Terms that the method adds to a task's loss, word by word.
 
     Args:
       params: of this method, either form.
@@ -127,6 +125,15 @@ class Method(abc.ABC):
       [...] float32; None, the default, if there is no such term.
     """
     return None
+
+  def chooses(self, params: Params) -> bool:
+    """True if each word has to choose its codewords when it is read.
+
+    That costs far more than to copy the word, and the params hold an array as
+    large as the table to choose by: see `DifferentiableSoftmax`.
+    """
+    del params
+    return False
 
   @classmethod
   def options(cls, shape: Shape) -> tuple[Self, ...]:
@@ -161,38 +168,36 @@ class Method(abc.ABC):
       errors[index] = np.square(table - words).sum(axis=1)
     return errors
 
-  def narrow(self, params: Params, smaller: Self, shape: Shape) -> Params:
-    """Params of a smaller config of this method, nested inside these.
+  def trainable_parts(self, shape: Shape) -> tuple[Part, ...]:
+    """The arrays of the trainable form, by default those of `parts`."""
+    return self.parts(shape)
 
-    Args:
-      params: of this method, either form.
-      smaller: a config that keeps the leading columns, books or codewords.
-      shape: of the table.
+  def quantize(self, params: Params, shape: Shape) -> Params:
+    """The stored form: trainable params rounded, train-only ones dropped."""
+    return {p.name: p.quantize(params[p.name]) for p in self.parts(shape)}
+
+  def dequantize(self, params: Params, shape: Shape) -> Params:
+    """The trainable form of stored params: float32 masters."""
+    return {p.name: p.dequantize(params[p.name]) for p in self.parts(shape)}
+
+  def check(self, params: Params, shape: Shape) -> None:
+    """Checks types and shapes of params, which may be traced.
 
     Raises:
-      ValueError: if `smaller` is not nested in this config.
+      ValueError: unless they are all arrays of this method in one form.
     """
-    raise ValueError(f'{self} has no nested options, got {smaller}.')
-
-  def freeze(self, params: Params, shape: Shape) -> Params:
-    """The stored form: trainable params rounded, train-only ones dropped."""
-    return {p.name: p.freeze(params[p.name]) for p in self.parts(shape)}
-
-  def thaw(self, params: Params, shape: Shape) -> Params:
-    """The trainable form of frozen params: float32 masters."""
-    return {p.name: p.thaw(params[p.name]) for p in self.parts(shape)}
-
-  def check_nested(self, smaller: Self, *fields: str) -> None:
-    """Raises unless `smaller` only has smaller values in `fields`."""
-    nested = type(smaller) is type(self) and smaller == dataclasses.replace(
-      self, **{field: getattr(smaller, field) for field in fields}
-    )
-    if not nested or any(
-      getattr(smaller, field) > getattr(self, field) for field in fields
-    ):
+    if not isinstance(params, Mapping):
+      raise ValueError(f'params must be a dict, got {forms.spec(params)}.')
+    is_stored = forms.is_stored(params)
+    parts = self.parts(shape) if is_stored else self.trainable_parts(shape)
+    names = [part.name for part in parts]
+    if set(params) != set(names):
       raise ValueError(
-        f'{smaller} is not nested in {self}: only {fields} may be smaller.'
+        f'{"stored" if is_stored else "trainable"} params must have {names}, '
+        f"got {sorted(params)}; pass both collections, 'params' and 'stored'."
       )
+    for part in parts:
+      part.check(params[part.name], is_stored)
 
   def num_bytes(self, shape: Shape) -> int:
     """Bytes on disk, exactly."""
@@ -211,41 +216,75 @@ class Method(abc.ABC):
     return sum(part.size for part in self.parts(shape))
 
 
-def _hold(leaf: Array, step: jax.Array) -> Array:
-  """Ties 16-bit floats to a loop's step.
+def block_starts(size: int, block: int) -> np.ndarray:
+  """Starts of blocks that cover a range, all of them full.
+
+  Args:
+    size: of the range, at least `block`.
+    block: of each block; the last one starts early.
+
+  Returns:
+    [ceil(size / block)] int32.
+
+  Example:
+    >>> block_starts(10, 4).tolist()
+    [0, 4, 6]
+  """
+  starts = np.arange(0, size, block, dtype=np.int32)
+  return np.minimum(starts, np.int32(size - block))
+
+
+def hold_floats(params: Params, step: jax.Array, size: int) -> Params:
+  """Ties large arrays of 16-bit floats to a loop's step.
 
   XLA on CPU would else convert the whole array to float32 before the loop.
-  Other arrays are left alone: held ones cost a copy in the backward pass.
+  Other arrays are left alone: what is made of held ones, such as codebooks of
+  their scales, is made again in every step.
+
+  Args:
+    params: nested dicts of arrays.
+    step: any array of the loop's body.
+    size: the least number of elements of a large array.
   """
-  if leaf.dtype.itemsize == 2 and jnp.issubdtype(leaf.dtype, jnp.floating):
-    leaf, _ = jax.lax.optimization_barrier((leaf, step))
-  return leaf
+
+  def hold(leaf):
+    is_short = leaf.dtype.itemsize == 2
+    is_float = jnp.issubdtype(leaf.dtype, jnp.floating)
+    if is_short and is_float and leaf.size >= size:
+      leaf, _ = jax.lax.optimization_barrier((leaf, step))
+    return leaf
+
+  return jax.tree.map(hold, params)
 
 
-class PieceMethod(Method):
-  """A method whose words are concatenated pieces of a small table."""
+class SubvectorMethod(Method):
+  """A method whose words are concatenated subvectors of a small table."""
 
   @property
   def is_plain(self) -> bool:
-    """Whether a word is its pieces side by side, with nothing done to them."""
+    """True if a word is its subvectors side by side and nothing else."""
     return True
 
   @abc.abstractmethod
-  def pieces(self, params: Params, shape: Shape) -> jax.Array:
+  def subvectors(self, params: Params, shape: Shape) -> jax.Array:
     """[A, D // P] float32, every piece that a word may be made of."""
 
   @abc.abstractmethod
-  def piece_rows(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
-    """[..., P] int32, the pieces of each word in order."""
+  def subvector_rows(
+    self, params: Params, rows: Array, shape: Shape
+  ) -> jax.Array:
+    """[..., P] int32, the subvectors of each word in order."""
 
   @abc.abstractmethod
-  def num_pieces(self, shape: Shape) -> tuple[int, int]:
-    """A, the pieces in the table, and P, the pieces of one word."""
+  def num_subvectors(self, shape: Shape) -> tuple[int, int]:
+    """A, the subvectors in the table, and P, the subvectors of one word."""
 
   def lookup(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
-    piece_rows = self.piece_rows(params, rows, shape)  # [..., P]
-    pieces = gather.take_pieces(self.pieces(params, shape), piece_rows)
-    return pieces.reshape(*rows.shape, shape.features)
+    subvector_rows = self.subvector_rows(params, rows, shape)  # [..., P]
+    subvectors = gather.take_subvectors(
+      self.subvectors(params, shape), subvector_rows
+    )
+    return subvectors.reshape(*rows.shape, shape.features)
 
 
 class BasisMethod(Method):
@@ -260,8 +299,10 @@ class BasisMethod(Method):
     """[..., R] float32 of the given rows, or of all words in order."""
 
   def lookup(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
-    return self.coefficients(params, rows) @ self.basis(params)
+    coefficients = self.coefficients(params, rows)
+    return jnp.matmul(coefficients, self.basis(params), precision='highest')
 
   def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
-    projected = hidden @ self.basis(params).T  # [..., R]
-    return projected @ self.coefficients(params, None).T
+    projected = jnp.matmul(hidden, self.basis(params).T, precision='highest')
+    coefficients = self.coefficients(params, None)
+    return jnp.matmul(projected, coefficients.T, precision='highest')

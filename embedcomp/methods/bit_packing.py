@@ -55,8 +55,8 @@ def unpack_bits(packed: np.ndarray, bits: int, count: int) -> np.ndarray:
   planes = np.unpackbits(packed, bitorder='little')
   if planes[count * bits :].any():
     raise ValueError('unused bits after the last code must be zero.')
-  planes = planes[: count * bits].reshape(count, bits)
+  of_value = planes[: count * bits].reshape(count, bits)
   values = np.zeros(count, np.uint32)
   for bit in range(bits):
-    values |= planes[:, bit].astype(np.uint32) << np.uint32(bit)
+    values |= of_value[:, bit].astype(np.uint32) << np.uint32(bit)
   return values

@@ -15,7 +15,7 @@ from embedcomp.types import Array, Params, PRNGKey, Shape
 
 @registry.register
 @dataclasses.dataclass(frozen=True)
-class Dense(base.PieceMethod):
+class Dense(base.SubvectorMethod):
   """The table itself, D values a word; with integers, one scale a word.
 
   Attributes:
@@ -25,7 +25,7 @@ class Dense(base.PieceMethod):
   name: ClassVar[str] = 'dense'
   storage: str = 'float32'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     storage.check_storage(self.storage)
 
   def parts(self, shape: Shape) -> tuple[Part, ...]:
@@ -42,13 +42,15 @@ class Dense(base.PieceMethod):
   def _params(self, table: Array, shape: Shape) -> Params:
     return {part.name: part.trainable(table) for part in self.parts(shape)}
 
-  def num_pieces(self, shape: Shape) -> tuple[int, int]:
+  def num_subvectors(self, shape: Shape) -> tuple[int, int]:
     return shape.num_words, 1
 
-  def pieces(self, params: Params, shape: Shape) -> jax.Array:
+  def subvectors(self, params: Params, shape: Shape) -> jax.Array:
     return storage.read(params['table'], self.storage)
 
-  def piece_rows(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
+  def subvector_rows(
+    self, params: Params, rows: Array, shape: Shape
+  ) -> jax.Array:
     return jnp.asarray(rows)[..., None]
 
   def lookup(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
@@ -56,7 +58,8 @@ class Dense(base.PieceMethod):
 
   def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
     if self.storage == 'float32':
-      return hidden @ params['table'].T
+      table = storage.read(params['table'], 'float32')
+      return jnp.matmul(hidden, table.T, precision='highest')
     return super().logits(params, hidden, shape)
 
   @classmethod

@@ -2,7 +2,7 @@
 
 A trainable word is a query of D features, cut into M blocks; in each block it
 takes one of K codewords (Chen, Li & Sun, ICML 2020, arXiv:1908.09756). The
-forward pass is always the hard choice, to the bit what the frozen form gives;
+forward pass is always the hard choice, to the bit what the stored form gives;
 the methods differ in what passes gradients on:
 
   dpq_sx  codewords are chosen by keys of their own; queries and keys take the
@@ -14,7 +14,7 @@ In both, codewords learn from the words that chose them. (Chen et al. let them,
 too, take dpq_sx's softmax gradient. They then answer for words that they do
 not stand for: fitting random vectors that way diverged at every rate tried.)
 
-Frozen, both are product quantization: queries and keys are dropped and the
+Stored, both are product quantization: queries and keys are dropped and the
 codes stored.
 """
 
@@ -29,16 +29,18 @@ import numpy as np
 
 from embedcomp.methods import (
   base,
+  forms,
   gather,
   product_quantization,
   registry,
   storage,
 )
 from embedcomp.methods.product_quantization import ProductQuantization
+from embedcomp.methods.rounding import straight_through
 from embedcomp.methods.storage import Part
 from embedcomp.types import Array, Params, PRNGKey, Shape
 
-# Queries coded at a time when params are frozen.
+# Queries coded at a time when params are quantized.
 _CODED_AT_ONCE = 4096
 # Keeps the gradient finite where all keys score the same.
 _MIN_VARIANCE = 1e-12
@@ -46,7 +48,8 @@ _MIN_VARIANCE = 1e-12
 
 def split_blocks(words: Array, books: int) -> jax.Array:
   """[..., D] -> [..., M, d]."""
-  return words.reshape(*words.shape[:-1], books, -1)
+  *lead, features = words.shape
+  return jnp.asarray(words).reshape(*lead, books, features // books)
 
 
 def closeness(queries: Array, keys: Array) -> jax.Array:
@@ -103,7 +106,7 @@ def standardize(scores: Array) -> jax.Array:
   """
   centered = scores - scores.mean(-1, keepdims=True)
   variance = jnp.square(centered).mean(-1, keepdims=True)
-  return centered * jax.lax.rsqrt(variance + _MIN_VARIANCE)
+  return jnp.asarray(centered * jax.lax.rsqrt(variance + _MIN_VARIANCE))
 
 
 def gather_codewords(codebooks: Array, codes: Array) -> jax.Array:
@@ -115,9 +118,9 @@ def gather_codewords(codebooks: Array, codes: Array) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class _Differentiable(base.Method):
-  """What both methods share.
+  """Base of both methods.
 
-  Not a PieceMethod, whose words are plain gathers: the trainable form needs
+  Not a SubvectorMethod, whose words are plain gathers: the trainable form needs
   gradients that a gather does not have.
 
   Attributes:
@@ -130,12 +133,12 @@ class _Differentiable(base.Method):
   codewords: int
   storage: str = 'float32'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     storage.check_storage(self.storage)
 
   @property
   def product(self) -> ProductQuantization:
-    """The method that reads the frozen form just as well."""
+    """The method that reads the stored form just as well."""
     return ProductQuantization(self.books, self.codewords, self.storage)
 
   def validate(self, shape: Shape) -> None:
@@ -143,6 +146,10 @@ class _Differentiable(base.Method):
 
   def parts(self, shape: Shape) -> tuple[Part, ...]:
     return self.product.parts(shape)
+
+  def trainable_parts(self, shape: Shape) -> tuple[Part, ...]:
+    _, codebooks = self.parts(shape)
+    return codebooks, storage.Factor('queries', tuple(shape))
 
   @abc.abstractmethod
   def _keys(self, params: Params) -> jax.Array:
@@ -165,20 +172,23 @@ class _Differentiable(base.Method):
     Returns:
       [..., M] integers in [0, K).
     """
-    if 'codes' in params:
-      return gather.take(params['codes'], rows)
+    if forms.is_stored(params):
+      return gather.take(params['codes'].values, rows)
     queries = split_blocks(gather.take(params['queries'], rows), self.books)
     return nearest(queries, self._keys(params))
 
+  def chooses(self, params: Params) -> bool:
+    return not forms.is_stored(params)
+
   def lookup(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
-    if 'codes' in params:
+    if forms.is_stored(params):
       return self.product.lookup(params, rows, shape)
     queries = split_blocks(gather.take(params['queries'], rows), self.books)
     words = self._blocks(params, queries)
     return words.reshape(*rows.shape, shape.features)
 
   def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
-    if 'codes' in params:
+    if forms.is_stored(params):
       return self.product.logits(params, hidden, shape)
     return super().logits(params, hidden, shape)
 
@@ -188,19 +198,19 @@ class _Differentiable(base.Method):
     fitted = self.product.fit(table, weights, seed)
     return self._trainable(fitted['codebooks'], table)
 
-  def thaw(self, params: Params, shape: Shape) -> Params:
-    if 'codes' not in params:
+  def dequantize(self, params: Params, shape: Shape) -> Params:
+    if not forms.is_stored(params):
       return params
     words = self.lookup(params, np.arange(shape.num_words), shape)
-    thawed = self.product.thaw(params, shape)
-    return self._trainable(thawed['codebooks'], words)
+    masters = self.product.dequantize(params, shape)
+    return self._trainable(masters['codebooks'], words)
 
   def _trainable(self, codebooks, queries: Array) -> Params:
     """Params in which each word chooses the codeword nearest its query."""
     return {'codebooks': codebooks, 'queries': jnp.asarray(queries)}
 
-  def freeze(self, params: Params, shape: Shape) -> Params:
-    if 'codes' in params:
+  def quantize(self, params: Params, shape: Shape) -> Params:
+    if forms.is_stored(params):
       return params
     rows = np.arange(shape.num_words)
     codes = jnp.concatenate(
@@ -209,19 +219,8 @@ class _Differentiable(base.Method):
         for start in range(0, shape.num_words, _CODED_AT_ONCE)
       ]
     )
-    return self.product.freeze(dict(params, codes=codes), shape)
-
-  def narrow(self, params: Params, smaller: Self, shape: Shape) -> Params:
-    """See the base class; words of dropped codewords choose among the rest."""
-    self.check_nested(smaller, 'codewords')
-    if 'codes' in params:
-      return self.product.narrow(params, smaller.product, shape)
-    narrowed = {
-      name: product_quantization.leading_codewords(leaf, smaller.codewords)
-      for name, leaf in params.items()
-      if name != 'queries'
-    }
-    return dict(narrowed, queries=params['queries'])
+    coded = dict(params, codes=forms.Stored(codes))
+    return self.product.quantize(coded, shape)
 
   @classmethod
   def options(cls, shape: Shape) -> tuple[Self, ...]:
@@ -238,7 +237,7 @@ class _Differentiable(base.Method):
     weights: np.ndarray,
     seed: int,
   ) -> np.ndarray:
-    # Once frozen, words and bytes are those of the product code.
+    # Once stored, words and bytes are those of the product code.
     products = [option.product for option in options]
     return ProductQuantization.distortions(products, table, weights, seed)
 
@@ -258,6 +257,10 @@ class DifferentiableSoftmax(_Differentiable):
   """
 
   name: ClassVar[str] = 'dpq_sx'
+
+  def trainable_parts(self, shape: Shape) -> tuple[Part, ...]:
+    codebooks, queries = super().trainable_parts(shape)
+    return codebooks, queries, storage.Factor('keys', codebooks.shape)
 
   def init(self, key: PRNGKey, shape: Shape) -> Params:
     product_key, queries_key, keys_key = jax.random.split(key, 3)
@@ -280,11 +283,12 @@ class DifferentiableSoftmax(_Differentiable):
     codebooks = self._codebooks(params)
     scores = closeness(queries, params['keys'])  # [..., M, K]
     hard = gather_codewords(codebooks, scores.argmax(-1))
-    odds = jax.nn.softmax(standardize(scores))
+    probabilities = jax.nn.softmax(standardize(scores))
     fixed = jax.lax.stop_gradient(codebooks)
-    soft = jnp.einsum('...MK,MKd->...Md', odds, fixed)
-    # The bracket is exactly 0, whatever `soft` is.
-    return hard + (soft - jax.lax.stop_gradient(soft))
+    soft = jnp.einsum(
+      '...MK,MKd->...Md', probabilities, fixed, precision='highest'
+    )
+    return straight_through(hard, soft)
 
 
 @registry.register
@@ -317,14 +321,12 @@ class DifferentiableNearest(_Differentiable):
     return gather_codewords(codebooks, nearest(queries, codebooks))
 
   def _blocks(self, params: Params, queries: jax.Array) -> jax.Array:
-    # The bracket is exactly 0 and passes the gradient to the queries.
-    through = queries - jax.lax.stop_gradient(queries)
-    return self._nearest(params, queries) + through
+    return straight_through(self._nearest(params, queries), queries)
 
   def commitment(
     self, params: Params, rows: Array, shape: Shape
   ) -> jax.Array | None:
-    """How far queries are from their codewords, to be added to a loss.
+    """Distances of queries from their codewords, to be added to a loss.
 
     The squared distance |q - stop_gradient(c)|^2 (van den Oord et al., NeurIPS
     2017, eq. 3), relative to the codewords' mean squared length, so that one
@@ -336,10 +338,10 @@ class DifferentiableNearest(_Differentiable):
       shape: of the table.
 
     Returns:
-      [...] float32, gradients reach the queries alone; None for frozen params,
+      [...] float32, gradients reach the queries alone; None for stored params,
       which have no queries.
     """
-    if 'codes' in params:
+    if forms.is_stored(params):
       return None
     queries = split_blocks(gather.take(params['queries'], rows), self.books)
     chosen = jax.lax.stop_gradient(self._nearest(params, queries))

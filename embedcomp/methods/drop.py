@@ -14,7 +14,7 @@ from embedcomp.types import Array, Params, PRNGKey, Shape
 
 @registry.register
 @dataclasses.dataclass(frozen=True)
-class Drop(base.PieceMethod):
+class Drop(base.SubvectorMethod):
   """One vector for every word of the group: their weighted mean.
 
   Attributes:
@@ -24,7 +24,7 @@ class Drop(base.PieceMethod):
   name: ClassVar[str] = 'drop'
   storage: str = 'float32'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     storage.check_storage(self.storage)
 
   def parts(self, shape: Shape) -> tuple[Part, ...]:
@@ -43,17 +43,20 @@ class Drop(base.PieceMethod):
   def _params(self, vector: Array, shape: Shape) -> Params:
     return {part.name: part.trainable(vector) for part in self.parts(shape)}
 
-  def num_pieces(self, shape: Shape) -> tuple[int, int]:
+  def num_subvectors(self, shape: Shape) -> tuple[int, int]:
     return 1, 1
 
-  def pieces(self, params: Params, shape: Shape) -> jax.Array:
+  def subvectors(self, params: Params, shape: Shape) -> jax.Array:
     return storage.read(params['vector'], self.storage)
 
-  def piece_rows(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
+  def subvector_rows(
+    self, params: Params, rows: Array, shape: Shape
+  ) -> jax.Array:
     return jnp.zeros((*rows.shape, 1), jnp.int32)
 
   def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
-    score = hidden @ self.pieces(params, shape).T  # [..., 1]
+    vector = self.subvectors(params, shape)
+    score = jnp.matmul(hidden, vector.T, precision='highest')  # [..., 1]
     return jnp.broadcast_to(score, (*hidden.shape[:-1], shape.num_words))
 
   @classmethod

@@ -22,7 +22,7 @@ def take(array: Array, rows: Array) -> jax.Array:
   return jnp.asarray(array).at[rows].get(mode='promise_in_bounds')
 
 
-def take_pieces(pieces: Array, rows: Array) -> jax.Array:
+def take_subvectors(subvectors: Array, rows: Array) -> jax.Array:
   """Gathers short rows as whole copies, whatever is done with them next.
 
   XLA fuses a gather with what surrounds it and then, on CPU, finds row and
@@ -31,20 +31,20 @@ def take_pieces(pieces: Array, rows: Array) -> jax.Array:
   is faster.
 
   Args:
-    pieces: [A, d].
+    subvectors: [A, d].
     rows: [...] integers in [0, A).
 
   Returns:
     [..., d].
   """
   return jax.lax.platform_dependent(
-    pieces, rows, cpu=_take_uninlined, default=take
+    subvectors, rows, cpu=_take_uninlined, default=take
   )
 
 
-def _take_uninlined(pieces, rows):
+def _take_uninlined(subvectors, rows):
   with set_xla_metadata(inlineable='false'):
-    return _jitted_take(pieces, rows)
+    return _jitted_take(subvectors, rows)
 
 
 _jitted_take = jax.jit(take)
@@ -64,5 +64,6 @@ def take_scores(vectors: Array, rows: Array, hidden: Array) -> jax.Array:
   flat = hidden.reshape(-1, hidden.shape[-1])
   # Words lead, so that whole rows are gathered and, in the backward pass,
   # added up: on CPU that is much faster than along the last axis.
-  scores = take(vectors @ flat.T, rows)  # [W, T]
+  products = jnp.matmul(vectors, flat.T, precision='highest')
+  scores = take(products, rows)  # [W, T]
   return scores.T.reshape(*hidden.shape[:-1], rows.shape[0])

@@ -72,7 +72,7 @@ class Hashed(base.Method):
   buckets: int
   storage: str = 'float32'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     storage.check_storage(self.storage)
 
   def validate(self, shape: Shape) -> None:
@@ -100,7 +100,7 @@ class Hashed(base.Method):
     del seed  # starts with equal weights
     table = np.asarray(table, np.float32)
     weights = np.asarray(weights, np.float32)
-    pairs = bucket_pairs(np.arange(len(table)), self.buckets)
+    pairs = np.asarray(bucket_pairs(np.arange(len(table)), self.buckets))
     shares = np.ones((len(table), 2), np.float32)
     buckets = np.zeros((self.buckets, table.shape[1]), np.float32)
     for _ in range(_ROUNDS):
@@ -119,18 +119,19 @@ class Hashed(base.Method):
     pairs = bucket_pairs(rows, self.buckets)  # [..., 2]
     vectors = storage.read(params['buckets'], self.storage, pairs)
     weights = storage.read(params['weights'], self.storage, rows)
-    return jnp.einsum('...h,...hD->...D', weights, vectors)
+    return jnp.einsum('...h,...hD->...D', weights, vectors, precision='highest')
 
   def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
     buckets = storage.read(params['buckets'], self.storage)
     weights = storage.read(params['weights'], self.storage)  # [W, 2]
     pairs = bucket_pairs(np.arange(shape.num_words), self.buckets)
     lead = (1,) * (hidden.ndim - 1)
-    return sum(
+    scores = [
       gather.take_scores(buckets, pairs[:, h], hidden)
       * weights[:, h].reshape(*lead, -1)
       for h in range(2)
-    )
+    ]
+    return scores[0] + scores[1]
 
   @classmethod
   def options(cls, shape: Shape) -> tuple[Self, ...]:

@@ -96,7 +96,7 @@ def weighted_means(
 
 
 def _draw(scores: np.ndarray, num: int, rng: np.random.Generator):
-  """Draws up to `num` distinct points with odds given by `scores`."""
+  """Draws up to `num` distinct points with probabilities given by `scores`."""
   candidates = np.flatnonzero(scores > 0)
   if len(candidates) <= num:
     return candidates
@@ -234,8 +234,8 @@ def training_sample(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Draws rows whose reweighted sums estimate the weighted sums over all.
 
-  Rows are kept with odds in proportion to the square root of their weight (at
-  least a fifth of the average odds), and their weights divided by the odds:
+  Rows are kept with probabilities in proportion to the square root of their
+  weight (at least a fifth of the average), by which their weights are divided:
   frequent words are nearly always in, rare ones are represented.
 
   Args:
@@ -249,12 +249,15 @@ def training_sample(
   weights = np.asarray(weights, np.float64)
   if len(weights) <= size:
     return np.arange(len(weights)), weights.astype(np.float32)
-  odds = np.sqrt(weights)
-  odds = np.maximum(odds, 0.2 * odds.mean())
+  probabilities = np.sqrt(weights)
+  probabilities = np.maximum(probabilities, 0.2 * probabilities.mean())
   for _ in range(20):  # fills up what capping at 1 takes away
-    odds = np.minimum(odds * (size / odds.sum()), 1)
-  position = np.cumsum(odds) + rng.random()
+    probabilities = np.minimum(probabilities * (size / probabilities.sum()), 1)
+  position = np.cumsum(probabilities) + rng.random()
   rows = np.flatnonzero(
-    np.diff(np.floor(position), prepend=np.floor(position[0] - odds[0])) > 0
+    np.diff(
+      np.floor(position), prepend=np.floor(position[0] - probabilities[0])
+    )
+    > 0
   )
-  return rows, (weights[rows] / odds[rows]).astype(np.float32)
+  return rows, (weights[rows] / probabilities[rows]).astype(np.float32)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from embedcomp.methods import base, registry, storage
-from embedcomp.methods.storage import Part
+from embedcomp.methods.storage import Factor
 from embedcomp.types import Array, Params, PRNGKey, Shape
 
 
@@ -33,7 +33,7 @@ class LowRank(base.BasisMethod):
   storage: str = 'float32'
   basis_storage: str = 'float32'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     storage.check_storage(self.storage)
     storage.check_storage(self.basis_storage)
 
@@ -44,14 +44,10 @@ class LowRank(base.BasisMethod):
         f'got {self.rank}.'
       )
 
-  def parts(self, shape: Shape) -> tuple[Part, ...]:
+  def parts(self, shape: Shape) -> tuple[Factor, ...]:
     return (
-      storage.Factor(
-        'coefficients', (shape.num_words, self.rank), self.storage, (1,)
-      ),
-      storage.Factor(
-        'basis', (self.rank, shape.features), self.basis_storage, (0,)
-      ),
+      Factor('coefficients', (shape.num_words, self.rank), self.storage, (1,)),
+      Factor('basis', (self.rank, shape.features), self.basis_storage, (0,)),
     )
 
   def init(self, key: PRNGKey, shape: Shape) -> Params:
@@ -80,16 +76,6 @@ class LowRank(base.BasisMethod):
 
   def coefficients(self, params: Params, rows: Array | None) -> jax.Array:
     return storage.read(params['coefficients'], self.storage, rows)
-
-  def narrow(self, params: Params, smaller: Self, shape: Shape) -> Params:
-    self.check_nested(smaller, 'rank')
-    rank = smaller.rank
-    return {
-      'coefficients': jax.tree.map(
-        lambda x: x[:, :rank], params['coefficients']
-      ),
-      'basis': jax.tree.map(lambda x: x[:rank], params['basis']),
-    }
 
   @classmethod
   def options(cls, shape: Shape) -> tuple[Self, ...]:

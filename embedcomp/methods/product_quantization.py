@@ -53,7 +53,9 @@ def check_codebooks(books: int, codewords: int, shape: Shape) -> None:
     )
 
 
-def random_codes(key: PRNGKey, shape: Shape, books: int, codewords: int):
+def random_codes(
+  key: PRNGKey, shape: Shape, books: int, codewords: int
+) -> jax.Array:
   """[W, M] codes that use every codeword of a book about equally often."""
 
   def one_book(key):
@@ -142,7 +144,7 @@ def decode(codes: np.ndarray, codebooks: np.ndarray) -> np.ndarray:
 
 
 def flat_rows(codes: Array, codewords: int) -> jax.Array:
-  """Where codes point to in codebooks that lie one after the other.
+  """Returns rows that codes point to in codebooks laid one after another.
 
   Args:
     codes: [..., M] integers in [0, K).
@@ -153,43 +155,11 @@ def flat_rows(codes: Array, codewords: int) -> jax.Array:
   """
   offsets = np.arange(codes.shape[-1], dtype=np.int32) * codewords
   lead = (1,) * (codes.ndim - 1)
-  return codes.astype(jnp.int32) + offsets.reshape(*lead, -1)
+  return jnp.asarray(codes.astype(jnp.int32) + offsets.reshape(*lead, -1))
 
 
-def leading_codewords(codebooks, codewords: int):
-  """The leading codewords of every book, in either form of the factor.
-
-  Args:
-    codebooks: [M, K, d] factor whose scales, if any, all codewords share.
-    codewords: how many to keep.
-  """
-  if isinstance(codebooks, dict):
-    return dict(codebooks, values=codebooks['values'][:, :codewords])
-  return codebooks[:, :codewords]
-
-
-def leading_codes(codes: Array, codebooks: Array, codewords: int) -> np.ndarray:
-  """Moves words of dropped codewords to the nearest one that stays.
-
-  Args:
-    codes: [W, M] integers in [0, K).
-    codebooks: [M, K, d] float.
-    codewords: how many leading ones stay.
-
-  Returns:
-    [W, M] integers in [0, codewords).
-  """
-  codebooks = np.asarray(codebooks)
-  moved = np.stack([kmeans.assign(b, b[:codewords]) for b in codebooks])
-  # Identical codewords must not trade places.
-  moved[:, :codewords] = np.arange(codewords)
-  return moved[np.arange(len(codebooks)), np.asarray(codes)]
-
-
-@registry.register
-@dataclasses.dataclass(frozen=True)
-class ProductQuantization(base.PieceMethod):
-  """M codes a word of log2 K bits each; K x D values in the codebooks.
+class BookMethod(base.SubvectorMethod):
+  """One codeword out of each of M codebooks, side by side.
 
   Attributes:
     books: M, a divisor of D.
@@ -199,13 +169,12 @@ class ProductQuantization(base.PieceMethod):
       a row) precedes the cut into blocks.
   """
 
-  name: ClassVar[str] = 'pq'
   books: int
   codewords: int
-  storage: str = 'float32'
-  rotation: bool = False
+  storage: str
+  rotation: bool
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     storage.check_storage(self.storage)
 
   @property
@@ -218,7 +187,7 @@ class ProductQuantization(base.PieceMethod):
   def parts(self, shape: Shape) -> tuple[Part, ...]:
     width = shape.features // self.books
     codebooks = (self.books, self.codewords, width)
-    parts = (
+    parts: tuple[Part, ...] = (
       storage.Codes('codes', (shape.num_words, self.books), self.codewords),
       storage.Factor('codebooks', codebooks, self.storage, (0, 2), 'codebooks'),
     )
@@ -279,38 +248,73 @@ class ProductQuantization(base.PieceMethod):
       rotation = (left @ right).astype(np.float32)
     return rotation
 
-  def num_pieces(self, shape: Shape) -> tuple[int, int]:
+  def num_subvectors(self, shape: Shape) -> tuple[int, int]:
     return self.books * self.codewords, self.books
 
-  def pieces(self, params: Params, shape: Shape) -> jax.Array:
+  def subvectors(self, params: Params, shape: Shape) -> jax.Array:
     codebooks = storage.read(params['codebooks'], self.storage)
     return codebooks.reshape(-1, shape.features // self.books)
 
-  def piece_rows(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
-    return flat_rows(gather.take(params['codes'], rows), self.codewords)
+  def subvector_rows(
+    self, params: Params, rows: Array, shape: Shape
+  ) -> jax.Array:
+    return flat_rows(gather.take(params['codes'].values, rows), self.codewords)
 
   def lookup(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
     words = super().lookup(params, rows, shape)
     if self.rotation:
-      words = words @ storage.read(params['rotation'], self.storage)
+      rotation = storage.read(params['rotation'], self.storage)
+      words = jnp.matmul(words, rotation, precision='highest')
     return words
 
   def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
-    if not self.rotation:
+    if self.rotation:
+      plain = dataclasses.replace(self, rotation=False)
+      rotation = storage.read(params['rotation'], self.storage)
+      rotated = jnp.matmul(hidden, rotation.T, precision='highest')
+      return plain.logits(params, rotated, shape)
+    if self.books > 1:
       return super().logits(params, hidden, shape)
-    plain = dataclasses.replace(self, rotation=False)
-    rotation = storage.read(params['rotation'], self.storage)
-    return plain.logits(params, hidden @ rotation.T, shape)
+    subvectors = self.subvectors(params, shape)  # [K, D]
+    return gather.take_scores(subvectors, params['codes'].values[:, 0], hidden)
 
-  def narrow(self, params: Params, smaller: Self, shape: Shape) -> Params:
-    self.check_nested(smaller, 'codewords')
-    codebooks = storage.read(params['codebooks'], self.storage)
-    codes = leading_codes(params['codes'], codebooks, smaller.codewords)
-    return dict(
-      params,
-      codes=smaller.parts(shape)[0].trainable(codes),
-      codebooks=leading_codewords(params['codebooks'], smaller.codewords),
+  @classmethod
+  def distortions(
+    cls,
+    options: Sequence[Self],
+    table: np.ndarray,
+    weights: np.ndarray,
+    seed: int,
+  ) -> np.ndarray:
+    if any(option.rotation for option in options):
+      return super().distortions(options, table, weights, seed)
+    # Rounding the codebooks adds next to nothing to what the codes lose.
+    return np.stack(
+      [
+        quick_distortion(table, weights, option.books, option.codewords, seed)
+        for option in options
+      ]
     )
+
+
+@registry.register
+@dataclasses.dataclass(frozen=True)
+class ProductQuantization(BookMethod):
+  """M codes a word of log2 K bits each; K x D values in the codebooks.
+
+  Attributes:
+    books: M, a divisor of D.
+    codewords: K, at most W.
+    storage: of the codebooks; integers keep one scale a feature.
+    rotation: whether a learned rotation (stored like the codebooks, one scale
+      a row) precedes the cut into blocks.
+  """
+
+  name: ClassVar[str] = 'pq'
+  books: int
+  codewords: int
+  storage: str = 'float32'
+  rotation: bool = False
 
   @classmethod
   def options(cls, shape: Shape) -> tuple[Self, ...]:
@@ -333,24 +337,6 @@ class ProductQuantization(base.PieceMethod):
       for k in (16, 64, 256)
       # Above 3 bits a feature, plain integers are as good.
       if k <= shape.num_words and k <= 2 ** (3 * shape.features // m)
-    )
-
-  @classmethod
-  def distortions(
-    cls,
-    options: Sequence[Self],
-    table: np.ndarray,
-    weights: np.ndarray,
-    seed: int,
-  ) -> np.ndarray:
-    if any(option.rotation for option in options):
-      return super().distortions(options, table, weights, seed)
-    # Rounding the codebooks adds next to nothing to what the codes lose.
-    return np.stack(
-      [
-        quick_distortion(table, weights, option.books, option.codewords, seed)
-        for option in options
-      ]
     )
 
 

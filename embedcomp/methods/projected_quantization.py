@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Self
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from embedcomp.methods import base, product_quantization, registry, storage
@@ -55,7 +56,7 @@ class ProjectedQuantization(base.BasisMethod):
   codewords: int
   storage: str = 'float32'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     storage.check_storage(self.storage)
 
   @property
@@ -109,22 +110,14 @@ class ProjectedQuantization(base.BasisMethod):
     return storage.read(params['basis'], self.storage)
 
   def coefficients(self, params: Params, rows: Array | None) -> jax.Array:
-    num_words = len(params['codes'])
+    num_words = params['codes'].values.shape[0]
     if rows is None:
       rows = np.arange(num_words)
     return self._product.lookup(params, rows, Shape(num_words, self.rank))
 
   def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
-    projected = hidden @ self.basis(params).T
+    projected = jnp.matmul(hidden, self.basis(params).T, precision='highest')
     return self._product.logits(params, projected, self._inner(shape))
-
-  def narrow(self, params: Params, smaller: Self, shape: Shape) -> Params:
-    self.check_nested(smaller, 'codewords')
-    inner = self._inner(shape)
-    return {
-      **params,
-      **self._product.narrow(params, smaller._product, inner),
-    }
 
   @classmethod
   def options(cls, shape: Shape) -> tuple[Self, ...]:

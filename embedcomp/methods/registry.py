@@ -1,18 +1,37 @@
-"""The one table of methods by name."""
+"""Registry of methods by name."""
 
 import dataclasses
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 from embedcomp.methods import base
 
 _METHODS: dict[str, type[base.Method]] = {}
+# A scheme's JSON puts these beside the fields of a group's method.
+_RESERVED_FIELDS = {'method', 'size'}
+_MethodType = TypeVar('_MethodType', bound=type[base.Method])
 
 
-def register(cls: type[base.Method]) -> type[base.Method]:
-  """Class decorator that makes a method known by its `name`."""
+def register(cls: _MethodType) -> _MethodType:
+  """Makes a method known by its `name`; a decorator of frozen dataclasses.
+
+  Args:
+    cls: the config class.
+
+  Returns:
+    The same class.
+
+  Raises:
+    ValueError: if the name is taken, or a field has a name that files need.
+  """
   if cls.name in _METHODS:
     raise ValueError(f'a method called {cls.name!r} is registered already.')
+  fields = {field.name for field in dataclasses.fields(cls)}
+  if reserved := sorted(fields & _RESERVED_FIELDS):
+    raise ValueError(
+      f'{cls.name} must not have fields called {reserved}, which the JSON of '
+      'a scheme uses itself; rename them.'
+    )
   _METHODS[cls.name] = cls
   return cls
 
@@ -90,7 +109,9 @@ def from_dict(description: dict[str, Any]) -> base.Method:
   """
   fields = dict(description)
   cls = get(fields.pop('method', None))
-  types = {field.name: field.type for field in dataclasses.fields(cls)}
+  types: dict[str, Any] = {
+    field.name: field.type for field in dataclasses.fields(cls)
+  }
   unknown = sorted(set(fields) - set(types))
   if unknown:
     raise ValueError(f'{cls.name} has no field {unknown}, only {list(types)}.')

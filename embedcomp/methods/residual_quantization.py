@@ -44,7 +44,7 @@ class ResidualQuantization(base.Method):
   codewords: int
   storage: str = 'float32'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     storage.check_storage(self.storage)
 
   def validate(self, shape: Shape) -> None:
@@ -95,7 +95,7 @@ class ResidualQuantization(base.Method):
     }
 
   def lookup(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
-    codes = gather.take(params['codes'], rows)  # [..., M]
+    codes = gather.take(params['codes'].values, rows)  # [..., M]
     words = jnp.zeros((*codes.shape[:-1], shape.features), jnp.float32)
     for m in range(self.books):
       book = jax.tree.map(lambda x, m=m: x[m], params['codebooks'])
@@ -106,26 +106,11 @@ class ResidualQuantization(base.Method):
     # M K scores and M sums a word instead of D products. On CPU that beats
     # decoding blocks of words in the backward pass, and forward if M is small.
     codebooks = storage.read(params['codebooks'], self.storage)
-    return sum(
-      gather.take_scores(codebooks[m], params['codes'][:, m], hidden)
+    scores = [
+      gather.take_scores(codebooks[m], params['codes'].values[:, m], hidden)
       for m in range(self.books)
-    )
-
-  def narrow(self, params: Params, smaller: Self, shape: Shape) -> Params:
-    self.check_nested(smaller, 'books', 'codewords')
-    books = smaller.books
-    leaf = jax.tree.map(lambda x: x[:books], params['codebooks'])
-    codes = product_quantization.leading_codes(
-      params['codes'][:, :books],
-      storage.read(leaf, self.storage),
-      smaller.codewords,
-    )
-    return {
-      'codes': smaller.parts(shape)[0].trainable(codes),
-      'codebooks': product_quantization.leading_codewords(
-        leaf, smaller.codewords
-      ),
-    }
+    ]
+    return sum(scores[1:], start=scores[0])
 
   @classmethod
   def options(cls, shape: Shape) -> tuple[Self, ...]:

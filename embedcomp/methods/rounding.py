@@ -1,7 +1,9 @@
 """Rounding of numbers to grids of integers and to short floats.
 
-Gradients are passed straight through (Bengio et al., 2013).
+Gradients are passed straight through (Bengio et al., 2013, arXiv:1308.3432).
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,25 @@ import numpy as np
 from embedcomp.types import Array
 
 SCALE_DTYPE = np.dtype(ml_dtypes.bfloat16)
+
+
+def straight_through(hard: Array, soft: Array) -> jax.Array:
+  """The first argument, with the gradient of the second.
+
+  Args:
+    hard: [...] float, taken to the bit.
+    soft: float of the same shape, finite.
+
+  Returns:
+    [...] of the dtype that both promote to. What gradient `hard` has is kept:
+    stop it where there is to be none.
+
+  Example:
+    >>> jax.grad(lambda x: straight_through(jnp.round(3 * x), x))(0.4)
+    Array(1., dtype=float32, weak_type=True)
+  """
+  # The bracket is exactly 0.
+  return jnp.asarray(hard + (soft - jax.lax.stop_gradient(soft)))
 
 
 def quantize(values: Array, scale: Array, bits: int) -> jax.Array:
@@ -26,7 +47,7 @@ def quantize(values: Array, scale: Array, bits: int) -> jax.Array:
   """
   limit = 2.0 ** (bits - 1) - 1
   ratio = jnp.clip(values / scale, -limit, limit)
-  return ratio + jax.lax.stop_gradient(jnp.round(ratio) - ratio)
+  return straight_through(jnp.round(ratio), ratio)
 
 
 def round_to(values: Array, dtype: np.dtype) -> jax.Array:
@@ -39,20 +60,18 @@ def round_to(values: Array, dtype: np.dtype) -> jax.Array:
   Returns:
     [...] float32.
   """
-  rounded = values.astype(dtype).astype(jnp.float32)
+  rounded = jnp.asarray(values.astype(dtype).astype(jnp.float32))
   if values.dtype == dtype:
     return rounded
-  # The bracket is exactly 0.
-  through = values - jax.lax.stop_gradient(values)
-  return jax.lax.stop_gradient(rounded) + through
+  return straight_through(jax.lax.stop_gradient(rounded), values)
 
 
-def array_namespace(values: Array):
+def array_namespace(values: Array) -> Any:
   """NumPy for known values, which needs no compilation; else JAX's."""
   return jnp if isinstance(values, jax.core.Tracer) else np
 
 
-def absmax_scale(values: Array, axes: tuple[int, ...], bits: int):
+def absmax_scale(values: Array, axes: tuple[int, ...], bits: int) -> Array:
   """The scale at which the largest number is the last one of the grid.
 
   It is a bfloat16, so that what has been rounded with it gives it again.
@@ -70,7 +89,7 @@ def absmax_scale(values: Array, axes: tuple[int, ...], bits: int):
   return _scale_of(largest, bits, 1.0)
 
 
-def _scale_of(largest: Array, bits: int, shrink: float):
+def _scale_of(largest: Array, bits: int, shrink: float) -> Array:
   """The scale for numbers up to a share of the largest ones."""
   numpy = array_namespace(largest)
   limit = 2 ** (bits - 1) - 1
@@ -79,7 +98,7 @@ def _scale_of(largest: Array, bits: int, shrink: float):
   return scale.astype(np.float32)
 
 
-def mse_scale(values: Array, axes: tuple[int, ...], bits: int):
+def mse_scale(values: Array, axes: tuple[int, ...], bits: int) -> Array:
   """The scale of least squared rounding error among clipped ranges.
 
   Args:
@@ -93,7 +112,8 @@ def mse_scale(values: Array, axes: tuple[int, ...], bits: int):
   numpy = array_namespace(values)
   limit = 2 ** (bits - 1) - 1
   largest = numpy.abs(values).max(axis=axes, keepdims=True)
-  best, best_error = None, None
+  best: Any = None
+  best_error: Any = None
   for shrink in np.linspace(1.0, 0.6 if bits == 4 else 0.9, 7):
     scale = _scale_of(largest, bits, shrink)
     rounded = numpy.clip(numpy.round(values / scale), -limit, limit) * scale

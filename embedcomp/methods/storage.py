@@ -1,24 +1,27 @@
-"""How the arrays of a compression method are stored, to the bit.
+"""Storage of the arrays of a compression method, to the bit.
 
 A method describes what it writes to disk as a tuple of parts. A `Factor` holds
 real numbers in one of the `STORAGES`; `Codes` holds integers, each in the
 fewest bits that its range needs. Bytes, quantization, packing and checking
 depend on the part alone and live here, once, for every method.
 
-The arrays of a part take one of two forms:
+The arrays of a part take one of two forms (see `forms`):
 
   trainable  float32 masters. An integer storage is a dict of `values` and
              `scale`; reading rounds to the stored grid and passes gradients
              straight through, so that training sees what will be written.
              Gradients of `scale` follow LSQ (Esser et al., ICLR 2020).
-  frozen     the stored numbers: int8 or int4 values beside bfloat16 scales,
-             bfloat16, float16, or the smallest unsigned integer for codes.
+  stored     `Stored`: int8 or int4 values beside bfloat16 scales, bfloat16,
+             float16, float32, or the smallest unsigned integer for codes,
+             which are so in both forms. Reading passes no gradient.
 
-`freeze(thaw(x))` gives `x` back exactly.
+`quantize(dequantize(x))` gives `x` back exactly.
 """
 
 import dataclasses
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +29,7 @@ import ml_dtypes
 import numpy as np
 
 from embedcomp.methods.bit_packing import code_bits, pack_bits, unpack_bits
+from embedcomp.methods.forms import Stored, spec
 from embedcomp.methods.gather import take
 from embedcomp.methods.rounding import (
   SCALE_DTYPE,
@@ -51,7 +55,7 @@ def check_storage(storage: str) -> None:
     raise ValueError(f'storage must be one of {STORAGES}, got {storage!r}.')
 
 
-def read(leaf, storage: str, rows: Array | None = None) -> jax.Array:
+def read(leaf: Any, storage: str, rows: Array | None = None) -> jax.Array:
   """Reads a factor, in either form, as float32.
 
   Args:
@@ -62,21 +66,41 @@ def read(leaf, storage: str, rows: Array | None = None) -> jax.Array:
   Returns:
     The factor, or its rows, in float32.
   """
+  if isinstance(leaf, Stored):
+    leaf = jax.lax.stop_gradient(leaf)
+    values = leaf.values if rows is None else take(leaf.values, rows)
+    values = values.astype(jnp.float32)
+    if leaf.scale is None:
+      return values
+    return values * _rows_of_scale(leaf.scale, rows).astype(jnp.float32)
   if storage not in INTEGER_BITS:
     values = leaf if rows is None else take(leaf, rows)
     return round_to(values, FLOAT_DTYPES[storage])
-  values, scale = leaf['values'], leaf['scale']
-  if rows is not None:
-    values = take(values, rows)
-    if scale.shape[0] > 1:
-      scale = take(scale, rows)
-    else:
-      lead = (1,) * (values.ndim - scale.ndim)
-      scale = scale.reshape(*lead, *scale.shape)
-  scale = round_to(scale, SCALE_DTYPE)
-  if jnp.issubdtype(values.dtype, jnp.integer):
-    return values.astype(jnp.float32) * scale
+  values = leaf['values'] if rows is None else take(leaf['values'], rows)
+  scale = round_to(_rows_of_scale(leaf['scale'], rows), SCALE_DTYPE)
   return quantize(values, scale, INTEGER_BITS[storage]) * scale
+
+
+def _rows_of_scale(scale: Array, rows: Array | None) -> jax.Array:
+  """The scales of rows, ready to be multiplied by their values."""
+  if rows is None:
+    return jnp.asarray(scale)
+  if scale.shape[0] > 1:
+    return take(scale, rows)
+  return jnp.asarray(scale).reshape((1,) * np.ndim(rows) + scale.shape[1:])
+
+
+def _check_array(
+  name: str, array: Any, shape: tuple[int, ...], kind: Any
+) -> None:
+  """Raises ValueError unless shape and dtype are right; reads no number."""
+  if not hasattr(array, 'shape') or not hasattr(array, 'dtype'):
+    raise ValueError(f'{name} must be an array, got {spec(array)}.')
+  if tuple(array.shape) != shape:
+    raise ValueError(f'{name} must be {list(shape)}, got {list(array.shape)}.')
+  if not jnp.issubdtype(array.dtype, kind):
+    wanted = getattr(kind, '__name__', kind)
+    raise ValueError(f'{name} must be {wanted}, got {array.dtype}.')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +122,7 @@ class Factor:
   scale_axes: tuple[int, ...] = (0,)
   role: str = 'factors'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     check_storage(self.storage)
 
   @property
@@ -130,6 +154,7 @@ class Factor:
     if not self.is_integer:
       return {self.name: (FLOAT_DTYPES[self.storage], self.shape)}
     num_bytes = -(-self.size * INTEGER_BITS[self.storage] // 8)
+    values: tuple[np.dtype, tuple[int, ...]]
     values = (np.dtype(np.uint8), (num_bytes,))
     if self.storage == 'int8':
       values = (np.dtype(np.int8), self.shape)
@@ -138,7 +163,7 @@ class Factor:
       f'{self.name}.scale': (SCALE_DTYPE, self.scale_shape),
     }
 
-  def trainable(self, values: Array):
+  def trainable(self, values: Array) -> Any:
     """The trainable form of given float values, with scales that fit them."""
     values = (
       array_namespace(values).asarray(values, np.float32).reshape(self.shape)
@@ -150,7 +175,7 @@ class Factor:
     return {'values': jnp.asarray(values), 'scale': jnp.asarray(scale)}
 
   def round_trip(self, values: np.ndarray) -> np.ndarray:
-    """What is left of float values once they are stored, on the host."""
+    """Returns float values as they are read once stored, on the host."""
     if not self.is_integer:
       return values.astype(FLOAT_DTYPES[self.storage]).astype(np.float32)
     bits = INTEGER_BITS[self.storage]
@@ -159,50 +184,78 @@ class Factor:
     limit = 2 ** (bits - 1) - 1
     return np.clip(np.round(values / scale), -limit, limit) * scale
 
-  def freeze(self, leaf):
-    """Rounds the trainable form to the stored one; frozen stays as it is."""
+  def quantize(self, leaf: Any) -> Stored:
+    """Rounds the trainable form to the stored one; stored stays as it is."""
+    if isinstance(leaf, Stored):
+      return leaf
     if not self.is_integer:
-      return jnp.asarray(leaf).astype(FLOAT_DTYPES[self.storage])
-    values = leaf['values']
-    scale = leaf['scale'].astype(SCALE_DTYPE)
-    if not jnp.issubdtype(values.dtype, jnp.integer):
-      # Training may turn the sign of a scale, which changes nothing that is
-      # read: values are rounded to the same multiples of it.
-      scale = abs(scale)
-      bits = INTEGER_BITS[self.storage]
-      values = quantize(values, scale.astype(jnp.float32), bits)
-      values = values.astype(jnp.int8)
-    return {'values': values, 'scale': scale}
+      return Stored(jnp.asarray(leaf).astype(FLOAT_DTYPES[self.storage]))
+    # Training may turn the sign of a scale, which changes nothing that is
+    # read: values are rounded to the same multiples of it.
+    scale = abs(leaf['scale'].astype(SCALE_DTYPE))
+    bits = INTEGER_BITS[self.storage]
+    values = quantize(leaf['values'], scale.astype(jnp.float32), bits)
+    return Stored(values.astype(jnp.int8), scale)
 
-  def thaw(self, leaf):
-    """Turns the stored form into float32 masters."""
-    if not self.is_integer:
-      return jnp.asarray(leaf).astype(jnp.float32)
-    scale = leaf['scale'].astype(jnp.float32)
-    values = leaf['values'].astype(jnp.float32)
-    if jnp.issubdtype(leaf['values'].dtype, jnp.integer):
-      values = values * scale
-    return {'values': values, 'scale': scale}
+  def dequantize(self, leaf: Any) -> Any:
+    """Turns the stored form into float32 masters; those stay as they are."""
+    if not isinstance(leaf, Stored):
+      return leaf
+    values = jnp.asarray(leaf.values).astype(jnp.float32)
+    if leaf.scale is None:
+      return values
+    scale = jnp.asarray(leaf.scale).astype(jnp.float32)
+    return {'values': values * scale, 'scale': scale}
 
-  def pack(self, leaf) -> dict[str, np.ndarray]:
-    """The tensors written to disk, from the frozen form."""
+  def check(self, leaf: Any, is_stored: bool) -> None:
+    """Raises ValueError unless a leaf has the shapes and dtypes of a form.
+
+    Args:
+      leaf: the factor's arrays.
+      is_stored: whether the other arrays of the group are stored.
+    """
+    name, shape = self.name, self.shape
+    if isinstance(leaf, Stored) != is_stored:
+      raise ValueError(
+        f'{name} is {spec(leaf)} where other arrays of the group are '
+        f'{"stored" if is_stored else "trainable"}; convert them together by '
+        'quantize_params or dequantize_params.'
+      )
     if not self.is_integer:
-      return {self.name: np.asarray(leaf)}
-    values = np.asarray(leaf['values'])
+      kind = FLOAT_DTYPES[self.storage] if is_stored else jnp.floating
+      _check_array(name, leaf.values if is_stored else leaf, shape, kind)
+      if is_stored and leaf.scale is not None:
+        raise ValueError(f'{name} must have no scale, got {spec(leaf.scale)}.')
+      return
+    if is_stored:
+      leaf = {'values': leaf.values, 'scale': leaf.scale}
+    elif not isinstance(leaf, Mapping) or set(leaf) != {'values', 'scale'}:
+      raise ValueError(
+        f'{name} must be a dict of values and scale, got {spec(leaf)}.'
+      )
+    kinds = (np.int8, SCALE_DTYPE) if is_stored else (jnp.floating,) * 2
+    _check_array(f'{name}.values', leaf['values'], shape, kinds[0])
+    _check_array(f'{name}.scale', leaf['scale'], self.scale_shape, kinds[1])
+
+  def pack(self, leaf: Stored) -> dict[str, np.ndarray]:
+    """The tensors written to disk."""
+    values = np.asarray(leaf.values)
+    if not self.is_integer:
+      return {self.name: values}
     if self.storage == 'int4':
       values = pack_bits(values.astype(np.int32) & 15, 4)
     return {
       f'{self.name}.values': values,
-      f'{self.name}.scale': np.asarray(leaf['scale']),
+      f'{self.name}.scale': np.asarray(leaf.scale),
     }
 
-  def unpack(self, tensors: dict[str, np.ndarray]):
-    """The frozen form, from tensors whose dtype and shape are checked."""
+  def unpack(self, tensors: dict[str, np.ndarray]) -> Stored:
+    """The stored form, from tensors whose dtype and shape are checked."""
     if not self.is_integer:
       values = tensors[self.name]
       if not np.isfinite(values.astype(np.float32)).all():
         raise ValueError(f'{self.name} must be finite.')
-      return jnp.asarray(values)
+      return Stored(jnp.asarray(values))
     values = tensors[f'{self.name}.values']
     scale = tensors[f'{self.name}.scale']
     positive = scale.astype(np.float32) > 0
@@ -214,7 +267,7 @@ class Factor:
     limit = 2 ** (INTEGER_BITS[self.storage] - 1) - 1
     if (values < -limit).any():
       raise ValueError(f'{self.name}.values must be at least {-limit}.')
-    return {'values': jnp.asarray(values), 'scale': jnp.asarray(scale)}
+    return Stored(jnp.asarray(values), jnp.asarray(scale))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,19 +300,35 @@ class Codes:
     """Name, dtype and shape of every tensor that `pack` writes."""
     return {self.name: (np.dtype(np.uint8), (self.num_bytes,))}
 
-  def trainable(self, values: Array) -> jax.Array:
-    """Codes are the same in both forms."""
+  def trainable(self, values: Array) -> Stored:
+    """Given codes, which are stored in both forms: nothing trains them."""
     codes = array_namespace(values).asarray(values, self.dtype)
-    return jnp.asarray(codes.reshape(self.shape))
+    return Stored(jnp.asarray(codes.reshape(self.shape)))
 
-  freeze = trainable
-  thaw = trainable
+  def quantize(self, leaf: Stored) -> Stored:
+    """The codes in their smallest dtype."""
+    return self.trainable(leaf.values)
 
-  def pack(self, leaf) -> dict[str, np.ndarray]:
+  dequantize = quantize
+
+  def check(self, leaf: Any, is_stored: bool) -> None:
+    """Raises ValueError unless codes have their shape.
+
+    Args:
+      leaf: the codes.
+      is_stored: of the other arrays of the group; codes are so in any case.
+    """
+    del is_stored
+    if not isinstance(leaf, Stored):
+      raise ValueError(f'{self.name} must be Stored codes, got {spec(leaf)}.')
+    _check_array(self.name, leaf.values, self.shape, jnp.integer)
+
+  def pack(self, leaf: Stored) -> dict[str, np.ndarray]:
     """The tensors written to disk."""
-    return {self.name: pack_bits(np.asarray(leaf), code_bits(self.num_values))}
+    codes = np.asarray(leaf.values)
+    return {self.name: pack_bits(codes, code_bits(self.num_values))}
 
-  def unpack(self, tensors: dict[str, np.ndarray]) -> jax.Array:
+  def unpack(self, tensors: dict[str, np.ndarray]) -> Stored:
     """The codes, from tensors whose dtype and shape are checked."""
     bits = code_bits(self.num_values)
     values = unpack_bits(tensors[self.name], bits, self.size)

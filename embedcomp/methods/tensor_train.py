@@ -65,6 +65,9 @@ def feature_modes(features: int) -> tuple[int, int, int]:
   return mid, low, high
 
 
+_contract = functools.partial(jnp.einsum, precision='highest')
+
+
 @registry.register
 @dataclasses.dataclass(frozen=True)
 class TensorTrain(base.Method):
@@ -85,7 +88,7 @@ class TensorTrain(base.Method):
   rank: int
   storage: str = 'float32'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     storage.check_storage(self.storage)
 
   def validate(self, shape: Shape) -> None:
@@ -143,14 +146,15 @@ class TensorTrain(base.Method):
     else:
       joined = self._join(params, middle, pairs // y, pairs % y)
     last = self._read(params, 'last').swapaxes(0, 1)  # [Z, R, Q]
-    words = jnp.einsum('TJKR,TRQ->TJKQ', joined, gather.take(last, thirds))
-    words = words.reshape(flat.size, -1)[:, : shape.features]
-    return words.reshape(*rows.shape, shape.features)
+    thirds = gather.take(last, thirds)  # [T, R, Q]
+    words = _contract('TJKR,TRQ->TJKQ', joined, thirds)
+    words = words.reshape(flat.size, math.prod(words.shape[1:]))
+    return words[:, : shape.features].reshape(*rows.shape, shape.features)
 
   def _join(self, params: Params, middle, firsts, seconds) -> jax.Array:
     """[T, J, K, R] products of the first two cores at the given digits."""
     first = self._read(params, 'first', firsts)  # [T, J, P]
-    return jnp.einsum('TJP,TPKR->TJKR', first, gather.take(middle, seconds))
+    return _contract('TJP,TPKR->TJKR', first, gather.take(middle, seconds))
 
   def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
     # Both ways avoid the table. Contracting hidden vectors core by core costs
@@ -162,12 +166,14 @@ class TensorTrain(base.Method):
     flat = hidden.reshape(-1, shape.features)
     flat = jnp.pad(flat, ((0, 0), (0, math.prod(modes) - shape.features)))
     scores = flat.reshape(-1, *modes)  # [T, J, K, Q]
-    scores = jnp.einsum('TJKQ,RZQ->TJKRZ', scores, self._read(params, 'last'))
-    scores = jnp.einsum(
-      'TJKRZ,PYKR->TJPYZ', scores, self._read(params, 'middle')
+    first, middle, last = (
+      self._read(params, name) for name in ('first', 'middle', 'last')
     )
-    scores = jnp.einsum('TJPYZ,XJP->TXYZ', scores, self._read(params, 'first'))
-    scores = scores.reshape(len(flat), -1)[:, : shape.num_words]
+    scores = _contract('TJKQ,RZQ->TJKRZ', scores, last)
+    scores = _contract('TJKRZ,PYKR->TJPYZ', scores, middle)
+    scores = _contract('TJPYZ,XJP->TXYZ', scores, first)
+    scores = scores.reshape(len(flat), math.prod(scores.shape[1:]))
+    scores = scores[:, : shape.num_words]
     return scores.reshape(*hidden.shape[:-1], shape.num_words)
 
   def _contraction_cost(self, shape: Shape) -> int:
@@ -176,18 +182,6 @@ class TensorTrain(base.Method):
     j, k, q = feature_modes(shape.features)
     p, r = self._ranks(shape)
     return j * k * q * r * z + j * z * k * r * p * y + y * z * j * p * x
-
-  def narrow(self, params: Params, smaller: Self, shape: Shape) -> Params:
-    self.check_nested(smaller, 'rank')
-
-    def lead(leaf, core_shape):
-      # Scales have a single entry along the axes that they share.
-      return jax.tree.map(
-        lambda x: x[tuple(slice(0, size) for size in core_shape)], leaf
-      )
-
-    core_shapes = smaller._core_shapes(shape)
-    return {name: lead(params[name], core_shapes[name]) for name in core_shapes}
 
   @classmethod
   def options(cls, shape: Shape) -> tuple[Self, ...]:

@@ -1,59 +1,67 @@
 """A compressed embedding layer that takes the place of `flax.linen.Embed`.
 
-Float arrays live in the collection 'params', integer ones (codes, the order
-map, frozen values) in 'buffers', which optimizers never see. Both hold the
-groups at their top level, so that wrapping adds no nesting.
+Trainable arrays are in the collection 'params', stored ones (codes, the order
+map, and all of a table in stored form) in 'stored', which optimizers never
+see. Both hold the groups at their top level, so that wrapping adds no nesting.
 """
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from embedcomp.table import read
+from embedcomp.methods import forms
+from embedcomp.table import group_params, read
 from embedcomp.table.scheme import Scheme
 from embedcomp.types import Array, Params
 
 
 def to_variables(params: Params) -> dict[str, Params]:
-  """Params of a scheme, trainable or frozen, as variables of `GroupedEmbed`.
+  """Params as variables of a module, by what an optimizer may move.
 
   Args:
-    params: as from `embedcomp.compress`, `load`, `init` or `freeze`.
+    params: of a scheme, as from `embedcomp.compress`, `load` or `init`, or of
+      a whole model around one.
 
   Returns:
-    `{'params': ..., 'buffers': ...}`, one of them empty if it holds nothing.
+    `{'params': ..., 'stored': ...}`, one of them empty if it holds nothing.
   """
-  floats, integers = read.partition(params)
-  return {'params': floats, 'buffers': integers}
+  trainable, stored = forms.split_params(params)
+  return {'params': trainable, 'stored': stored}
 
 
-def to_params(variables: dict[str, Params]) -> Params:
-  """Variables of `GroupedEmbed` as params, to be frozen and saved.
+def to_params(variables: Mapping[str, Mapping[str, Any]]) -> Params:
+  """Variables of a module as params, to be quantized and saved.
 
   Args:
-    variables: of the module itself, not of one that contains it; collections
-      other than 'params' and 'buffers' are left out.
+    variables: of the module; collections other than 'params' and 'stored' are
+      left out.
 
   Returns:
     Params as the functions of `embedcomp` take them.
+
+  Raises:
+    ValueError: if both collections have an array of the same name.
   """
-  return read.combine(variables.get('params', {}), variables.get('buffers', {}))
+  trainable, stored = variables.get('params', {}), variables.get('stored', {})
+  return forms.merge_params(trainable, stored)
 
 
 class GroupedEmbed(nn.Module):
   """Compressed embeddings; replaces `nn.Embed`.
 
   `init` makes trainable variables from noise; `apply` takes those as well as
-  frozen ones (`from_params`, `to_variables`). Arithmetic is in float32.
+  stored ones (`from_params`, `to_variables`), also if all are in 'params'.
+  Arithmetic is in float32.
 
   Where a group's method has a commitment term, its mean over the words looked
   up is sown into the collection 'losses' if that is mutable; add a multiple
   of it to the loss.
 
   Attributes:
-    scheme: who is compressed how.
+    scheme: groups of words and their methods.
     dtype: of the results; float32 if not given.
     padding_id: id of the padding word, if any. Its vector and its logit are
       zero, and it has no gradient.
@@ -82,13 +90,13 @@ class GroupedEmbed(nn.Module):
 
   @classmethod
   def from_params(
-    cls, scheme: Scheme, params: Params, **kwargs
+    cls, scheme: Scheme, params: Params, **kwargs: Any
   ) -> tuple[Self, dict[str, Params]]:
     """The module and its variables, from a compressed table.
 
     Args:
       scheme: the scheme.
-      params: of the scheme, trainable or frozen.
+      params: of the scheme, trainable or stored.
       **kwargs: further attributes of the module.
 
     Returns:
@@ -106,33 +114,19 @@ class GroupedEmbed(nn.Module):
     """D, as in `nn.Embed`."""
     return self.scheme.features
 
-  def setup(self):
+  def setup(self) -> None:
     if not self.is_initializing() or self._params():
       return
-    params = read.init(self.scheme, self.make_rng('params'))
-    # The method's arrays differ from form to form (see `methods.storage`), so
-    # no shapes are declared: whatever variables are given later are read.
-    floats, integers = read.partition(params)
-    for name, value in floats.items():
-      self.put_variable('params', name, value)
-    for name, value in integers.items():
-      self.put_variable('buffers', name, value)
+    params = group_params.init(self.make_rng('params'), self.scheme)
+    # The method's arrays differ from form to form (see `methods.forms`), so
+    # no shapes are declared: reading checks whatever variables are given later.
+    for collection, values in to_variables(params).items():
+      for name, value in values.items():
+        self.put_variable(collection, name, value)
 
   @nn.nowrap
   def _params(self) -> Params:
     return to_params(self.variables)
-
-  @nn.nowrap
-  def _checked_params(self) -> Params:
-    params = self._params()
-    for index in range(len(self.scheme.groups)):
-      if read.group_name(index) not in params:
-        raise ValueError(
-          f'variables lack {read.group_name(index)}, got {sorted(params)}; '
-          "pass both collections, 'params' and 'buffers', of init, from_params "
-          'or to_variables.'
-        )
-    return params
 
   def __call__(self, ids: Array) -> jax.Array:
     """Vectors of words.
@@ -145,9 +139,10 @@ class GroupedEmbed(nn.Module):
 
     Raises:
       TypeError: if ids are not integers.
-      ValueError: if an id is out of range, outside of jit.
+      ValueError: for variables that are not the scheme's; if an id is out of
+        range, outside of jit.
     """
-    params = self._checked_params()
+    params = self._params()
     words = read.lookup(self.scheme, params, ids)
     ids = jnp.asarray(ids)
     if self.padding_id is not None:
@@ -177,9 +172,10 @@ class GroupedEmbed(nn.Module):
       [..., V] in the order of the ids.
 
     Raises:
-      ValueError: if the last axis is not the scheme's features.
+      ValueError: for variables that are not the scheme's; if the last axis is
+        not the scheme's features.
     """
-    scores = read.logits(self.scheme, self._checked_params(), query)
+    scores = read.logits(self.scheme, self._params(), query)
     if self.padding_id is not None:
       is_padding = jnp.arange(self.num_embeddings) == self.padding_id
       lead = (1,) * (scores.ndim - 1)

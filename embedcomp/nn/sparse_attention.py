@@ -137,7 +137,14 @@ class RecursiveAttention(ChunkedAttention):
     del sizes['learned']
     return sizes
 
-  def __call__(self, query, key, value, mask=None, **dropout) -> jax.Array:
+  def __call__(
+    self,
+    query: Array,
+    key: Array,
+    value: Array,
+    mask: Array | None = None,
+    **dropout: Any,
+  ) -> jax.Array:
     if not self.learned:
       return super().__call__(query, key, value, mask, **dropout)
     learned = LearnedSummaries(name='attention')(*query.shape[2:])

@@ -1,4 +1,4 @@
-"""What tokens see of each other."""
+"""Plot of an attention pattern."""
 
 from typing import TYPE_CHECKING
 
@@ -20,9 +20,15 @@ def plot_pattern(
   """Draws which tokens read which, and how coarsely.
 
   Args:
-    pattern: of an attention; see `nn.sparse_attention`.
+    pattern: of an attention; see `attention.block_patterns`.
     length: tokens of the text; some hundreds can be told apart.
     ax: where to draw; a new figure if not given.
+
+  Returns:
+    The Axes.
+
+  Raises:
+    ImportError: without matplotlib.
   """
   from matplotlib import colormaps, colors, patches
 

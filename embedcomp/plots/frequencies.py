@@ -1,4 +1,4 @@
-"""How often words occur, and which group holds which of them."""
+"""Plot of word frequencies, their coverage, and the groups of a scheme."""
 
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ _WINDOWS = 60
 def plot_frequency(
   counts: Array, scheme: Scheme | None = None, ax: 'Axes | None' = None
 ) -> 'Axes':
-  """Draws how often words occur by rank, and how much of a text they cover.
+  """Draws frequencies of words by rank, and the share of a text they cover.
 
   Both axes are logarithmic, the coverage has its own axis on the right. A
   Zipf-Mandelbrot law is fitted where at least 3 words occur.
@@ -43,7 +43,9 @@ def plot_frequency(
     ImportError: without matplotlib.
     ValueError: if counts are not valid or not those of the scheme's words.
   """
-  counts = frequency.check_counts(counts, scheme and scheme.vocab_size)
+  counts = frequency.check_counts(
+    counts, None if scheme is None else scheme.vocab_size
+  )
   shares = frequency.coverage(counts)
   by_rank = np.argsort(-counts, kind='stable')
   counts = counts[by_rank]
@@ -113,7 +115,7 @@ def _label(index: int, scheme: Scheme) -> str:
 def _stack_groups(
   ax: 'Axes', scheme: Scheme, group_of_word: np.ndarray
 ) -> list:
-  """Shares of groups around each rank; returns what the legend shows."""
+  """Draws shares of groups around each rank; returns the legend's handles."""
   num_words = scheme.vocab_size
   edges = np.unique(np.geomspace(1, num_words + 1, _WINDOWS).astype(int))
   sizes = np.diff(edges)
@@ -138,7 +140,7 @@ def _stack_groups(
 
 
 def _shade_groups(ax: 'Axes', scheme: Scheme) -> list:
-  """Bands of ranks, numbered; returns what the legend shows."""
+  """Draws numbered bands of ranks; returns the legend's handles."""
   left, right = ax.get_xlim()
   bands = []
   for index, (start, stop) in enumerate(zip(scheme.splits, scheme.splits[1:])):

@@ -1,4 +1,4 @@
-"""What a search learned, and how: its odds and its log, step by step."""
+"""Plots of a search: probabilities and logged metrics, step by step."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -27,24 +27,24 @@ _MOST_BINS = 6
 _MOST_OPTIONS = 8
 
 
-def plot_odds(
+def plot_probabilities(
   steps: Array,
   mixture: Array,
   options: Sequence[str],
   bins: Sequence[int],
   bytes_per_word: Array,
 ) -> 'Figure':
-  """Draws how the odds of options moved: stacked areas, a panel a bin.
+  """Draws probabilities of options by step: stacked areas, a panel a bin.
 
   At most six bins are drawn, evenly spread, the first and last among them, and
   at most eight options, those that were ever likeliest; the rest is grey.
 
   Args:
     steps: [T] increasing.
-    mixture: [T, B, O] odds of each option in each bin.
+    mixture: [T, B, O] probability of each option in each bin.
     options: O names.
     bins: the B + 1 ranks between which bins lie.
-    bytes_per_word: [O] what options cost; the cheapest are drawn darkest, at
+    bytes_per_word: [O] price of each option; the cheapest are drawn darkest, at
       the bottom.
 
   Returns:
@@ -58,7 +58,7 @@ def plot_odds(
   shape = (len(steps), len(bins) - 1, len(options))
   if mixture.shape != shape or len(bytes_per_word) != len(options):
     raise ValueError(
-      f'odds must be [steps, bins, options] = {shape} and bytes_per_word '
+      f'mixture must be [steps, bins, options] = {shape} and bytes_per_word '
       f'[{len(options)}], got shapes {mixture.shape} and '
       f'({len(bytes_per_word)},).'
     )
@@ -84,7 +84,7 @@ def plot_odds(
     ax.margins(x=0)
     ax.yaxis.set_major_formatter(lambda value, _: f'{100 * value:.0f}%')
     ax.locator_params(axis='x', nbins=4)
-  figure.supylabel('odds of the options', fontsize='medium')
+  figure.supylabel('probability of the options', fontsize='medium')
   figure.legend(
     stack[::-1],
     names[::-1],
@@ -99,7 +99,7 @@ def plot_odds(
 def _areas(
   mixture: np.ndarray, options: Sequence[str], bytes_per_word: Array
 ) -> tuple[np.ndarray, list[str], list]:
-  """What is stacked, [T, bins, areas], with names and colours."""
+  """Stacked areas, [T, bins, areas], with names and colours."""
   from matplotlib import colormaps
 
   peaks = mixture.max(axis=(0, 1))
@@ -123,15 +123,15 @@ def plot_splits(
   bins: Sequence[int],
   ax: 'Axes | None' = None,
 ) -> 'Axes':
-  """Draws where split points are expected, while they are learned.
+  """Draws the expected positions of split points, step by step.
 
-  A line is the mean of a split's position among its odds of being used, in
-  the logarithm of ranks, dotted where it is likelier unused than used. The
+  A line is the mean of a split's position, given that it is used, in the
+  logarithm of ranks, dotted where it is likelier unused than used. The
   shade behind is how many splits are expected at each candidate.
 
   Args:
     steps: [T] increasing.
-    splits: [T, S, B] odds of each split to lie after each bin; the last
+    splits: [T, S, B] probability of each split after each bin; the last
       outcome is "unused".
     bins: the B + 1 ranks between which bins lie.
     ax: where to draw; a new figure if not given.
@@ -146,15 +146,15 @@ def plot_splits(
   splits = np.asarray(splits, float)
   if splits.ndim != 3 or splits.shape[::2] != (len(steps), len(bins) - 1):
     raise ValueError(
-      f'odds of splits must be [{len(steps)}, S, {len(bins) - 1}], got shape '
+      f'splits must be [{len(steps)}, S, {len(bins) - 1}], got shape '
       f'{splits.shape}.'
     )
   ax = make_axes(ax, 8.5, 4.0)
-  steps, places = np.asarray(steps), np.asarray(bins[1:-1], float)
+  steps, positions = np.asarray(steps), np.asarray(bins[1:-1], float)
   _shade_splits(ax, steps, splits[..., :-1].sum(axis=1), bins)
   used = splits[..., :-1].sum(axis=-1)
-  odds = splits[..., :-1] / np.maximum(used, 1e-30)[..., None]
-  means = np.exp(odds @ np.log(places))
+  if_used = splits[..., :-1] / np.maximum(used, 1e-30)[..., None]
+  means = np.exp(if_used @ np.log(positions))
   for index in range(splits.shape[1]):
     style = line_style(index) | {'ls': '-'}
     mean, is_used = means[:, index], used[:, index] >= 0.5
@@ -165,7 +165,7 @@ def plot_splits(
       **style,
       lw=2.2,
       markevery=max(1, len(steps) // 8),
-      label=f'split {index + 1}, odds of use {used[-1, index]:.0%}',
+      label=f'split {index + 1}, probability of use {used[-1, index]:.0%}',
     )
   ax.set_yscale('log')
   ax.set_ylim(bins[-1], np.sqrt(bins[1]))  # the most frequent words on top
@@ -213,7 +213,7 @@ def plot_metrics(
   curves: Mapping[str, tuple[Array, Array]],
   goals: Mapping[str, float] | None = None,
 ) -> 'Figure':
-  """Draws what a run has logged, a small panel for each name.
+  """Draws the logged metrics of a run, a small panel for each name.
 
   Args:
     curves: by name, [T] steps and [T] values; NaN is left out. Names with

@@ -1,7 +1,7 @@
-"""What sizes cost: errors and metrics beside bytes."""
+"""Plots of errors and metrics by size, by method and by frequency."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
   from matplotlib.axes import Axes
 
 
-def plot_frontier(
+def plot_rate_distortion(
   curves: Mapping[str, tuple[Array, Array]],
   dense_bytes: int | None = None,
   ylabel: str = 'relative error',
   ax: 'Axes | None' = None,
 ) -> 'Axes':
-  """Draws what sizes cost: one size-error curve for each name.
+  """Draws rate-distortion curves: errors by bytes, one line for each name.
 
   Args:
     curves: by name, [S] bytes in increasing order and [S] errors, e.g.
@@ -65,7 +65,8 @@ def plot_frontier(
       label=name,
     )
   ax.set_xscale('log', subs=[])
-  ax.xaxis.get_major_locator().set_params(subs=(1, 2, 5))
+  locator: Any = ax.xaxis.get_major_locator()  # of logarithmic axes
+  locator.set_params(subs=(1, 2, 5))
   ax.xaxis.set_major_formatter(lambda value, _: bytes_text(value))
   ax.grid(color=GRID, lw=0.7)
   ax.set_ylim(bottom=0)
@@ -142,7 +143,8 @@ def plot_size_metric(
   every = np.concatenate([sizes for sizes, _, _ in curves.values()])
   # Wide enough that one of the ticks at 1, 2 and 5 is always in it.
   ax.set_xlim(every.min() / 1.6, every.max() * 1.6)
-  ax.xaxis.get_major_locator().set_params(subs=(1, 2, 5))
+  locator: Any = ax.xaxis.get_major_locator()  # of logarithmic axes
+  locator.set_params(subs=(1, 2, 5))
   ax.xaxis.set_major_formatter(lambda value, _: f'{100 * value:.3g}%')
   ax.grid(color=GRID, lw=0.7)
   ax.set_xlabel('size, as a share of the dense table')
@@ -173,7 +175,8 @@ def _add_dense(
 ) -> None:
   """The uncompressed model: a line and a band of one standard deviation."""
   value, deviation = dense
-  draw_span, draw_line = ax.axhspan, ax.axhline
+  draw_span: Callable[..., Any] = ax.axhspan
+  draw_line: Callable[..., Any] = ax.axhline
   if vertical:
     draw_span, draw_line = ax.axvspan, ax.axvline
   label = 'dense'
@@ -240,7 +243,6 @@ def plot_deciles(
   edges: Sequence[float] | None = None,
   ylabel: str = 'loss',
   xlabel: str = 'tenth of the tokens, from frequent to rare words',
-  edge_label: str = 'first rank',
   ax: 'Axes | None' = None,
 ) -> 'Axes':
   """Draws losses by frequency of words, where an average hides the tail.
@@ -249,11 +251,9 @@ def plot_deciles(
     losses: by name, [N] losses of tenths (or other parts) of a text, the most
       frequent words first, e.g. 'dense' and 'compressed'; NaN is left out.
       What is between the first two is shaded.
-    edges: [N] a number that tells what is in each part, such as the rank of
-      its most frequent word.
+    edges: [N] first rank of each part, the rank of its most frequent word.
     ylabel: what the losses are.
     xlabel: what the parts are.
-    edge_label: what the edges are.
     ax: where to draw; a new figure if not given.
 
   Returns:
@@ -263,7 +263,8 @@ def plot_deciles(
     ImportError: without matplotlib.
     ValueError: if there are no losses or lengths differ.
   """
-  lengths = {len(values) for values in (*losses.values(), *_given(edges))}
+  given = [] if edges is None else [edges]
+  lengths = {len(values) for values in (*losses.values(), *given)}
   if not losses or len(lengths) != 1:
     raise ValueError(
       f'losses and edges must have one length, got {sorted(lengths)}.'
@@ -275,12 +276,14 @@ def plot_deciles(
     style = line_style(index)
     ax.plot(parts, values, **style, lw=2, label=literal(name))
   if len(curves) > 1:
-    ax.fill_between(parts, *curves[:2], color=COLORS[1], alpha=0.15, lw=0)
+    ax.fill_between(
+      parts, curves[0], curves[1], color=COLORS[1], alpha=0.15, lw=0
+    )
   names = [str(part) for part in parts]
   if edges is not None:
     names = [f'{n}\n{_short(edge)}' for n, edge in zip(names, edges)]
     ax.annotate(
-      f'\n{edge_label}',
+      '\nfirst rank',
       (0, 0),
       xytext=(-8, -6.5),
       xycoords='axes fraction',
@@ -296,10 +299,6 @@ def plot_deciles(
   ax.set_ylabel(literal(ylabel))
   ax.legend(frameon=False, loc='best')
   return ax
-
-
-def _given(edges: Sequence[float] | None) -> list[Sequence[float]]:
-  return [] if edges is None else [edges]
 
 
 def _short(value: float) -> str:

@@ -1,4 +1,4 @@
-"""Where the bytes of a scheme go."""
+"""Plot of the bytes of a scheme by group and role."""
 
 from typing import TYPE_CHECKING
 

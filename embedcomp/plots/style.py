@@ -1,6 +1,8 @@
-"""What all pictures have in common: colours, frames, sizes in words."""
+"""Style of all plots: colours, frames, sizes in words."""
 
 from typing import TYPE_CHECKING, Any
+
+from embedcomp._internal import optional
 
 if TYPE_CHECKING:
   from matplotlib.axes import Axes
@@ -17,13 +19,7 @@ _MARKERS = 'osD^vPX'
 
 def _pyplot() -> Any:
   """The module, or an error that says how to get it."""
-  try:
-    from matplotlib import pyplot
-  except ImportError as error:
-    raise ImportError(
-      "plots need matplotlib: pip install 'embedcomp[plots]'."
-    ) from error
-  return pyplot
+  return optional.require('matplotlib.pyplot', extra='plots')
 
 
 def _plain_frame(ax: 'Axes') -> 'Axes':
@@ -72,7 +68,7 @@ def make_panels(
   return figure, panels
 
 
-def line_style(index: int) -> dict[str, str]:
+def line_style(index: int) -> dict[str, Any]:
   """Colour, dashes and marker of the line of this number.
 
   Markers and colours repeat after different numbers: 126 lines differ, and 18

@@ -1,6 +1,6 @@
-"""What a search learns beside the weights: splits, options, and a price.
+"""Logits of splits and options, and the price of a byte.
 
-The odds of splits and options minimise, on held-out data,
+The logits of splits and options minimise, on held-out data,
 
   loss + multiplier * g + penalty / 2 * max(g, 0)^2 + entropy terms,
   g = log(expected bytes / budget),
@@ -27,7 +27,7 @@ _SPLIT_HEADSTART = 1.0
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-  """How a search proceeds over its steps.
+  """Schedule of a search over its steps.
 
   Attributes:
     num_steps: of the whole search.
@@ -35,8 +35,8 @@ class Schedule:
       at random.
     plain: share of the warm-up in which all words take the largest option, as
       in plain training; for weights that start from noise.
-    every: steps from one update of the odds to the next: an update costs about
-      as much as an eighth of a step.
+    every: steps from one update of the logits to the next: an update costs
+      about as much as an eighth of a step.
     temperature: of samples, at the start and the end of what follows; falls
       geometrically.
     entropy: weight of the entropy of splits and options at the end; rises
@@ -46,9 +46,9 @@ class Schedule:
     multiplier_cap: the largest multiplier.
   """
 
-  num_steps: int
-  warmup: float = 0.5
-  plain: float = 0.5
+  num_steps: int = 1000
+  warmup: float = 0.0
+  plain: float = 0.0
   every: int = 1
   temperature: tuple[float, float] = (1.0, 0.2)
   entropy: float = 0.02
@@ -56,11 +56,13 @@ class Schedule:
   multiplier_rate: float = 0.01
   multiplier_cap: float = 10.0
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if self.num_steps < 1:
       raise ValueError(f'num_steps must be at least 1, got {self.num_steps}.')
     if not 0 <= self.warmup <= 1:
       raise ValueError(f'warmup must be in [0, 1], got {self.warmup}.')
+    if not 0 <= self.plain <= 1:
+      raise ValueError(f'plain must be in [0, 1], got {self.plain}.')
     if self.every < 1:
       raise ValueError(f'every must be at least 1, got {self.every}.')
     if not 0 < self.temperature[1] <= self.temperature[0]:
@@ -90,7 +92,7 @@ class Schedule:
 
 @dataclasses.dataclass(frozen=True)
 class Controller:
-  """The odds of splits and options of a space.
+  """Distribution over the splits and options of a space.
 
   Attributes:
     space: what may be chosen.
@@ -102,10 +104,10 @@ class Controller:
   learn_splits: bool = True
 
   def init(self) -> Params:
-    """Odds before the first step: options alike, splits evenly spread.
+    """Returns logits for the first step: options alike, splits evenly spread.
 
     Returns:
-      `options` [G, O] float32 log-odds of each group and, where splits are
+      `options` [G, O] float32 logits of each group and, where splits are
       learned, `splits` [G - 1, B] of each split, the last outcome "unused".
     """
     num_bins, num_options = self.space.num_bins, len(self.space.options)
@@ -121,14 +123,14 @@ class Controller:
       'splits': jnp.asarray(splits),
     }
 
-  def _splits(self, splits: Array) -> jax.Array:
-    """[S, B] odds; where bins are groups, a split after every one."""
+  def _splits(self, sample: Params) -> jax.Array:
+    """[S, B] probabilities; where bins are groups, a split after every one."""
     if self.learn_splits:
-      return splits
+      return sample['splits']
     return jnp.eye(self.space.num_bins)[:-1]
 
-  def odds(self, architecture: Params) -> Params:
-    """The odds themselves, without noise, in the form of `architecture`."""
+  def probabilities(self, architecture: Params) -> Params:
+    """Returns probabilities, without noise, in the form of `architecture`."""
     return jax.tree.map(jax.nn.softmax, architecture)
 
   def sample(
@@ -142,17 +144,17 @@ class Controller:
     }
 
   def mixture(self, sample: Params) -> jax.Array:
-    """[B, O] the odds of the options in each bin."""
-    groups = relaxation.group_odds(self._splits(sample.get('splits')))
+    """Returns [B, O], the probabilities of the options in each bin."""
+    groups = relaxation.group_probabilities(self._splits(sample))
     return groups @ sample['options']
 
   def expected_bytes(self, sample: Params) -> jax.Array:
-    """[] float32 bytes of a sample, or of odds, on average.
+    """[] float32 bytes of a sample, or of probabilities, on average.
 
     An order map is counted as for all groups, even if some have no words.
     """
     num_bytes = relaxation.expected_bytes(
-      self._splits(sample.get('splits')),
+      self._splits(sample),
       sample['options'],
       jnp.asarray(self.space.bin_sizes, jnp.float32),
       jnp.asarray(self.space.bytes_per_word, jnp.float32),
@@ -163,7 +165,7 @@ class Controller:
 
   def excess(self, architecture: Params, budget: Array | float) -> jax.Array:
     """[] float32, g = log(expected bytes / budget)."""
-    num_bytes = self.expected_bytes(self.odds(architecture))
+    num_bytes = self.expected_bytes(self.probabilities(architecture))
     return jnp.log(num_bytes / jnp.asarray(budget, jnp.float32))
 
   def entropy(self, architecture: Params) -> jax.Array:
@@ -178,7 +180,7 @@ class Controller:
   def random_choice(
     self, key: PRNGKey, step: Array, schedule: Schedule
   ) -> jax.Array:
-    """The options that weights learn under during the warm-up.
+    """Draws the options that weights learn under during the warm-up.
 
     At first (`schedule.plain`) all bins take the largest option.
     Then every third step does, and the others draw an option for each bin: the
@@ -200,10 +202,10 @@ class Controller:
     return jnp.where(is_plain, largest, drawn)
 
   def drawn_choice(self, architecture: Params, key: PRNGKey) -> jax.Array:
-    """A discrete sample of the odds.
+    """Draws a discrete sample.
 
     Args:
-      architecture: log-odds.
+      architecture: logits.
       key: random key.
 
     Returns:
@@ -215,16 +217,18 @@ class Controller:
     )
     return self.mixture(hard).argmax(-1).astype(jnp.int32)
 
-  def log_odds(self, architecture: Params) -> np.ndarray:
+  def log_probs(self, architecture: Params) -> np.ndarray:
     """[B, O] float64 log-probability of each option in each bin."""
-    mixture = np.asarray(self.mixture(self.odds(architecture)), np.float64)
+    mixture = np.asarray(
+      self.mixture(self.probabilities(architecture)), np.float64
+    )
     return np.log(np.maximum(mixture, 1e-30))
 
 
 def update_multiplier(
   multiplier: Array, excess: Array, schedule: Schedule
 ) -> jax.Array:
-  """Dual ascent: the price of a byte after a step.
+  """Returns the price of a byte after a step of dual ascent.
 
   Args:
     multiplier: [] float32, not negative.
@@ -248,6 +252,6 @@ def objective(
 ) -> jax.Array:
   """[] float32, what is added to the held-out loss; see the module's text."""
   excess = controller.excess(architecture, budget)
-  price = multiplier * excess
+  price = jnp.asarray(multiplier) * excess
   price += 0.5 * schedule.penalty * jnp.square(jnp.maximum(excess, 0.0))
   return price + schedule.entropy_at(step) * controller.entropy(architecture)

@@ -1,4 +1,4 @@
-"""From what a search has learned to a scheme within a budget."""
+"""Discretisation: schemes within a budget from what a search has learned."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ def decide(
   *,
   merge_bins: bool = True,
 ) -> Scheme:
-  """The scheme of least total loss within a budget.
+  """Returns the scheme of least total loss within a budget.
 
   Dynamic programming is exact for losses of bins that add up; the bytes that
   whole bins leave over move split points, words of a bin losing alike.
@@ -22,7 +22,7 @@ def decide(
   Args:
     space: of the search.
     losses: [B, O] float: what each option loses in each bin, such as negative
-      log-odds or measured increments of a loss.
+      log-probabilities or measured increments of a loss.
     budget: bytes.
     merge_bins: False gives every bin a group of its own.
 
@@ -64,15 +64,15 @@ def decide(
 
 
 def decide_greedily(
-  space: SearchSpace, log_odds: np.ndarray, budget: int
+  space: SearchSpace, log_probs: np.ndarray, budget: int
 ) -> Scheme:
-  """The likeliest option of every bin, made cheaper until it fits.
+  """Takes the likeliest options of bins, made cheaper until they fit.
 
-  What one would do without dynamic programming: to be compared with `decide`.
+  A baseline without dynamic programming, to be compared with `decide`.
 
   Args:
     space: of the search.
-    log_odds: [B, O] float.
+    log_probs: [B, O] float.
     budget: bytes.
 
   Returns:
@@ -81,9 +81,9 @@ def decide_greedily(
   Raises:
     ValueError: if even the cheapest option everywhere does not fit.
   """
-  log_odds = np.array(log_odds, np.float64)
+  log_probs = np.array(log_probs, np.float64)
   while True:
-    choice = log_odds.argmax(axis=1)
+    choice = log_probs.argmax(axis=1)
     starts = [0, *(np.flatnonzero(np.diff(choice)) + 1).tolist()]
     division = refinement.Division(
       (*(space.bins[b] for b in starts), space.vocab_size),
@@ -93,7 +93,7 @@ def decide_greedily(
       return space.scheme(division)
     # Take the option away whose runner-up is least behind, where it is dear.
     prices = space.bytes_per_word[choice] * space.bin_sizes
-    ranked = np.sort(log_odds, axis=1)
+    ranked = np.sort(log_probs, axis=1)
     margins = ranked[:, -1] - ranked[:, -2]
     can_change = np.isfinite(ranked[:, -2])
     if not can_change.any():
@@ -101,4 +101,4 @@ def decide_greedily(
     cost = np.where(can_change, margins / np.maximum(prices, 1e-9), np.inf)
     worst = int(cost.argmin())
     dearer = space.bytes_per_word >= space.bytes_per_word[choice[worst]]
-    log_odds[worst, dearer & np.isfinite(log_odds[worst])] = -np.inf
+    log_probs[worst, dearer & np.isfinite(log_probs[worst])] = -np.inf

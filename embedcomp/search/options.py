@@ -74,13 +74,13 @@ def all_options(
 
 
 def rounded_options(features: int) -> tuple[Method, ...]:
-  """Those of `all_options` without codes: all numbers of a word learn."""
+  """Returns `all_options` without codes: all numbers of a word learn."""
   learning = (methods.LowRank, methods.Dense, methods.Drop)
   return tuple(o for o in all_options(features) if isinstance(o, learning))
 
 
 def contextual_options(features: int) -> tuple[Method, ...]:
-  """Those of `all_options` and codes of coefficients, for tables like BERT's.
+  """Returns `all_options` and codes of coefficients, for tables like BERT's.
 
   For a search whose prior decides alone: a supernet has no such codes.
   """
@@ -91,7 +91,7 @@ def contextual_options(features: int) -> tuple[Method, ...]:
 
 # By name: 'learned_codes' re-assigns words to codewords in the final training
 # and stores the same bytes as 'all', whose codes stay as they were fitted.
-OPTION_SETS = {
+OPTION_SETS: dict[str, Callable[[int], tuple[methods.Method, ...]]] = {
   'all': all_options,
   'learned_codes': functools.partial(
     all_options, coded=methods.DifferentiableNearest

@@ -1,4 +1,4 @@
-"""Log-odds to start a search from: what measured options lead to expect."""
+"""Logits to start a search from, made from measured options."""
 
 import dataclasses
 
@@ -11,14 +11,14 @@ from embedcomp.types import Params
 # How much likelier splits of the best division start than others, and how much
 # less likely an option may start than the best one of its group.
 _SPLIT_HEADSTART = 4.0
-_LEAST_LOG_ODDS = -8.0
+_LEAST_LOGIT = -8.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prior:
-  """Measured options as odds around the best division within a budget.
+  """Measured options as a distribution around the best division of a budget.
 
-  An option of a group starts with the log-odds
+  An option of a group starts with the logit
 
     -(loss + price * bytes) / temperature,
 
@@ -34,19 +34,19 @@ class Prior:
   curve: RateDistortionCurve
   strength: float = 10.0
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if not self.strength > 0:
       raise ValueError(
         f'the strength of a prior must be positive, got {self.strength}.'
       )
 
   def temperature(self, budget: int) -> float:
-    """Loss for each unit of log-odds at a budget."""
+    """Returns the loss of each unit of a logit at a budget."""
     total = self._loss(self.curve.choices(budget))
     return max(total, 1e-30) / self.strength
 
-  def log_odds(self, budget: int) -> Params:
-    """Log-odds in the form of `Controller.init`, splits and options.
+  def logits(self, budget: int) -> Params:
+    """Returns logits in the form of `Controller.init`, splits and options.
 
     Args:
       budget: bytes.
@@ -64,7 +64,7 @@ class Prior:
       losses = segment.losses + price * segment.num_bytes
       losses = np.where(segment.num_bytes < 0, np.inf, losses)
       scaled = (losses.min() - losses) / temperature
-      options[group] = np.maximum(scaled, _LEAST_LOG_ODDS)
+      options[group] = np.maximum(scaled, _LEAST_LOGIT)
     for split in range(num_groups - 1):
       # The last outcome is not to be used at all.
       last = space.num_bins if split >= len(best) - 1 else best[split].stop
@@ -78,7 +78,7 @@ class Prior:
     )
 
   def _price(self, budget: int) -> float:
-    """Loss that a byte more or less makes at a budget."""
+    """Returns the loss that a byte more or less makes at a budget."""
     smaller = max(budget * 4 // 5, self.curve.smallest_bytes)
     larger = budget * 5 // 4
     saved = self._loss(self.curve.choices(smaller))

@@ -1,4 +1,4 @@
-"""One step of a search: weights on training data, odds on held-out data.
+"""One step of a search: weights on training data, logits on held-out data.
 
 Both learn in the same step through one optimizer, `optax.multi_transform` over
 the labels of `make_optimizer`. The noise of a step is the same on every
@@ -7,6 +7,7 @@ replica, so that all of them train the same sizes.
 
 from collections.abc import Callable
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -14,9 +15,15 @@ import optax
 from embedcomp.search import controller as controller_lib
 from embedcomp.search.controller import Controller, Schedule
 from embedcomp.training.state import TrainState
-from embedcomp.training.steps import LossFn, Metrics, mean_gradient
-from embedcomp.types import Params
+from embedcomp.training.steps import Batch, Metrics, mean_gradient
+from embedcomp.types import Params, PRNGKey
 
+# (weights, buffers, mixture, batch, dropout_key) -> sums, as a
+# `training.steps.LossFn` gives them; the mixture as `Supernet.lookup` takes it.
+MixtureLossFn = Callable[
+  [chex.ArrayTree, chex.ArrayTree, jax.Array, Batch, PRNGKey | None],
+  tuple[jax.Array, jax.Array, Metrics],
+]
 WEIGHTS, ARCHITECTURE = 'weights', 'architecture'
 
 
@@ -24,14 +31,14 @@ def make_optimizer(
   weights: optax.GradientTransformation,
   architecture: optax.GradientTransformation,
 ) -> optax.GradientTransformationExtraArgs:
-  """One optimizer of params `{'weights': ..., 'architecture': ...}`.
+  """Makes one optimizer of params `{'weights': ..., 'architecture': ...}`.
 
   Args:
     weights: optimizer of the weights.
-    architecture: optimizer of the log-odds of splits and options. It sleeps
+    architecture: optimizer of the logits of splits and options. It sleeps
       in steps without a gradient for them: its moments, its schedule and its
       decay count the others alone. Adam wants a large `eps`: with the usual
-      one, gradients that are all but gone still move log-odds by whole steps,
+      one, gradients that are all but gone still move logits by whole steps,
       to where nothing brings them back.
 
   Returns:
@@ -46,13 +53,8 @@ def make_optimizer(
   )
 
 
-def with_mixture(collections: Params, mixture: jax.Array) -> Params:
-  """Collections of a model whose supernet takes a mixture of options."""
-  return dict(collections, mixture={'embedder': {'odds': mixture}})
-
-
 def init_search_state(budget: int) -> Params:
-  """What a search's `state.extra` holds before the first step.
+  """Returns a search's `state.extra` before the first step.
 
   Args:
     budget: bytes; here, so that one compiled step serves any.
@@ -65,7 +67,7 @@ def init_search_state(budget: int) -> Params:
 
 
 def make_search_step(
-  loss_fn: LossFn,
+  loss_fn: MixtureLossFn,
   optimizer: optax.GradientTransformationExtraArgs,
   controller: Controller,
   schedule: Schedule,
@@ -73,11 +75,10 @@ def make_search_step(
   """Makes the step of a search.
 
   `state.params` is as `make_optimizer` wants it, `state.extra` as
-  `init_search_state` makes it.
+  `init_search_state` makes it; what else that holds stays.
 
   Args:
-    loss_fn: as for plain training; its buffers are the model's collections
-      of variables, with `SupernetEmbed` under 'embedder'.
+    loss_fn: see `MixtureLossFn`.
     optimizer: of `make_optimizer`.
     controller: of splits and options.
     schedule: of the search.
@@ -88,22 +89,23 @@ def make_search_step(
   """
 
   def held_out_gradient(state, batch, keys, axis_name):
-    """Gradient of the objective by the log-odds, and metrics."""
-    weights, odds = state.params[WEIGHTS], state.params[ARCHITECTURE]
+    """Returns the gradient of the objective by the logits, and the loss."""
+    weights, logits = state.params[WEIGHTS], state.params[ARCHITECTURE]
     temperature = schedule.temperature_at(state.step)
 
-    def relaxed_loss(odds, buffers, batch, _):
-      sample = controller.sample(odds, keys['odds'], temperature)
-      mixed = with_mixture(buffers, controller.mixture(sample))
-      return loss_fn(weights, mixed, batch, None)  # no dropout
+    def relaxed_loss(logits, buffers, batch, _):
+      sample = controller.sample(logits, keys['architecture'], temperature)
+      mixture = controller.mixture(sample)
+      return loss_fn(weights, buffers, mixture, batch, None)  # no dropout
 
+    key = keys['architecture']
     grads, metrics = mean_gradient(
-      relaxed_loss, odds, state.buffers, batch, keys['odds'], axis_name
+      relaxed_loss, logits, state.buffers, batch, key, axis_name
     )
     priced = jax.grad(controller_lib.objective, argnums=2)(
       controller,
       schedule,
-      odds,
+      logits,
       state.extra['multiplier'],
       state.extra['budget'],
       state.step,
@@ -111,37 +113,37 @@ def make_search_step(
     return jax.tree.map(jnp.add, grads, priced), metrics['loss']
 
   def step(state, batch, held_out_batch, axis_name=None):
-    names = ('weights', 'odds', 'drawn', 'sizes')
+    names = ('weights', 'architecture', 'drawn', 'sizes')
     keys = dict(zip(names, jax.random.split(state.step_key(), len(names))))
-    odds = state.params[ARCHITECTURE]
+    logits = state.params[ARCHITECTURE]
     is_warm = state.step >= schedule.warmup_steps
     is_due = is_warm & (state.step % schedule.every == 0)
     # A discrete choice, so that weights never learn to rely on blends.
     choice = jnp.where(
       is_warm,
-      controller.drawn_choice(odds, keys['drawn']),
+      controller.drawn_choice(logits, keys['drawn']),
       controller.random_choice(keys['sizes'], state.step, schedule),
     )
     grads, metrics = mean_gradient(
-      loss_fn,
+      lambda weights, buffers, *rest: loss_fn(weights, buffers, choice, *rest),
       state.params[WEIGHTS],
-      with_mixture(state.buffers, choice),
+      state.buffers,
       batch,
       keys['weights'],
       axis_name,
     )
-    none = jax.tree.map(jnp.zeros_like, odds), state.extra['held_out_loss']
-    odds_grads, held_out_loss = jax.lax.cond(
+    none = jax.tree.map(jnp.zeros_like, logits), state.extra['held_out_loss']
+    logits_grads, held_out_loss = jax.lax.cond(
       is_due,
       lambda: held_out_gradient(state, held_out_batch, keys, axis_name),
       lambda: none,
     )
-    grads = {WEIGHTS: grads, ARCHITECTURE: odds_grads}
+    grads = {WEIGHTS: grads, ARCHITECTURE: logits_grads}
     updates, opt_state = optimizer.update(
       grads, state.opt_state, state.params, is_due=is_due
     )
     budget = state.extra['budget']
-    excess = controller.excess(odds, budget)
+    excess = controller.excess(logits, budget)
     multiplier = controller_lib.update_multiplier(
       state.extra['multiplier'], excess, schedule
     )
@@ -150,18 +152,15 @@ def make_search_step(
       'held_out_loss': held_out_loss,
       'expected_bytes': jnp.exp(excess) * budget,
       'temperature': schedule.temperature_at(state.step),
-      'entropy': controller.entropy(odds),
+      'entropy': controller.entropy(logits),
       'multiplier': multiplier,
     }
+    learned = {'multiplier': multiplier, 'held_out_loss': held_out_loss}
     state = state.replace(
       step=state.step + 1,
       params=optax.apply_updates(state.params, updates),
       opt_state=opt_state,
-      extra={
-        'budget': budget,
-        'multiplier': multiplier,
-        'held_out_loss': held_out_loss,
-      },
+      extra={**state.extra, **learned},
     )
     return state, metrics
 

@@ -18,7 +18,6 @@ follow the coefficients whenever `refresh` is called, a few times an epoch.
 import dataclasses
 import functools
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +26,7 @@ from embedcomp import methods as methods_lib
 from embedcomp.compression.space import SearchSpace
 from embedcomp.methods import gather
 from embedcomp.search import supernet_codes
-from embedcomp.table import read
+from embedcomp.table.group_params import group_name
 from embedcomp.table.scheme import Scheme
 from embedcomp.types import Array, Params, PRNGKey, Shape
 
@@ -53,7 +52,7 @@ class Supernet:
   space: SearchSpace
   rank: int
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if not 1 <= self.rank <= self.space.features:
       raise ValueError(
         f'rank must be 1 to {self.space.features} features, got {self.rank}.'
@@ -94,13 +93,15 @@ class Supernet:
   def _steps(self) -> np.ndarray:
     """[O] distance of two values an option can store, in deviations."""
     steps = [step for step, _ in _ROUNDINGS.values()]
-    return np.float32([steps[_rounding(o)] for o in self.space.options])
+    steps = [steps[_rounding(o)] for o in self.space.options]
+    return np.array(steps, np.float32)
 
   @functools.cached_property
   def _limits(self) -> np.ndarray:
     """[O] the largest value an option can store, in steps."""
     limits = [_limit(bits) for _, bits in _ROUNDINGS.values()]
-    return np.float32([limits[_rounding(o)] for o in self.space.options])
+    limits = [limits[_rounding(o)] for o in self.space.options]
+    return np.array(limits, np.float32)
 
   @functools.cached_property
   def _dropped(self) -> np.ndarray:
@@ -112,9 +113,8 @@ class Supernet:
   def _book_of_option(self) -> np.ndarray:
     """[O] position among the coded options, -1 for others."""
     options = range(len(self.space.options))
-    return np.int32(
-      [self.coded.index(i) if i in self.coded else -1 for i in options]
-    )
+    books = [self.coded.index(i) if i in self.coded else -1 for i in options]
+    return np.array(books, np.int32)
 
   def init(self, key: PRNGKey) -> tuple[Params, Params]:
     """Weights from noise; vectors have variance 1 / D.
@@ -191,11 +191,16 @@ class Supernet:
   ) -> jax.Array:
     """Vectors of words under a choice or a mixture of options.
 
+    Unlike `embedcomp.lookup`, this makes the whole [V, D] table where tokens
+    are as many as the V words or more, for it is read in training alone: the
+    gradient is then summed word by word before it is multiplied with the
+    basis, which is faster than a product for each token.
+
     Args:
       params: trainable.
       buffers: of `refresh`.
-      mixture: [B] integers, the option of each bin; or [B, O] float, the odds
-        of all options in each, at the cost of all of them.
+      mixture: [B] integers, the option of each bin; or [B, O] float, the
+        shares of all options in each, at the cost of all of them.
       ids: [...] integers in [0, V), ranks of words; not checked.
 
     Returns:
@@ -204,10 +209,12 @@ class Supernet:
     coefficients_of = self._chosen if mixture.ndim == 1 else self._mixed
     flat = ids.reshape(-1)
     if flat.size < self.space.vocab_size:
-      words = coefficients_of(params, buffers, mixture, flat) @ params['basis']
+      own = coefficients_of(params, buffers, mixture, flat)
+      words = jnp.matmul(own, params['basis'], precision='highest')
     else:  # fewer words than tokens: each is made once
-      table = coefficients_of(params, buffers, mixture, None) @ params['basis']
-      words = gather.take_pieces(table, flat)
+      own = coefficients_of(params, buffers, mixture, None)
+      table = jnp.matmul(own, params['basis'], precision='highest')
+      words = gather.take_subvectors(table, flat)
     return words.reshape(*ids.shape, -1)
 
   def logits(
@@ -225,11 +232,11 @@ class Supernet:
       [..., V] float32.
     """
     coefficients_of = self._chosen if mixture.ndim == 1 else self._mixed
-    projected = hidden @ params['basis'].T  # [..., R]
+    projected = jnp.matmul(hidden, params['basis'].T, precision='highest')
     words = coefficients_of(params, buffers, mixture, None)
     # Not `projected @ words.T`: of an array that was only just computed XLA on
     # CPU transposes all of it, which is not cheap beside the product.
-    return jnp.einsum('...r,vr->...v', projected, words)
+    return jnp.einsum('...r,vr->...v', projected, words, precision='highest')
 
   def _chosen(self, params, buffers, choice, ids) -> jax.Array:
     """[T, R] coefficients of words, or of all, one option for each bin."""
@@ -255,14 +262,14 @@ class Supernet:
     own, bins = _words(ids, params['coefficients'], buffers['bin_of_word'])
     # A product, for its gradient is one too; that of `take` is a slow scatter.
     is_in_bin = jax.nn.one_hot(bins, len(mixture))  # [T, B]
-    of_word = functools.partial(
-      jnp.matmul, is_in_bin, precision=jax.lax.Precision.HIGHEST
-    )
-    total = of_word(mixture @ self._dropped[:, None]) * params['dropped'][None]
+    product = functools.partial(jnp.matmul, precision='highest')
+    of_word = functools.partial(product, is_in_bin)
+    dropped = product(mixture, self._dropped[:, None])  # [B, 1]
+    total = of_word(dropped) * params['dropped'][None]
     for index, (step, bits) in enumerate(_ROUNDINGS.values()):
       steps = gather.take(buffers['spread'] * step, bins)
       rounded = _round(own, steps, np.full(1, _limit(bits)))
-      total += of_word(mixture @ self._reach[index]) * rounded
+      total += of_word(product(mixture, self._reach[index])) * rounded
     shares = of_word(mixture[:, np.array(self.coded, int)])  # [T, C]
     for book in range(len(self.coded)):
       total += shares[:, book, None] * self._codebooks.codewords(
@@ -304,11 +311,11 @@ class Supernet:
         found = {part.name: part.trainable(vector)}
       else:
         found = method.fit(own @ basis, weights[start:stop], seed)
-      extracted[read.group_name(index)] = found
+      extracted[group_name(index)] = found
     return extracted
 
 
-def _words(ids: Array | None, *arrays: Array) -> list[jax.Array]:
+def _words(ids: Array | None, *arrays: Array) -> list[Array]:
   """Rows of arrays, all of them where no ids are given."""
   if ids is None:
     return list(arrays)
@@ -339,41 +346,3 @@ def _round(values: Array, steps: Array, limits: Array) -> jax.Array:
   safe = jnp.where(is_free, 1.0, steps)
   exact = jax.lax.stop_gradient(jnp.round(inside / safe) * safe - inside)
   return jnp.where(is_free, values, inside + exact)
-
-
-class SupernetEmbed(nn.Module):
-  """A supernet as a layer that takes the place of `flax.linen.Embed`.
-
-  The mixture of options is read from the collection 'mixture', so that models
-  need not know about it.
-
-  Attributes:
-    supernet: whose weights are trained.
-  """
-
-  supernet: Supernet
-
-  def setup(self):
-    if not self.is_initializing():
-      return
-    params, buffers = self.supernet.init(self.make_rng('params'))
-    for name, value in params.items():
-      self.put_variable('params', name, value)
-    for name, value in buffers.items():
-      self.put_variable('buffers', name, value)
-    space = self.supernet.space
-    uniform = jnp.full((space.num_bins, len(space.options)), 1.0)
-    self.put_variable('mixture', 'odds', uniform / len(space.options))
-
-  @nn.nowrap
-  def _variables(self):
-    odds = self.get_variable('mixture', 'odds')
-    return self.variables['params'], self.variables['buffers'], odds
-
-  def __call__(self, ids: Array) -> jax.Array:
-    """[..., D] vectors of [...] ids."""
-    return self.supernet.lookup(*self._variables(), ids)
-
-  def attend(self, query: Array) -> jax.Array:
-    """[..., V] inner products of [..., D] queries with every word."""
-    return self.supernet.logits(*self._variables(), query)

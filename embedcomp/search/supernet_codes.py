@@ -10,6 +10,7 @@ words, one row for each, at the price of a table for each coded option.
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ import numpy as np
 
 from embedcomp import methods as methods_lib
 from embedcomp.compression.space import SearchSpace
-from embedcomp.methods import gather, kmeans
+from embedcomp.methods import gather, kmeans, rounding
 from embedcomp.types import Array, Params
 
 CODED = (
@@ -62,7 +63,7 @@ class Codebooks:
 
   def _sizes(self, index: int) -> tuple[int, int]:
     """M and K of a coded option; vq has one book."""
-    option = self.space.options[index]
+    option: Any = self.space.options[index]
     return getattr(option, 'books', 1), option.codewords
 
   def zeros(self) -> Params:
@@ -113,7 +114,11 @@ class Codebooks:
     }
 
   def codewords(
-    self, buffers: Params, positions: Array, ids: Array | None, own: Array
+    self,
+    buffers: Params,
+    positions: Array | np.int32,
+    ids: Array | None,
+    own: Array,
   ) -> jax.Array:
     """Words as their codewords.
 
@@ -130,7 +135,7 @@ class Codebooks:
       ids = jnp.arange(self.space.vocab_size)
     words = buffers['words'].reshape(-1, self.rank)
     chosen = gather.take(words, positions * self.space.vocab_size + ids)
-    return chosen + (own - jax.lax.stop_gradient(own))  # the bracket is 0
+    return rounding.straight_through(chosen, own)
 
 
 def _quantized(
@@ -154,7 +159,10 @@ def _quantized(
 
 
 def _lloyd(block, weights, book: np.ndarray) -> np.ndarray:
-  """One step of k-means; codewords without words move to heavy strangers."""
+  """Takes one step of k-means.
+
+  Codewords without words move to the points with the largest weighted error.
+  """
   codes = kmeans.assign(block, book)
   means, mass = kmeans.weighted_means(block, weights, codes, len(book))
   dead = np.flatnonzero(mass <= 0)

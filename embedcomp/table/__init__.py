@@ -1,6 +1,20 @@
 """A compressed table: its scheme, and how its params are read."""
 
-from embedcomp.table.read import init, logits, lookup, reconstruct
+from embedcomp.table.group_params import (
+  dequantize_params,
+  init,
+  quantize_params,
+)
+from embedcomp.table.read import logits, lookup, reconstruct
 from embedcomp.table.scheme import Group, Scheme
 
-__all__ = ['Group', 'Scheme', 'init', 'logits', 'lookup', 'reconstruct']
+__all__ = [
+  'Group',
+  'Scheme',
+  'dequantize_params',
+  'init',
+  'logits',
+  'lookup',
+  'quantize_params',
+  'reconstruct',
+]

@@ -1,4 +1,4 @@
-"""Who is compressed how: groups of words, their methods, their exact bytes."""
+"""Schemes: groups of words, the method of each, and its exact size."""
 
 import dataclasses
 import functools
@@ -30,7 +30,7 @@ class Group:
   size: int
   method: base.Method
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if type(self.size) is not int or self.size < 1:
       raise ValueError(f'a group needs at least one word, got {self.size!r}.')
     if not isinstance(self.method, base.Method):
@@ -70,7 +70,7 @@ class Scheme:
   order: str = 'identity'
   dtype: str = 'float32'
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if type(self.features) is not int or not 1 <= self.features <= MAX_FEATURES:
       raise ValueError(
         f'features must be 1 to {MAX_FEATURES}, got {self.features!r}.'
@@ -118,7 +118,7 @@ class Scheme:
 
   @property
   def order_part(self) -> storage.Codes:
-    """How the group of each id is stored (nothing is, for one group)."""
+    """Stored form of the group of each id; empty for one group."""
     num_values = len(self.groups) if self.order == 'stored' else 1
     return storage.Codes('order', (self.vocab_size,), num_values, 'order map')
 
@@ -151,7 +151,7 @@ class Scheme:
 
   @property
   def factor(self) -> float:
-    """How many times smaller than the dense table: 20.0 is a twentieth."""
+    """Dense bytes over bytes: 20.0 is a twentieth of the dense table."""
     return self.dense_bytes / self.num_bytes
 
   def size_table(self) -> list[dict[str, Any]]:
@@ -207,7 +207,7 @@ class Scheme:
     return '\n'.join(text)
 
   def to_json(self) -> str:
-    """A JSON text that `from_json` reads back to an equal scheme."""
+    """Returns a JSON text that `from_json` reads back to an equal scheme."""
     groups = [
       {'size': group.size, **registry.to_dict(group.method)}
       for group in self.groups

@@ -1,9 +1,11 @@
 """Training: one state, pure steps over it, and a loop that survives kills."""
 
-from embedcomp.training.checkpoints import Checkpoints
+from typing import TYPE_CHECKING
+
+from embedcomp._internal import lazy
 from embedcomp.training.data_parallel import data_mesh, jit_step, pmap_step
 from embedcomp.training.evaluator import make_evaluator
-from embedcomp.training.loop import Cadence, NonFiniteLossError, run
+from embedcomp.training.loop import Cadence, Evaluation, NonFiniteLossError, run
 from embedcomp.training.metrics_log import MetricsLog, read_metrics
 from embedcomp.training.state import Best, TrainState
 from embedcomp.training.steps import (
@@ -16,10 +18,14 @@ from embedcomp.training.steps import (
 )
 from embedcomp.training.workdir import bind_workdir
 
+if TYPE_CHECKING:
+  from embedcomp.training.checkpoints import Checkpoints
+
 __all__ = [
   'Best',
   'Cadence',
   'Checkpoints',
+  'Evaluation',
   'MetricsLog',
   'NonFiniteLossError',
   'TrainState',
@@ -37,3 +43,8 @@ __all__ = [
   'run',
   'total',
 ]
+
+if not TYPE_CHECKING:  # orbax is loaded for those who keep checkpoints
+  __getattr__, __dir__ = lazy.attach(
+    __name__, {'Checkpoints': 'embedcomp.training.checkpoints'}
+  )

@@ -1,13 +1,13 @@
 """Checkpoints that are whole or not there (orbax, `embedcomp[launch]`).
 
-A checkpoint is written beside the others and renamed when it is complete, so
-that a process killed at any moment leaves the one before. What a disk or a
-crash of the machine does to it afterwards is noticed by a checksum.
+Orbax writes a checkpoint beside the others and renames it when it is complete,
+so that a process killed at any moment leaves the one before. What it lacks is
+added here: a lock on the folder, a checksum that notices what a disk or a crash
+of the machine does to a file, and the way back to the checkpoint before.
 """
 
 import contextlib
 import errno
-import fcntl
 import logging
 import os
 import re
@@ -23,18 +23,27 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+try:
+  import fcntl
+except ImportError:
+  raise ImportError(
+    'checkpoints lock their folder by fcntl, which this system has not: run '
+    'on Linux or macOS; on Windows, use WSL.'
+  ) from None
+
 _LOGGER = logging.getLogger(__name__)
 # Names, shapes and whatever else a checkpoint holds beside its numbers.
 _SLACK_BYTES = 2**20
 
 
 class Restored(NamedTuple):
-  """What a checkpoint held.
+  """Content of a checkpoint.
 
   Attributes:
     step: its number.
-    state: pytree as that saved, of NumPy arrays and keys.
-    metadata: what was saved beside it.
+    state: pytree of NumPy arrays and typed keys, with the structure, shapes and
+      dtypes of the one that was saved.
+    metadata: what JSON holds, as it was saved beside the state.
   """
 
   step: int
@@ -43,12 +52,12 @@ class Restored(NamedTuple):
 
 
 class Checkpoints:
-  """The last few checkpoints of a run, in a folder of their own."""
+  """Folder with the last few checkpoints of a run."""
 
   def __init__(self, folder: str | os.PathLike, keep: int = 2):
-    """Opens a folder and clears away what a killed process left unfinished.
+    """Opens a folder; the first `save` removes what was left unfinished.
 
-    Only one process may have it open, for it would clear away what another is
+    Only one process may have it open, for it would remove what another is
     writing.
 
     Args:
@@ -72,10 +81,6 @@ class Checkpoints:
         cleanup_tmp_directories=True,
         preservation_policy=ocp.checkpoint_managers.LatestN(keep),
       ),
-      item_handlers={
-        'state': ocp.StandardCheckpointHandler(),
-        'metadata': ocp.JsonCheckpointHandler(),
-      },
     )
 
   def __enter__(self):
@@ -85,14 +90,14 @@ class Checkpoints:
     self.close()
 
   def close(self) -> None:
-    """Lets go of the folder."""
+    """Closes the folder and gives up its lock."""
     self._manager.close()
     if self._lock is not None:
       os.close(self._lock)
       self._lock = None
 
   def latest_step(self) -> int | None:
-    """The number of the newest checkpoint; None if there is none."""
+    """Returns the number of the newest checkpoint; None if there is none."""
     return self._manager.latest_step()
 
   def save(
@@ -105,12 +110,13 @@ class Checkpoints:
 
     Args:
       step: its number; there must not be one yet.
-      state: pytree of arrays and typed keys.
+      state: pytree of arrays, of any shapes and dtypes, and typed keys.
       metadata: goes into JSON.
 
     Raises:
-      OSError: if it cannot be written, as on a full disk; the checkpoints
-        before it are untouched.
+      OSError: if it cannot be written, as on a full disk; says why. The
+        checkpoints before it are untouched.
+      ValueError: if there is a checkpoint of this step.
     """
     arrays = _to_arrays(state)
     metadata = {'checksum': _checksum(arrays), 'metadata': metadata or {}}
@@ -120,17 +126,21 @@ class Checkpoints:
         self._manager.save(
           step,
           args=ocp.args.Composite(
-            state=ocp.args.StandardSave(arrays),
+            state=ocp.args.StandardSave(_without_empty(arrays)),
             metadata=ocp.args.JsonSave(metadata),
           ),
           force=True,
         )
     except Exception as error:
-      kept = self._after_failure()
+      reason = _system_reason(error)
+      if reason is None:
+        raise
+      is_full = reason.startswith(os.strerror(errno.ENOSPC))
       raise OSError(
         f'cannot write the checkpoint of step {step} to {self.folder}: '
-        f'{_reason(error)}. Mend that (free some space, check permissions) and '
-        f'run the same command again: it goes on from {_in_words(kept)}.'
+        f'{reason}. {"Free some space" if is_full else "Mend that"} and run '
+        'the same command again: it goes on from '
+        f'{_in_words(self.latest_step())}.'
       ) from error
 
   def _check_space(self, arrays: chex.ArrayTree) -> None:
@@ -143,13 +153,6 @@ class Checkpoints:
       raise OSError(
         errno.ENOSPC, f'{reason}: {free:,} bytes free, {needed:,} needed'
       )
-
-  def _after_failure(self) -> int | None:
-    """Removes what a failed save left; returns the newest whole checkpoint."""
-    for path in self.folder.glob(f'*{ocp.utils.TMP_DIR_SUFFIX}*'):
-      shutil.rmtree(path, ignore_errors=True)
-    self._manager.reload()
-    return self.latest_step()
 
   def restore(self, template: chex.ArrayTree) -> Restored | None:
     """Reads the newest checkpoint that can be read.
@@ -192,18 +195,24 @@ class Checkpoints:
 
   def _restore(self, step: int, template: chex.ArrayTree) -> Restored:
     """Reads one checkpoint, or raises whatever is wrong with it."""
-    arrays = _to_arrays(template)
+    template_arrays = _to_arrays(template)
     found = self._manager.restore(
       step,
       args=ocp.args.Composite(
-        state=ocp.args.StandardRestore(arrays),
+        state=ocp.args.StandardRestore(_without_empty(template_arrays)),
         metadata=ocp.args.JsonRestore(),
       ),
     )
-    chex.assert_trees_all_equal_shapes_and_dtypes(found.state, arrays)
-    if _checksum(found.state) != found.metadata['checksum']:
+    arrays = jax.tree.map(
+      lambda own, array: array if own.size else own,
+      template_arrays,
+      found.state,
+    )
+    chex.assert_trees_all_equal_shapes(arrays, template_arrays)
+    # Of dtypes as well, for orbax casts to those of the template.
+    if _checksum(arrays) != found.metadata['checksum']:
       raise ValueError('its checksum is wrong')
-    state = jax.tree.map(_like, template, found.state)
+    state = jax.tree.map(_like, template, arrays)
     return Restored(step, state, found.metadata['metadata'])
 
 
@@ -230,11 +239,18 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _to_arrays(state: chex.ArrayTree) -> chex.ArrayTree:
-  """The same pytree as NumPy arrays, keys as their data."""
+  """Turns a pytree into NumPy arrays, and keys into their data."""
   data = jax.tree.map(
     lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, state
   )
   return jax.tree.map(np.asarray, jax.device_get(data))
+
+
+def _without_empty(arrays: chex.ArrayTree) -> chex.ArrayTree:
+  """Puts a zero in place of each array of size 0, which orbax refuses."""
+  return jax.tree.map(
+    lambda array: array if array.size else np.zeros(1, array.dtype), arrays
+  )
 
 
 def _like(template: Any, array: np.ndarray) -> Any:
@@ -242,21 +258,22 @@ def _like(template: Any, array: np.ndarray) -> Any:
   if not _is_key(template):
     return array
   impl = jax.random.key_impl(template)
-  return jax.random.wrap_key_data(array, impl=impl)
+  return jax.random.wrap_key_data(jnp.asarray(array), impl=impl)
 
 
 def _checksum(arrays: chex.ArrayTree) -> int:
-  """CRC-32 of all arrays, one after the other."""
+  """CRC-32 of all arrays, one after the other, with their dtypes and shapes."""
   checksum = 0
   for array in jax.tree.leaves(arrays):
+    checksum = zlib.crc32(f'{array.dtype}{array.shape}'.encode(), checksum)
     data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    checksum = zlib.crc32(data, checksum)
+    checksum = zlib.crc32(data.data, checksum)
   return checksum
 
 
 @contextlib.contextmanager
 def _errors_not_logged() -> Iterator[None]:
-  """Orbax logs pages about what it also raises."""
+  """Silences orbax, which logs pages about what it also raises."""
   logger = logging.getLogger('absl')
   level = logger.level
   logger.setLevel(logging.CRITICAL)
@@ -266,13 +283,20 @@ def _errors_not_logged() -> Iterator[None]:
     logger.setLevel(level)
 
 
-def _reason(error: Exception) -> str:
-  """The system's words for an error if they are in it, else its first line."""
+def _system_reason(error: Exception) -> str | None:
+  """The system's words for an error; None for one that is not the system's."""
   if isinstance(error, OSError) and error.strerror:
     return error.strerror
+  # Tensorstore writes them into errors of other types.
   found = re.search(r'([^:]+) \[[^\]]*os_error_code', str(error))
-  lines = [found[1]] if found else str(error).strip().splitlines()
-  return (lines or [type(error).__name__])[0].strip()[:160].rstrip('.')
+  return found[1].strip() if found else None
+
+
+def _reason(error: Exception) -> str:
+  """The system's words for an error, or else its first line."""
+  lines = str(error).strip().splitlines() or [type(error).__name__]
+  reason = _system_reason(error) or lines[0]
+  return reason.strip()[:160].rstrip('.')
 
 
 def _in_words(step: int | None) -> str:

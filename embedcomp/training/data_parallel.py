@@ -1,4 +1,4 @@
-"""The same step on one device or many: `jit` over a mesh, or `pmap`.
+"""Steps on one device or many: `jit` over a mesh, or `pmap`.
 
 Both wrappers take any pure `step(state, *batches, axis_name=None)`. The state
 stands whole on every device; batches are divided along their first axis. What
@@ -7,7 +7,7 @@ they return looks the same from outside, so that a loop cannot tell them apart.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import chex
 import jax
@@ -19,7 +19,7 @@ DATA_AXIS = 'data'
 
 
 def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-  """A mesh of one axis, 'data'.
+  """Makes a mesh of one axis, 'data'.
 
   Args:
     devices: all of all hosts if not given.
@@ -36,8 +36,21 @@ def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
   )
 
 
+class CompiledStep(Protocol):
+  """Step that also brings its arguments to the devices."""
+
+  def place(self, state: chex.ArrayTree) -> chex.ArrayTree:
+    """Copies a state to all devices; the original stays usable."""
+
+  def shard(self, batch: chex.ArrayTree) -> chex.ArrayTree:
+    """Brings a batch to the devices."""
+
+  def __call__(self, state: chex.ArrayTree, *batches: chex.ArrayTree) -> Any:
+    """Returns the new state and metrics."""
+
+
 class DataParallel:
-  """A compiled step, and how its arguments come to the devices.
+  """Compiled step that also brings its arguments to the devices.
 
   Calling it takes a state from `place`, whose memory it reuses, and batches
   from `shard`; it returns the new state, which needs no placing, and metrics
@@ -94,7 +107,7 @@ class DataParallel:
 
 
 def _with_firm_dtype(leaf: Any) -> Any:
-  """Python's and JAX's weak types become firm, as they would after a step."""
+  """Makes weak types firm, as they would be after a step."""
   dtype = jnp.result_type(leaf)
   is_key = jnp.issubdtype(dtype, jax.dtypes.prng_key)
   return leaf if is_key else jnp.asarray(leaf, dtype)
@@ -158,7 +171,7 @@ def pmap_step(
 
 
 def _pmap(step: Callable[..., Any], mesh: Mesh, donate: bool) -> Callable:
-  """`jax.pmap` of a step with any number of batches."""
+  """Makes a `jax.pmap` of a step with any number of batches."""
 
   @functools.cache
   def compiled(num_batches):

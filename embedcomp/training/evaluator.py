@@ -1,4 +1,4 @@
-"""Measuring a model on the data of its task, compiled once."""
+"""Evaluation of a model on the data of its task, compiled once."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import optax
 
+from embedcomp.methods.forms import merge_params, split_params
 from embedcomp.training import steps
 from embedcomp.training.data_parallel import DataParallel, jit_step
 from embedcomp.training.state import TrainState
@@ -15,7 +16,7 @@ from embedcomp.training.tasks import Task
 def make_evaluator(
   task: Task, wrap: Callable[..., DataParallel] = jit_step
 ) -> Callable[[dict[str, Any], Iterable[steps.Batch]], dict[str, float]]:
-  """Makes what measures variables of the model of a task.
+  """Makes a function that evaluates variables of the model of a task.
 
   Args:
     task: gives the loss, the metric and the model.
@@ -24,7 +25,7 @@ def make_evaluator(
   Returns:
     A `measure(variables, batches)`: from the model's variables, all
     collections, and batches that are not yet on the devices, to what
-    `Task.summarise` says of all of them together. It has no dropout, leaves
+    `Task.summarise` makes of all of them together. It has no dropout, leaves
     the variables usable, and compiles once for each shape of a batch. It raises
     a ValueError if nothing has any weight.
 
@@ -43,7 +44,9 @@ def make_evaluator(
 
   def measure(variables, batches):
     buffers = dict(variables)
-    params = buffers.pop('params')
+    params, stored = split_params(buffers.pop('params'))
+    if stored:
+      buffers['stored'] = merge_params(buffers.get('stored', {}), stored)
     state = TrainState.create(
       params, optax.identity(), jax.random.key(0), buffers=buffers
     )

@@ -1,4 +1,4 @@
-"""The loop of a run: steps, metrics, evaluations, checkpoints, resuming.
+"""Loop of a run: steps, metrics, evaluations, checkpoints, resuming.
 
 A run is a function of its first state and its batches. Killed at any moment
 and started again, it ends with the same state and the same metrics, to the
@@ -12,17 +12,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from tqdm.auto import tqdm
 
-from embedcomp.training.checkpoints import Checkpoints
-from embedcomp.training.data_parallel import DataParallel
-from embedcomp.training.metrics_log import MetricsLog
+from embedcomp.training.data_parallel import CompiledStep
 from embedcomp.training.state import Best, TrainState, with_best
+
+if TYPE_CHECKING:  # orbax is not needed without checkpoints
+  from embedcomp.training.checkpoints import Checkpoints
 
 # Batches that are made ahead, and steps that are handed to the devices ahead:
 # enough to keep them busy, and few enough to hold little memory.
@@ -30,12 +31,14 @@ NUM_AHEAD = 2
 
 
 class NonFiniteLossError(FloatingPointError):
-  """The loss or the params of a run became infinite or not a number."""
+  """Error for a loss or params that became infinite or not a number."""
 
 
 @dataclass(frozen=True)
 class Cadence:
-  """When what happens, in steps; the last step ends with all of it.
+  """Steps between log lines, checkpoints and evaluations.
+
+  All of these happen after the last step as well.
 
   Attributes:
     num_steps: length of the run.
@@ -50,7 +53,7 @@ class Cadence:
   checkpoint_every: int = 1000
   evaluate_every: int | None = None
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     for name in ('log_every', 'checkpoint_every', 'evaluate_every'):
       every = getattr(self, name)
       if every is not None and (every < 1 or every % max(self.log_every, 1)):
@@ -62,22 +65,58 @@ class Cadence:
       raise ValueError(f'num_steps must not be negative, got {self.num_steps}.')
 
   def is_due(self, step: int, every: int | None) -> bool:
-    """Whether it is time for what happens every so many steps."""
+    """True if it is time for something that happens every so many steps."""
     return step == self.num_steps or (every is not None and step % every == 0)
 
 
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+  """Evaluations in the course of a run.
+
+  Attributes:
+    measure: takes a state to metrics; must not donate it.
+    keep_best: name of one of these, and 'max' or 'min'; the state that was best
+      by it is kept in `state.best`. None keeps the last state alone.
+
+  Raises:
+    ValueError: if it is neither 'max' nor 'min'.
+  """
+
+  measure: Callable[[TrainState], dict[str, float]]
+  keep_best: tuple[str, str] | None = None
+
+  def __post_init__(self) -> None:
+    if self.keep_best is not None and self.keep_best[1] not in ('max', 'min'):
+      raise ValueError(
+        f"keep_best must say 'max' or 'min', got {self.keep_best}."
+      )
+
+
+class Log(Protocol):
+  """Log that a run writes to, such as a `MetricsLog`."""
+
+  def resume(self, step: int) -> None:
+    """Forgets what was logged after a step."""
+
+  def write(self, step: int, metrics: dict[str, float]) -> None:
+    """Appends the metrics of a step."""
+
+
+def in_words(metrics: dict[str, float]) -> str:
+  """Writes metrics as words for a progress bar."""
+  return ', '.join(f'{name} {value:.4g}' for name, value in metrics.items())
+
+
 def run(
-  step_fn: DataParallel,
+  step_fn: CompiledStep,
   state: TrainState,
   batch_at: Callable[[int], tuple[Any, ...]],
   cadence: Cadence,
   *,
-  checkpoints: Checkpoints | None = None,
-  log: MetricsLog | None = None,
-  evaluate: Callable[[TrainState], dict[str, float]] | None = None,
-  keep_best: tuple[str, str] | None = None,
-  describe: Callable[[dict[str, float]], str] | None = None,
-  progress: bool = True,
+  checkpoints: 'Checkpoints | None' = None,
+  log: Log | None = None,
+  evaluation: Evaluation | None = None,
+  describe: Callable[[dict[str, float]], str] | None = in_words,
 ) -> TrainState:
   """Takes the steps that are still to be taken.
 
@@ -89,11 +128,9 @@ def run(
     cadence: when to log, evaluate, save and stop.
     checkpoints: where the run goes on from, and is saved.
     log: gets means of metrics, and evaluations as 'validation_...'.
-    evaluate: measures a state; must not donate it.
-    keep_best: name of a metric of `evaluate`, and 'max' or 'min'; the state
-      that was best by it is kept in `state.best`.
-    describe: what to write beside the progress bar of the latest metrics.
-    progress: whether to show a progress bar.
+    evaluation: what `cadence` evaluates; None for nothing.
+    describe: takes the latest metrics to words beside the progress bar; None
+      shows no bar.
 
   Returns:
     The state after the last step.
@@ -104,8 +141,9 @@ def run(
     OSError: if the disk is full or fails.
     ValueError: for checkpoints that do not fit, or an unknown metric.
   """
-  if keep_best is not None:
-    state = with_best(state, _worst(keep_best))
+  if evaluation is not None and evaluation.keep_best is not None:
+    worst = -math.inf if evaluation.keep_best[1] == 'max' else math.inf
+    state = with_best(state, worst)
   state, seconds = _resume(state, checkpoints, log)
   best, state = state.best, step_fn.place(state.replace(best=None))
   start, window = int(state.step), []
@@ -113,8 +151,8 @@ def run(
   def load(step):
     return [step_fn.shard(batch) for batch in batch_at(step)]
 
-  with _progress_bar(start, cadence.num_steps, progress) as bar:
-    report = _Report(log, bar, describe or _in_words, seconds)
+  with _progress_bar(start, cadence.num_steps, describe is not None) as bar:
+    report = _Report(log, bar, describe, seconds)
     batches = _made_ahead(load, range(start, cadence.num_steps))
     for step, batch in enumerate(batches, start + 1):
       state, metrics = step_fn(state, *batch)
@@ -125,10 +163,10 @@ def run(
         report.write(step, _means(window))
         _check_losses(window, step, checkpoints)
         window.clear()
-      if evaluate and cadence.is_due(step, cadence.evaluate_every):
-        values = evaluate(state)
+      if evaluation and cadence.is_due(step, cadence.evaluate_every):
+        values = evaluation.measure(state)
         report.write(step, {f'validation_{k}': v for k, v in values.items()})
-        best = _better(best, state, values, keep_best)
+        best = _better(best, state, values, evaluation.keep_best)
       if checkpoints and cadence.is_due(step, cadence.checkpoint_every):
         _check_params(state, step, checkpoints)
         whole = state.replace(best=best)
@@ -137,34 +175,35 @@ def run(
 
 
 class _Report:
-  """Says how a run goes: in its log, and beside its progress bar."""
+  """Reporter of metrics to the log and beside the progress bar."""
 
   def __init__(
     self,
-    log: MetricsLog | None,
+    log: Log | None,
     bar: tqdm,
-    describe: Callable[[dict[str, float]], str],
+    describe: Callable[[dict[str, float]], str] | None,
     seconds: float,
   ):
     self._log, self._bar, self._describe = log, bar, describe
-    self._latest = {}
+    self._latest: dict[str, float] = {}
     self._start = time.monotonic() - seconds
 
   def seconds(self) -> float:
-    """How long the run has taken, over all of its lives."""
+    """Returns the seconds of the run, those before restarts included."""
     return time.monotonic() - self._start
 
   def write(self, step: int, metrics: dict[str, float]) -> None:
     if self._log is not None:
       self._log.write(step, {'seconds': self.seconds(), **metrics})
     self._latest |= metrics
-    self._bar.set_postfix_str(self._describe(self._latest))
+    if self._describe is not None:
+      self._bar.set_postfix_str(self._describe(self._latest))
 
 
 def _resume(
-  state: TrainState, checkpoints: Checkpoints | None, log: MetricsLog | None
+  state: TrainState, checkpoints: 'Checkpoints | None', log: Log | None
 ) -> tuple[TrainState, float]:
-  """The state to go on from and the seconds it took; the log ends there."""
+  """Returns the state to go on from and its seconds; cuts the log there."""
   seconds = 0.0
   restored = checkpoints.restore(state) if checkpoints else None
   if restored is not None:
@@ -178,7 +217,7 @@ def _made_ahead(
   load: Callable[[int], Any], steps: Iterable[int]
 ) -> Iterator[Any]:
   """Yields `load(step)` for every step; a thread is some steps ahead."""
-  pending = deque()
+  pending: deque[concurrent.futures.Future[Any]] = deque()
   pool = concurrent.futures.ThreadPoolExecutor(1, 'batches')
   try:
     for step in steps:
@@ -192,7 +231,7 @@ def _made_ahead(
 
 
 def _progress_bar(start: int, num_steps: int, enabled: bool) -> tqdm:
-  """A bar that knows the steps of former lives; seldom redrawn in a file."""
+  """Makes a bar from the first step on, restarted or not; seldom redrawn."""
   return tqdm(
     initial=start,
     total=num_steps,
@@ -203,12 +242,8 @@ def _progress_bar(start: int, num_steps: int, enabled: bool) -> tqdm:
   )
 
 
-def _in_words(metrics: dict[str, float]) -> str:
-  return ', '.join(f'{name} {value:.4g}' for name, value in metrics.items())
-
-
 def _means(window: list[dict[str, jax.Array]]) -> dict[str, float]:
-  """Means over steps, in float64."""
+  """Computes means over steps, in float64."""
   steps = jax.device_get(window)
   with np.errstate(invalid='ignore'):  # opposite infinities
     return {
@@ -217,26 +252,19 @@ def _means(window: list[dict[str, jax.Array]]) -> dict[str, float]:
     }
 
 
-def _worst(keep_best: tuple[str, str]) -> float:
-  worst = {'max': -math.inf, 'min': math.inf}
-  if keep_best[1] not in worst:
-    raise ValueError(f"keep_best must say 'max' or 'min', got {keep_best}.")
-  return worst[keep_best[1]]
-
-
 def _better(
   best: Best | None,
   state: TrainState,
   values: dict[str, float],
   keep_best: tuple[str, str] | None,
 ) -> Best | None:
-  """The better one of what was best and a state; the older one if equal."""
-  if keep_best is None:
+  """Returns the better of the best state and a new one; the older if equal."""
+  if keep_best is None or best is None:
     return None
   name, mode = keep_best
   if name not in values:
     raise ValueError(f'keep_best must name one of {list(values)}, got {name}.')
-  value = np.float32(values[name])
+  value = float(np.float32(values[name]))
   if value > best.value if mode == 'max' else value < best.value:
     return with_best(state, value).best
   return best
@@ -245,7 +273,7 @@ def _better(
 def _check_losses(
   window: list[dict[str, jax.Array]],
   step: int,
-  checkpoints: Checkpoints | None,
+  checkpoints: 'Checkpoints | None',
 ) -> None:
   """Raises NonFiniteLossError for the first bad loss among the latest steps."""
   losses = jax.device_get([metrics['loss'] for metrics in window])
@@ -262,7 +290,7 @@ def _all_finite(params: Any) -> jax.Array:
 
 
 def _check_params(
-  state: TrainState, step: int, checkpoints: Checkpoints
+  state: TrainState, step: int, checkpoints: 'Checkpoints'
 ) -> None:
   """Raises NonFiniteLossError rather than have broken params saved."""
   if not _all_finite(state.params):
@@ -270,14 +298,12 @@ def _check_params(
 
 
 def _non_finite(
-  what: str, step: int, checkpoints: Checkpoints | None
+  what: str, step: int, checkpoints: 'Checkpoints | None'
 ) -> NonFiniteLossError:
   kept = checkpoints.latest_step() if checkpoints else None
-  where = (
-    'no checkpoint had been written yet'
-    if kept is None
-    else f'the last good state is checkpoint {kept} in {checkpoints.folder}'
-  )
+  where = 'no checkpoint had been written yet'
+  if checkpoints and kept is not None:
+    where = f'the last good state is checkpoint {kept} in {checkpoints.folder}'
   return NonFiniteLossError(
     f'{what} in step {step}; {where}. Try a lower learning rate, a longer '
     'warm-up or clipped gradients (optax.clip_by_global_norm), in a new '

@@ -1,7 +1,9 @@
-"""The log of a run: one JSON object a line, and TensorBoard on request."""
+"""Log of a run: one JSON object a line, and TensorBoard on request."""
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import math
 import os
@@ -10,33 +12,34 @@ from typing import Any
 
 import jax
 
+from embedcomp._internal import optional
 from embedcomp.io.files import write_atomically
 
 FILE_NAME = 'metrics.jsonl'
 
 
 def read_metrics(
-  workdir: str | os.PathLike, stage: str | None = None
+  workdir: str | os.PathLike, phase: str | None = None
 ) -> list[dict[str, Any]]:
   """Reads the log of a run.
 
   Args:
     workdir: of the run.
-    stage: only lines of this one, if given.
+    phase: only lines of this one, if given.
 
   Returns:
-    Its lines in order: 'stage', 'step' and metrics, None for those that were
-    not finite. A last line that is only half there is left out.
+    Its lines in order: 'stage' (the phase), 'step' and metrics, None for those
+    that were not finite. A last line that is only half there is left out.
 
   Raises:
     ValueError: naming a line that is damaged otherwise.
   """
   records = [record for record, _ in _parse(Path(workdir) / FILE_NAME)]
-  return [r for r in records if stage is None or r['stage'] == stage]
+  return [r for r in records if phase is None or r['stage'] == phase]
 
 
 def _parse(path: Path) -> list[tuple[dict[str, Any], bytes]]:
-  """Every record of a log with its line."""
+  """Parses a log into records, each with its line."""
   if not path.exists():
     return []
   lines = path.read_bytes().split(b'\n')
@@ -55,28 +58,28 @@ def _parse(path: Path) -> list[tuple[dict[str, Any], bytes]]:
 
 
 class MetricsLog:
-  """Appends metrics to the log of a workdir; only the first host writes."""
+  """Log of the metrics of a workdir; only the first host writes."""
 
   def __init__(
     self,
     workdir: str | os.PathLike,
-    stage: str = 'train',
+    phase: str = 'train',
     *,
     tensorboard: bool = False,
   ):
-    """Writes nothing yet.
+    """Prepares the log of a phase; nothing is written yet.
 
     Args:
       workdir: has to be there.
-      stage: a run may have several, one after the other (a search, then
+      phase: a run may have several, one after the other (a search, then
         fine-tuning), each with its own steps.
       tensorboard: whether to write event files too, to `tensorboard/`.
     """
     self._path = Path(workdir) / FILE_NAME
-    self._stage = stage
+    self._phase = phase
     self._tensorboard = tensorboard
-    self._writer = None
-    self._file = None
+    self._writer: Any = None
+    self._file: io.FileIO | None = None
 
   def __enter__(self):
     return self
@@ -94,7 +97,7 @@ class MetricsLog:
       self._writer = None
 
   def resume(self, step: int) -> None:
-    """Cuts off what was written after a step of this stage, and opens.
+    """Opens the log and cuts off what this phase wrote after a step.
 
     Args:
       step: of the state that the run goes on from.
@@ -108,14 +111,14 @@ class MetricsLog:
       return
     kept = []
     for record, line in _parse(self._path):
-      if record.get('stage') == self._stage and record['step'] > step:
+      if record.get('stage') == self._phase and record['step'] > step:
         break
       kept.append(line)
     if self._path.exists():
       write_atomically(self._path, b''.join(kept))
     self._file = self._path.open('ab', buffering=0)
     if self._tensorboard:
-      self._writer = _event_writer(self._path.parent, self._stage, step)
+      self._writer = _event_writer(self._path.parent, self._phase, step)
 
   def write(self, step: int, metrics: dict[str, float]) -> None:
     """Appends a line.
@@ -131,38 +134,36 @@ class MetricsLog:
       return
     if self._file is None:
       self.resume(step)
+    assert self._file is not None  # but in other processes
     finite = {
       name: float(value) if math.isfinite(value) else None
       for name, value in metrics.items()
     }
-    record = {'stage': self._stage, 'step': step, **finite}
+    record = {'stage': self._phase, 'step': step, **finite}
     line = f'{json.dumps(record, allow_nan=False)}\n'.encode()
     try:
       while line:
         line = line[self._file.write(line) :]
     except OSError as error:
+      is_full = error.errno == errno.ENOSPC
       raise OSError(
         error.errno,
-        f'cannot write the metrics of step {step} ({error.strerror}): free '
-        'some space, then run the same command again to go on',
+        f'cannot write the metrics of step {step} ({error.strerror}): '
+        f'{"free some space" if is_full else "mend that"}, then run the same '
+        'command again to go on',
         str(self._path),
       ) from error
     if self._writer is not None:
       for name, value in metrics.items():
-        self._writer.add_scalar(f'{self._stage}/{name}', value, step)
+        self._writer.add_scalar(f'{self._phase}/{name}', value, step)
 
 
-def _event_writer(workdir: Path, stage: str, step: int) -> Any:
-  """Event files of TensorBoard that replace what came after a step."""
-  try:
-    import tensorboardX
-  except ImportError as error:
-    raise ImportError(
-      "TensorBoard files need tensorboardX: pip install 'embedcomp[launch]'."
-    ) from error
+def _event_writer(workdir: Path, phase: str, step: int) -> Any:
+  """Opens event files of TensorBoard that replace what came after a step."""
+  tensorboardX = optional.require('tensorboardX', extra='launch')
   return tensorboardX.SummaryWriter(
-    str(workdir / 'tensorboard' / stage),
+    str(workdir / 'tensorboard' / phase),
     purge_step=step + 1,
-    # Names hold the second, and two lives of a run may begin in one.
+    # Names hold the second, and a run may be restarted within one.
     filename_suffix=f'.after-{step}',
   )

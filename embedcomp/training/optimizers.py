@@ -1,4 +1,4 @@
-"""The optimizer of plain training: Adam with what a BERT needs besides.
+"""Optimizer of plain training: Adam with what a BERT needs besides.
 
 Reference: Loshchilov and Hutter, Decoupled Weight Decay Regularization, ICLR
 2019 (AdamW).
@@ -13,7 +13,7 @@ from embedcomp.types import Params
 def warmed_up(
   learning_rate: float, num_steps: int, warmup: float
 ) -> optax.Schedule:
-  """A rate that rises from zero and then falls to zero, in straight lines.
+  """Makes a rate that rises from zero and falls to zero, in straight lines.
 
   Args:
     learning_rate: the highest.
@@ -43,7 +43,7 @@ def adam(
   table_rate: float = 1.0,
   accumulate: int = 1,
 ) -> optax.GradientTransformation:
-  """Adam with a warm-up and a linear decay.
+  """Makes Adam with a warm-up and a linear decay.
 
   Args:
     learning_rate: the highest.
@@ -87,14 +87,14 @@ def adam(
 
 
 def _kernels(params: Params) -> Params:
-  """True for matrices that inputs are multiplied by."""
+  """Marks matrices that inputs are multiplied by."""
   return jax.tree_util.tree_map_with_path(
     lambda path, _: getattr(path[-1], 'key', None) == 'kernel', params
   )
 
 
 def _tables(params: Params) -> Params:
-  """True for all that is part of an embedder."""
+  """Marks all that is part of an embedder."""
   return jax.tree_util.tree_map_with_path(
     lambda path, _: any(getattr(p, 'key', None) == 'embedder' for p in path),
     params,

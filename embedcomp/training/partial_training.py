@@ -1,4 +1,4 @@
-"""Params that stay as they are, at no cost for their gradients."""
+"""Training of some params; the others cost no gradients."""
 
 from collections.abc import Callable
 

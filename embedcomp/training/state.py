@@ -1,4 +1,4 @@
-"""The state of a run: one pytree with everything that resuming needs."""
+"""State of a run: one pytree with everything that resuming needs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from embedcomp.methods.forms import check_trainable
 
-@flax.struct.dataclass
-class Best:
-  """What an evaluation liked best so far.
+
+class Best(flax.struct.PyTreeNode):
+  """State with the best metric of all evaluations so far.
 
   Attributes:
     value: [] float32 the metric; infinite before the first evaluation.
@@ -22,16 +23,15 @@ class Best:
     extra: likewise.
   """
 
-  value: jax.Array
+  value: jax.Array | np.float32
   step: jax.Array
   params: chex.ArrayTree
   buffers: chex.ArrayTree
   extra: chex.ArrayTree
 
 
-@flax.struct.dataclass
-class TrainState:
-  """What a step reads and replaces, and what a checkpoint holds.
+class TrainState(flax.struct.PyTreeNode):
+  """State that a step reads and replaces, and a checkpoint holds.
 
   Attributes:
     step: [] int32 number of steps taken.
@@ -62,7 +62,7 @@ class TrainState:
     buffers: chex.ArrayTree = None,
     extra: chex.ArrayTree = None,
   ) -> TrainState:
-    """The state before the first step.
+    """Makes the state before the first step.
 
     Args:
       params: nested dict of float arrays.
@@ -75,9 +75,11 @@ class TrainState:
       A state at step 0.
 
     Raises:
+      TypeError: for params in stored form, which an optimizer would move.
       ValueError: for a key of the old kind, which checkpoints would confuse
         with plain numbers.
     """
+    check_trainable(params)
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
       raise ValueError(
         f'key must be typed (jax.random.key), got {key.dtype} of PRNGKey.'
@@ -92,7 +94,7 @@ class TrainState:
     )
 
   def step_key(self) -> jax.Array:
-    """The key of all noise of the coming step, equal on every replica."""
+    """Returns the key of all noise of a step, equal on every replica."""
     return jax.random.fold_in(self.key, self.step)
 
 

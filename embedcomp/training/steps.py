@@ -1,4 +1,4 @@
-"""One optimization step and one evaluation step, as pure functions.
+"""Steps of optimization and of evaluation, as pure functions.
 
 A step takes the state and batches, and returns the new state and metrics. It
 does not know how many devices there are, but for the name of their axis under
@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from embedcomp.methods.forms import check_trainable
 from embedcomp.training.data_parallel import DataParallel
 from embedcomp.training.state import TrainState
 
@@ -31,7 +32,7 @@ ROWS = 'rows'
 # [B, ...] arrays, which only evaluations keep. The weights do not depend on
 # params.
 LossFn = Callable[
-  [chex.ArrayTree, chex.ArrayTree, Batch, jax.Array],
+  [chex.ArrayTree, chex.ArrayTree, Batch, jax.Array | None],
   tuple[jax.Array, jax.Array, Metrics],
 ]
 
@@ -67,7 +68,7 @@ def all_rows(tree: chex.ArrayTree, axis_name: str | None) -> chex.ArrayTree:
 
 
 def replica_key(key: jax.Array, axis_name: str | None) -> jax.Array:
-  """A key that differs by replica, for dropout; other noise must not."""
+  """Makes a key that differs by replica, for dropout; other noise must not."""
   if axis_name:
     key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
   return key
@@ -81,7 +82,7 @@ def mean_gradient(
   dropout_key: jax.Array,
   axis_name: str | None = None,
 ) -> tuple[chex.ArrayTree, Metrics]:
-  """The gradient of the mean loss over the whole batch, and its metrics.
+  """Computes the gradient of the mean loss over the whole batch, and metrics.
 
   Args:
     loss_fn: see `LossFn`.
@@ -119,10 +120,11 @@ def make_train_step(
   Returns:
     A pure `step(state, batch, axis_name=None) -> (state, metrics)`, for
     `jit_step` or `pmap_step`. Metrics are means over the whole batch, and
-    'gradient_norm'.
+    'gradient_norm'. It raises a TypeError for params in stored form.
   """
 
   def step(state, batch, axis_name=None):
+    check_trainable(state.params)
     grads, metrics = mean_gradient(
       loss_fn, state.params, state.buffers, batch, state.step_key(), axis_name
     )
@@ -166,7 +168,7 @@ def _without_rows(metrics: Metrics) -> Metrics:
 def evaluate(
   eval_step: DataParallel, state: TrainState, batches: Iterable[Batch]
 ) -> dict[str, Any]:
-  """Means over all batches of an evaluation, and rows of all of them.
+  """Evaluates all batches: means over them, and rows of all of them.
 
   Args:
     eval_step: a wrapped step of `make_eval_step`, with `donate=False`.

@@ -1,4 +1,4 @@
-"""What a model is trained for: losses and metrics of batches.
+"""Tasks of models: losses and metrics of batches.
 
 The fields of a batch are those of `embedcomp.data.batches`. Kinds of tasks:
 
@@ -26,7 +26,6 @@ import optax
 
 from embedcomp.distillation import PROJECTION, Objective
 from embedcomp.nn.bert.outputs import OUTPUTS_COLLECTION, ModelOutputs
-from embedcomp.training import correlation
 from embedcomp.training.steps import ROWS, Batch, Metrics
 
 CLASSIFICATION, LANGUAGE_MODEL = 'classification', 'language_model'
@@ -41,24 +40,24 @@ METRICS = {
   REGRESSION: ('spearman', True),
   SIMILARITY: ('spearman', True),
 }
-# Those that may have a teacher: what it says is in the batch.
+# Those that may have a teacher, whose outputs are then in the batch.
 TAUGHT = (CLASSIFICATION, DISTILLATION, REGRESSION)
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-  """A model with its loss, weighted by `weights`.
+  """Model with its loss, weighted by `weights`.
 
   Attributes:
     kind: one of `METRICS`.
     model: its `__call__(ids, deterministic=...)` gives the output. It gets also
-      `token_type_ids` where a batch has token types, and `places` of a
-      'masked_lm'.
+      `token_type_ids` where a batch has token types, and `mask_positions`
+      of a 'masked_lm'.
     commitment: weight of the commitment terms that embedders sow.
-    objective: what is learned from a teacher, whose words batches then have
-      under 'teacher', see `teaching`; None learns from labels alone. Without
-      labels (`share` 1) there is no dropout. What is evaluated by labels needs
-      no teacher: the loss is then that of the labels.
+    objective: what is learned from a teacher, whose outputs batches then have
+      under 'teacher', see `embedcomp.distillation.TaughtBatches`; None learns
+      from labels alone. Without labels (`share` 1) there is no dropout. What is
+      evaluated by labels needs no teacher: the loss is then that of the labels.
 
   Raises:
     ValueError: for another kind, or one that cannot have a teacher.
@@ -69,7 +68,7 @@ class Task:
   commitment: float = 0.25
   objective: Objective | None = None
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if self.kind not in METRICS:
       raise ValueError(
         f'a task must be one of {sorted(METRICS)}, got {self.kind!r}.'
@@ -83,23 +82,31 @@ class Task:
 
   @property
   def metric(self) -> str:
-    """Name of what counts: 'accuracy', 'perplexity' or 'spearman'."""
+    """Name of the metric: 'accuracy', 'perplexity', 'spearman' or 'cosine'."""
     return METRICS[self.kind][0]
 
   @property
   def higher_is_better(self) -> bool:
-    """Whether more of the metric is better."""
+    """True if more of the metric is better."""
     return METRICS[self.kind][1]
 
   def init(self, key: jax.Array, batch: Batch) -> dict[str, Any]:
-    """The model's variables, all collections, from noise."""
+    """Initialises the model.
+
+    Args:
+      key: of the noise.
+      batch: as of `loss_fn`; only the shape of its ids counts.
+
+    Returns:
+      The model's variables, all collections.
+    """
     ids = jnp.asarray(batch['ids'][:1])
     return jax.jit(self.model.init)(key, ids)
 
   def loss_fn(
     self, params: Any, collections: Any, batch: Batch, dropout_key: Any
   ) -> tuple[jax.Array, jax.Array, Metrics]:
-    """A `LossFn` for `make_train_step` and `make_eval_step`.
+    """Computes the loss of a batch; a `steps.LossFn`.
 
     Args:
       params: of the model; beside them may stand a 'projection' of its features
@@ -115,12 +122,12 @@ class Task:
       ValueError: if the model's output does not suit the kind, or a teacher is
         missing.
     """
-    is_taught = self.objective is not None and 'teacher' in batch
+    objective = self.objective if 'teacher' in batch else None
     is_evaluated = dropout_key is None and self.kind != DISTILLATION
-    if self.objective and not is_taught and not is_evaluated:
+    if self.objective and objective is None and not is_evaluated:
       raise ValueError(
         'a task with an objective needs batches with a teacher: see '
-        'embedcomp.training.TaughtBatches.'
+        'embedcomp.distillation.TaughtBatches.'
       )
     ids, inputs = self._inputs(batch)
     output, sown = self.model.apply(
@@ -129,7 +136,7 @@ class Task:
       **inputs,
       deterministic=dropout_key is None or self._only_copies,
       rngs=None if dropout_key is None else {'dropout': dropout_key},
-      mutable=['losses', OUTPUTS_COLLECTION] if is_taught else ['losses'],
+      mutable=['losses', OUTPUTS_COLLECTION] if objective else ['losses'],
     )
     projection = params.get(PROJECTION)
     losses = self._losses(output, batch, projection)
@@ -146,10 +153,12 @@ class Task:
       is_right = output.argmax(-1) == batch['labels']
       metrics['accuracy'] = (is_right * batch['weights']).sum()
     weight = batch['weights'].sum()
-    if is_taught:
+    if objective is not None:
       outputs = ModelOutputs.from_variables(output, sown)
-      taught, parts = self._taught(outputs, batch, dropout_key, projection)
-      share = self.objective.share
+      taught, parts = objective.value(
+        outputs, batch['teacher'], self._seen(batch), dropout_key, projection
+      )
+      share = objective.share
       loss = (1 - share) * loss + share * weight * taught
       metrics |= {name: weight * part for name, part in parts.items()}
     if dropout_key is not None:
@@ -159,31 +168,34 @@ class Task:
 
   @property
   def _only_copies(self) -> bool:
-    """Whether the teacher is all there is to learn from."""
+    """True if the teacher is all there is to learn from."""
     return self.objective is not None and self.objective.share == 1
 
-  def _taught(
-    self, student: ModelOutputs, batch: Batch, key: Any, projection: Any
-  ):
-    """The loss of copying a teacher, and its parts by name."""
+  def _seen(self, batch: Batch) -> jax.Array:
+    """[B, T] bool, the tokens that a student copies a teacher's states of."""
     is_token = batch['ids'] != self.model.config.pad_token_id
     counts = batch['weights'] > 0
-    mask = is_token & counts[:, None]
-    return self.objective.value(
-      student, batch['teacher'], mask, key, projection
-    )
+    return is_token & counts[:, None]
 
   def losses(self, variables: Any, batch: Batch) -> jax.Array:
-    """The loss of each label, in the shape of the labels, without dropout."""
+    """Computes the loss of each label, without dropout.
+
+    Args:
+      variables: of the model, all collections.
+      batch: as of `loss_fn`.
+
+    Returns:
+      float32 losses in the shape of the labels, not multiplied by weights.
+    """
     ids, inputs = self._inputs(batch)
-    output = self.model.apply(variables, ids, **inputs)
+    output: Any = self.model.apply(variables, ids, **inputs)
     projection = variables.get('params', {}).get(PROJECTION)
     return self._losses(output, batch, projection)
 
   def drawn_log_likelihood(
     self, variables: Any, batch: Batch, key: Any, *, chance: float = 0.0
   ) -> jax.Array:
-    """The log-likelihood of labels that are drawn from the model itself.
+    """Computes the log-likelihood of labels drawn from the model itself.
 
     Numbers are drawn from normal distributions of variance one around what the
     model predicts. For `embedcomp.search.sensitivity`.
@@ -205,7 +217,7 @@ class Task:
     if not 0 <= chance <= 1:
       raise ValueError(f'chance must be between 0 and 1, got {chance}.')
     ids, inputs = self._inputs(batch)
-    output = self.model.apply(variables, ids, **inputs)
+    output: Any = self.model.apply(variables, ids, **inputs)
     if self.kind == DISTILLATION:
       # Half the squared length of a change of them is one minus the cosine.
       units = _units(output.astype(jnp.float32))
@@ -215,20 +227,20 @@ class Task:
       # The slope at a draw is its distance from the prediction.
       drawn = predictions * jax.random.normal(key, predictions.shape)
     else:
-      odds = jax.lax.stop_gradient(jax.nn.softmax(output))
-      odds = (1 - chance) * odds + chance / odds.shape[-1]
-      labels = jax.random.categorical(key, jnp.log(odds))
-      log_odds = jax.nn.log_softmax(output)
-      drawn = jnp.take_along_axis(log_odds, labels[..., None], -1)[..., 0]
+      probs = jax.lax.stop_gradient(jax.nn.softmax(output))
+      probs = (1 - chance) * probs + chance / probs.shape[-1]
+      labels = jax.random.categorical(key, jnp.log(probs))
+      log_probs = jax.nn.log_softmax(output)
+      drawn = jnp.take_along_axis(log_probs, labels[..., None], -1)[..., 0]
     return (drawn * batch['weights']).sum()
 
-  def _inputs(self, batch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """What the model is called with."""
+  def _inputs(self, batch: Batch) -> tuple[jax.Array, dict[str, Any]]:
+    """Returns the arguments of the model: ids, and others by name."""
     ids, others = jnp.asarray(batch['ids']), {}
     if 'token_types' in batch:
       others['token_type_ids'] = batch['token_types']
     if self.kind == MASKED_LM:
-      others['mask_positions'] = batch['places']
+      others['mask_positions'] = batch['mask_positions']
     if self.kind == SIMILARITY:
       # Side by side, so that both texts of a row are on one device.
       ids = jnp.stack([ids, batch['pair_ids']], axis=1)
@@ -238,7 +250,7 @@ class Task:
   def _losses(
     self, output: jax.Array, batch: Batch, projection: Any
   ) -> jax.Array:
-    """The loss of each label, before weights."""
+    """Computes the loss of each label, before weights."""
     if self.kind in (REGRESSION, SIMILARITY):
       return jnp.square(self._predictions(output) - batch['labels'])
     if self.kind == DISTILLATION:
@@ -252,7 +264,7 @@ class Task:
     )
 
   def _predictions(self, output: jax.Array) -> jax.Array:
-    """[B] float32 numbers that labels are compared with."""
+    """Returns [B] float32 numbers that labels are compared with."""
     output = output.astype(jnp.float32)
     if self.kind == SIMILARITY:
       pairs = _units(output.reshape(-1, 2, output.shape[-1]))  # [B, 2, D]
@@ -264,7 +276,7 @@ class Task:
     return output[:, 0]
 
   def summarise(self, sums: dict[str, Any]) -> dict[str, float]:
-    """Means and the metric of a data set.
+    """Computes means and the metric of a data set.
 
     Args:
       sums: 'weight' and what `loss_fn` reports, as sums over a data set, or as
@@ -272,7 +284,8 @@ class Task:
 
     Returns:
       'loss', the mean without commitment terms, and the metric; of real
-      numbers also 'pearson'.
+      numbers also 'pearson'. A series that is constant, in the predictions or
+      the labels, has no correlation with any other: 0.
 
     Raises:
       ValueError: if nothing has any weight.
@@ -283,12 +296,10 @@ class Task:
     if self.kind in (REGRESSION, SIMILARITY):
       rows = {name: np.asarray(row) for name, row in sums[ROWS].items()}
       counts = rows['weights'] > 0
-      series = rows['predictions'][counts], rows['labels'][counts]
-      return {
-        'loss': float(sums['squared_error']) / weight,
-        'spearman': correlation.spearman(*series),
-        'pearson': correlation.pearson(*series),
-      }
+      loss = float(sums['squared_error']) / weight
+      return {'loss': loss} | _correlations(
+        rows['predictions'][counts], rows['labels'][counts]
+      )
     if self.kind == DISTILLATION:
       distance = float(sums['distance']) / weight
       return {'loss': distance, 'cosine': 1 - distance}
@@ -298,7 +309,20 @@ class Task:
     return {'loss': loss, 'perplexity': float(np.exp(min(loss, 80.0)))}
 
 
+def _correlations(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
+  """Computes Spearman's and Pearson's r of two series, [N] real numbers."""
+  import scipy.stats  # takes half a second to import
+
+  first, second = (np.asarray(x, np.float64) for x in (first, second))
+  if np.ptp(first) == 0 or np.ptp(second) == 0:
+    return {'spearman': 0.0, 'pearson': 0.0}
+  return {
+    'spearman': float(scipy.stats.spearmanr(first, second).statistic),
+    'pearson': float(scipy.stats.pearsonr(first, second).statistic),
+  }
+
+
 def _units(vectors: jax.Array) -> jax.Array:
-  """[..., D] of length one; fillers have none, and finite gradients."""
+  """Scales [..., D] to length one; fillers have none, and finite gradients."""
   squares = jnp.square(vectors).sum(-1, keepdims=True)
   return vectors * jax.lax.rsqrt(jnp.maximum(squares, 1e-12))

@@ -1,4 +1,4 @@
-"""The folder of a run belongs to one config."""
+"""Folder of a run, bound to one config."""
 
 import json
 import os
@@ -14,7 +14,7 @@ FILE_NAME = 'config.json'
 
 
 def bind_workdir(workdir: str | os.PathLike, config: Mapping[str, Any]) -> Path:
-  """Makes a folder the one of a config, or finds that it already is.
+  """Binds a folder to a config, or checks that it is bound to it already.
 
   Args:
     workdir: made if it is not there.
@@ -88,10 +88,10 @@ def _check_unused(workdir: Path) -> None:
 
 
 def _flatten(value: Any, prefix: str = '') -> dict[str, Any]:
-  """Nested dicts as one with dotted names."""
+  """Flattens nested dicts to one with dotted names."""
   if not isinstance(value, dict) or not value:
     return {prefix: value}
-  flat = {}
+  flat: dict[str, Any] = {}
   for name, part in value.items():
     flat |= _flatten(part, f'{prefix}.{name}' if prefix else name)
   return flat

@@ -1,1 +1,1 @@
-"""Whole jobs on directories of models."""
+"""Whole jobs on directories of models; the command `embedcomp` is its face."""

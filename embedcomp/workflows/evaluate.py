@@ -1,19 +1,110 @@
 """Measuring a model of the BERT family on labelled texts."""
 
+import dataclasses
+import math
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import flax.linen as nn
 import jax
 import numpy as np
 
 from embedcomp._internal.progress import track
-from embedcomp.data import Documents, SubwordTokenizer, TokenBatches
+from embedcomp.data.batches.labelled import TokenBatches
+from embedcomp.data.datasets.load import load
+from embedcomp.data.documents import Documents, TextDataset
+from embedcomp.data.fields import Fields
+from embedcomp.data.subword_tokenizer import SubwordTokenizer
 from embedcomp.nn.bert.config import BertConfig
 from embedcomp.nn.embedding import to_variables
+from embedcomp.training import tasks
+from embedcomp.training.evaluator import make_evaluator
 from embedcomp.types import Params
+from embedcomp.workflows.read_model import read_model
 
+# By task: the head that is measured.
+HEADS = {
+  tasks.CLASSIFICATION: 'classification',
+  tasks.REGRESSION: 'classification',
+  tasks.SIMILARITY: 'sentence',
+}
 _BATCH_SIZE = 64
 _BUCKETS = (16, 32, 64)  # lengths to pad to, besides the largest
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledTexts:
+  """Labelled texts of a file, a folder or a data set.
+
+  Attributes:
+    source: a file (.csv, .tsv, .jsonl), a folder with train and test, or a
+      name of TensorFlow Datasets.
+    split: 'test' if not given; of a single file all there is.
+    text_field: name of the texts, or number of a column from 0 on.
+    pair_field: likewise of second texts, where there are any.
+    label_field: likewise of the labels.
+    label_scale: number that labels were divided by in training.
+
+  Raises:
+    ValueError: for a scale that is not positive and finite.
+  """
+
+  source: str | os.PathLike[str]
+  split: str | None = None
+  text_field: str | None = None
+  pair_field: str | None = None
+  label_field: str | None = None
+  label_scale: float = 1.0
+
+  def __post_init__(self) -> None:
+    if not 0 < self.label_scale < math.inf:
+      raise ValueError(
+        f'label_scale must be positive and finite, got {self.label_scale}.'
+      )
+
+
+def evaluate_model(
+  model_dir: str | os.PathLike[str],
+  data: LabelledTexts,
+  task: str,
+  *,
+  max_length: int = 128,
+  progress: bool = True,
+) -> dict[str, float]:
+  """Measures the model of a directory on labelled texts.
+
+  Args:
+    model_dir: a directory that `from_pretrained` reads.
+    data: the texts.
+    task: 'classification', 'regression' or 'similarity'.
+    max_length: tokens that longer texts are cut to.
+    progress: whether to show progress.
+
+  Returns:
+    See `evaluate`.
+
+  Raises:
+    FileNotFoundError: if a file is missing.
+    ImportError: for data that need packages which are not installed.
+    OSError: if data cannot be fetched.
+    ValueError: if an argument is not valid, a file is damaged, or model and
+      texts do not suit the task.
+  """
+  if task not in HEADS:
+    raise ValueError(f'task must be one of {sorted(HEADS)}, got {task!r}.')
+  model, params, labels = read_model(model_dir, HEADS[task])
+  documents = _read_documents(data, task, labels)
+  tokenizer = SubwordTokenizer.load(model_dir)
+  return evaluate(
+    task,
+    model,
+    params,
+    tokenizer,
+    documents,
+    max_length=max_length,
+    progress=progress,
+  )
 
 
 def evaluate(
@@ -26,12 +117,12 @@ def evaluate(
   max_length: int = 128,
   progress: bool = True,
 ) -> dict[str, float]:
-  """Loss and metric of a model.
+  """Measures the loss and the metric of a model.
 
   Args:
     kind: 'classification', 'regression' or 'similarity'; see `training.tasks`.
     model: with the head that the kind needs, as `from_pretrained` reads it.
-    params: of the model, floats and integers together.
+    params: of the model, trainable and stored ones together.
     tokenizer: of the model.
     documents: with labels, and with pairs for a similarity.
     max_length: tokens that longer texts are cut to.
@@ -41,15 +132,8 @@ def evaluate(
     See `Task.summarise`.
 
   Raises:
-    ImportError: without what training needs.
     ValueError: if model, tokenizer and documents do not fit.
   """
-  try:
-    from embedcomp.training import make_evaluator, tasks
-  except ImportError as error:
-    raise ImportError(
-      f'measuring needs {error.name}: pip install "embedcomp[launch]".'
-    ) from None
   is_apart = kind == tasks.SIMILARITY
   batches = _batches(model.config, tokenizer, documents, max_length, is_apart)
   each = track(
@@ -62,7 +146,7 @@ def evaluate(
 
 
 def joined(parts: Sequence[Documents]) -> Documents:
-  """The documents of several parts, which all have labels or all have none.
+  """Joins the documents of parts that all have labels or all have none.
 
   Args:
     parts: of one data set.
@@ -75,14 +159,14 @@ def joined(parts: Sequence[Documents]) -> Documents:
   if parts[0].labels is not None:
     labels = np.concatenate([part.labels for part in parts])
   if parts[0].pairs is not None:
-    pairs = tuple(pair for part in parts for pair in part.pairs)
+    pairs = tuple(pair for part in parts for pair in part.pairs or ())
   return Documents(texts, labels, pairs)
 
 
 def renumbered(
   labels: np.ndarray, names: Sequence[str], own: Sequence[str]
 ) -> np.ndarray:
-  """Labels of data by the numbers that a model has for their names.
+  """Renumbers labels of data as a model numbers their names.
 
   Args:
     labels: [N] int32 positions in `names`, negative where a label is unseen.
@@ -112,6 +196,45 @@ def renumbered(
   return labels
 
 
+def _read_documents(
+  data: LabelledTexts, task: str, labels: Sequence[str] | None
+) -> Documents:
+  """Texts to measure on, their labels as the model has them."""
+  is_class = task == tasks.CLASSIFICATION
+  dataset = load(
+    data.source,
+    Fields(
+      text_field=data.text_field,
+      pair_field=data.pair_field,
+      label_field=data.label_field,
+      real_labels=not is_class,
+    ),
+  )
+  documents = _find_split(data, dataset)
+  if task == tasks.SIMILARITY and documents.pairs is None:
+    raise ValueError('a similarity needs second texts: set pair_field.')
+  found = documents.labels
+  if found is None:
+    raise ValueError(f'{data.source} has no labels: set label_field.')
+  if is_class:
+    found = renumbered(found, dataset.label_names or (), labels or ())
+  else:
+    found = found / data.label_scale
+  return dataclasses.replace(documents, labels=found)
+
+
+def _find_split(data: LabelledTexts, dataset: TextDataset) -> Documents:
+  splits, split = dataset.splits, data.split
+  if split is None and Path(data.source).expanduser().is_file():
+    return joined([splits['train'], splits['test']])
+  split = split or 'test'
+  if split not in splits:
+    raise ValueError(
+      f'{data.source} has no split {split!r}, only {sorted(splits)}.'
+    )
+  return splits[split]
+
+
 def _batches(
   config: BertConfig,
   tokenizer: SubwordTokenizer,
@@ -124,16 +247,21 @@ def _batches(
       f'padding must be {config.pad_token_id} as in the config, got '
       f'{tokenizer.pad_id} in the tokenizer.'
     )
-  length, pairs = min(max_length, config.longest_input), documents.pairs
-  if is_apart and pairs is None:
-    raise ValueError('a similarity needs second texts: name their field.')
-  together = None if is_apart else pairs
+  labels, pairs = documents.labels, documents.pairs
+  if labels is None:
+    raise ValueError('documents must have labels to measure with, got none.')
+  length = min(max_length, config.longest_input)
+  together, apart = pairs, None
+  if is_apart:
+    if pairs is None:
+      raise ValueError('a similarity needs second texts: set pair_field.')
+    together, apart = None, tokenizer.encode(pairs, max_length=length)
   num_devices = jax.device_count()
   return TokenBatches(
     tokenizer.encode(documents.texts, together, max_length=length),
-    documents.labels,
+    labels,
     max(_BATCH_SIZE // num_devices, 1) * num_devices,
-    pairs=tokenizer.encode(pairs, max_length=length) if is_apart else None,
+    pairs=apart,
     padding=tokenizer.pad_id,
     buckets=[size for size in _BUCKETS if size < length] + [length],
   )

@@ -1,4 +1,4 @@
-"""How far attentions with few keys are from dense attention, without training.
+"""Errors of attentions with few keys against dense attention, untrained.
 
 MiniLM-L6 reads documents of 20 Newsgroups, its positions interpolated. Windows
 read as many keys as the recursive attention that they are named after. Errors
@@ -131,7 +131,7 @@ def _compared(model: Bert, params, ids, entries) -> list[Row]:
 
 
 def _layers(model: Bert, params, ids):
-  """What each layer attends to, and how; and the last hidden states."""
+  """Returns inputs of each layer's attention, and the last hidden states."""
   seen = []
 
   def recorded(query, key, value, mask=None, **dropout):

@@ -102,7 +102,7 @@ class AttentionSpeed:
     return rows
 
   def summary(self, rows: Sequence[Row]) -> list[Row]:
-    """How much faster than dense attention each is, by length."""
+    """Returns the speed of each over dense attention, by length."""
     found = {}
     for row in rows:
       line = found.setdefault(
@@ -186,7 +186,7 @@ def _race(entries, make, inputs, rounds) -> list[Row]:
 
 
 def _compared(name: str, own: np.ndarray | None, seconds) -> Row:
-  """What the seconds of a contestant say beside the others'."""
+  """Compares the seconds of a contestant with the others'."""
   if own is None:
     return {'note': 'compiled only: it takes too much memory'}
   found = {'milliseconds': 1e3 * float(np.median(own))}

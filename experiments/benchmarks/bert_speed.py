@@ -69,7 +69,7 @@ def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
 
 
 def summary(rows: Sequence[Row]) -> list[Row]:
-  """How long embedcomp takes for each unit of the other's time."""
+  """Returns the time of embedcomp over the other's."""
   return [
     {
       'batch': f'{row["texts"]} x {row["tokens"]}',

@@ -180,7 +180,7 @@ def _buckets(smoke: bool) -> tuple[int, ...]:
 
 
 def _make_score(model, params: Params, tokenizer, dataset, buckets):
-  """What measures tables; it is compiled once for all of them."""
+  """Makes a function that measures tables, compiled once for all."""
   task = tasks.Task(tasks.SIMILARITY, model)
   measure = make_evaluator(task)
 

@@ -19,11 +19,28 @@ from experiments.problems import make_problem
 from experiments.report import comparison_page as report_comparison
 from experiments.report import pictures
 from experiments.results import Outcome, groups_in_words
-from experiments.trainer import Stages
+from experiments.trainer import Trainer
 
 # Room below the worst of search and compress, of their range.
 _ZOOM = 0.5
 _RANK_SHARES = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+  """Sizes of a comparison, as shares of the dense table.
+
+  Attributes:
+    main: of most contestants.
+    few: of those that take long.
+    in_float32: of those in float32.
+    rank_shares: ranks of uniform low rank, as shares of the features.
+  """
+
+  main: tuple[float, ...]
+  few: tuple[float, ...]
+  in_float32: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2)
+  rank_shares: tuple[float, ...] = _RANK_SHARES
 
 
 class Comparison:
@@ -39,10 +56,7 @@ class Comparison:
     self,
     module: str,
     variant: str,
-    sizes: tuple[float, ...],
-    few_sizes: tuple[float, ...],
-    thesis_sizes: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2),
-    rank_shares: tuple[float, ...] = _RANK_SHARES,
+    sizes: Sizes,
     ablations: bool = False,
     labels: tuple[str, ...] | None = None,
     data: str | None = None,
@@ -52,10 +66,7 @@ class Comparison:
     Args:
       module: in `configs`.
       variant: of the config.
-      sizes: shares of the dense table.
-      few_sizes: of contestants that take long.
-      thesis_sizes: of contestants in float32.
-      rank_shares: ranks of uniform low rank, as shares of the features.
+      sizes: that are compared.
       ablations: whether to take the search apart as well.
       labels: of the contestants that there is time for; all if not given.
       data: a folder in EMBEDCOMP_BENCHMARK_DATA, if that is set, with the texts
@@ -63,15 +74,15 @@ class Comparison:
     """
     self.__doc__ = f'The search and its baselines, configs/{module}:{variant}.'
     self._module, self._variant, self._sizes = module, variant, sizes
-    self._rank_shares, self._data = rank_shares, data
+    self._data = data
     self._contestants = [
       one
-      for one in contestants.contestants(thesis_sizes, few_sizes)
+      for one in contestants.contestants(sizes.in_float32, sizes.few)
       if labels is None or one.label in labels
     ]
     if ablations:
-      self._contestants += contestants.ablations(few_sizes)
-    self._base: tuple[str, Stages] | None = None
+      self._contestants += contestants.ablations(sizes.few)
+    self._base: tuple[str, Trainer] | None = None
 
   def config(self, smoke: bool, seed: int, **fields) -> ConfigDict:
     """The config of one run."""
@@ -101,34 +112,34 @@ class Comparison:
     config = self.config(smoke, seed, **contestant.fields)
     if contestant.trains_longer and config.search.score != 'prior':
       config.finetune.epochs += config.search.epochs
-    stages = self._stages(config)
-    problem = stages.problem
-    sizes = contestant.sizes or self._sizes
+    trainer = self._trainer(config)
+    problem = trainer.problem
+    sizes = contestant.sizes or self._sizes.main
     if smoke:
       sizes = (0.1, 0.05)
     budgets = [int(size * problem.dense_bytes) for size in sizes]
     if contestant.label in LOW_RANK:
-      return _low_rank_rows(stages, contestant.label, self._rank_shares)
+      return _low_rank_rows(trainer, contestant.label, self._sizes.rank_shares)
     name = config.method.name
     if name == 'dense':
       budgets = budgets[:1]  # whatever they are
     if name in ('search', 'bins'):
-      ground = learned.prepare(stages, learn_splits=name == 'search')
-      return _rows(contestant, lambda b: ground.learn(b).finish(), budgets)
+      setup = learned.set_up(trainer, learn_splits=name == 'search')
+      return _rows(contestant, lambda b: setup.learn(b).finish(), budgets)
     if name == 'compress':
-      return _rows(contestant, strategies.compress_sizes(stages), budgets)
-    make = functools.partial(strategies.STRATEGIES[name], stages)
+      return _rows(contestant, strategies.compress_sizes(trainer), budgets)
+    make = functools.partial(strategies.STRATEGIES[name], trainer)
     return _rows(contestant, make, budgets)
 
-  def _stages(self, config: ConfigDict) -> Stages:
-    """Stages that share data and dense models with the contestant before."""
+  def _trainer(self, config: ConfigDict) -> Trainer:
+    """Shares data and dense models with the contestant before."""
     common = config.copy_and_resolve_references()
     common.search = {'held_out': config.search.held_out}
     del common.method, common.finetune
     key = common.to_json()
     if self._base is None or self._base[0] != key:
       problem = make_problem(config, progress=False)
-      self._base = key, Stages(problem, config, None, progress=False)
+      self._base = key, Trainer(problem, config, None, progress=False)
     return dataclasses.replace(self._base[1], config=config)
 
   def summary(self, rows: Sequence[Row]) -> list[Row]:
@@ -157,16 +168,16 @@ class Comparison:
 
 
 def _low_rank_rows(
-  stages: Stages, label: str, shares: Sequence[float]
+  trainer: Trainer, label: str, shares: Sequence[float]
 ) -> list[Row]:
-  features = stages.problem.features
+  features = trainer.problem.features
   rows = []
   for share in shares:
     option = f'low_rank(rank={max(1, round(share * features))})'
-    with stages.config.unlocked():
-      stages.config.method.option = option
-    enough = 2 * stages.problem.dense_bytes
-    rows.append(_row(label, strategies.uniform(stages, enough)))
+    with trainer.config.unlocked():
+      trainer.config.method.option = option
+    enough = 2 * trainer.problem.dense_bytes
+    rows.append(_row(label, strategies.uniform(trainer, enough)))
   return rows
 
 
@@ -182,7 +193,7 @@ def _rows(contestant: Contestant, make, budgets) -> list[Row]:
       continue
     rows.append(_row(contestant.label, outcome))
     if outcome.scheme is not None:
-      share = budget / outcome.stages.problem.dense_bytes
+      share = budget / outcome.trainer.problem.dense_bytes
       rows[-1]['budget'] = float(f'{share:.3g}')
   return rows
 

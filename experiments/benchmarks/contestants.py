@@ -1,4 +1,4 @@
-"""Who takes part in a comparison, and with what fields of the config."""
+"""Contestants of a comparison, with their fields of the config."""
 
 import dataclasses
 from typing import Any
@@ -17,7 +17,7 @@ class Contestant:
     is_main: measured with all seeds; others with two.
     sizes: shares of the dense table; those of the comparison if not given.
     trains_longer: whether its final training also gets the epochs in which the
-      search learns odds, if it does.
+      search learns logits, if it does.
   """
 
   label: str
@@ -51,7 +51,7 @@ def contestants(thesis_sizes, few_sizes) -> list[Contestant]:
   """
   ranks_only = {'search.options': 'low_rank'}
   # As published: bins by frequency, nothing known but what is learned.
-  published = {'search.order': 'frequency', 'search.score': 'odds'}
+  published = {'search.order': 'frequency', 'search.score': 'learned'}
   by_frequency = {'search.order': 'frequency'}
   return [
     Contestant('dense', _method('dense'), True),
@@ -108,10 +108,10 @@ def contestants(thesis_sizes, few_sizes) -> list[Contestant]:
 # What the search would be without one of its parts.
 _ABLATIONS = {
   'prior alone': {'search.score': 'prior', 'search.carry': 'dense'},
-  'odds alone': {'search.score': 'odds'},
+  'odds alone': {'search.score': 'learned'},
   'odds alone, argmax': {
-    'search.score': 'odds',
-    'search.discretise': 'argmax',
+    'search.score': 'learned',
+    'search.discretize': 'argmax',
   },
   'words by frequency': {'search.order': 'frequency'},
   'no held-out data': {'search.held_out': False},
@@ -121,7 +121,7 @@ _ABLATIONS = {
   'no dense model': {
     'search.start': 'noise',
     'search.order': 'frequency',
-    'search.score': 'odds',
+    'search.score': 'learned',
     'search.carry': 'supernet',
     'search.warmup': 0.5,
     'search.epochs': 10.0,

@@ -21,7 +21,7 @@ from experiments.benchmarks.record import Job, Row
 from experiments.benchmarks.tables import mean_and_deviation
 from experiments.problems import make_problem
 from experiments.results import Outcome
-from experiments.trainer import Stages, steps_of
+from experiments.trainer import Trainer, steps_of
 
 SEEDS = 1
 _LENGTH, _BATCH_SIZE, _BATCHES = 2048, 4, 10
@@ -85,7 +85,7 @@ def _run(smoke: bool, label: str, size, seed: int) -> list[Row]:
   for epochs in (0.0, config.optim.epochs):
     config = config.copy_and_resolve_references()
     config.optim.epochs = epochs
-    outcome = strategies.dense(Stages(problem, config, progress=False))
+    outcome = strategies.dense(Trainer(problem, config, progress=False))
     rows += [
       {
         'attention': label,
@@ -102,8 +102,8 @@ def _run(smoke: bool, label: str, size, seed: int) -> list[Row]:
 
 
 def _compared(outcome: Outcome) -> list[Row]:
-  """How far the student is from the teacher, by document."""
-  problem = outcome.stages.problem
+  """Measures the distance of student and teacher, by document."""
+  problem = outcome.trainer.problem
   model = problem.task(outcome.embedder).model
 
   @jax.jit

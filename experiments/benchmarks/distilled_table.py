@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 import embedcomp
 from configs import bert_distil
 from embedcomp import data as data_lib
+from embedcomp._internal.timer import Timer
 from embedcomp.data.batches import long_documents
 from embedcomp.io.files import write_atomically
 from embedcomp.workflows import evaluate
@@ -28,14 +29,13 @@ from experiments.benchmarks.record import Job, Row
 from experiments.benchmarks.tables import mean_and_deviation
 from experiments.problems import Problem, make_problem
 from experiments.results import (
-  Clock,
   Outcome,
   final,
-  frozen_table,
   groups_in_words,
+  stored_table,
   with_table,
 )
-from experiments.trainer import Stages, steps_of
+from experiments.trainer import Trainer, steps_of
 
 _FACTORS = (20, 40, 64, 100)
 _FROM_DENSE = {'method.start': 'dense', 'method.storage': 'int8'}
@@ -204,11 +204,11 @@ def _ways(
   config = _config(smoke, dict(fields))
   config.finetune.epochs = 0.0
   problem = _problem(smoke, config)
-  stages = Stages(problem, config, progress=False)
+  trainer = Trainer(problem, config, progress=False)
   if config.method.name == 'search':
-    ground = learned.prepare(stages)
-    return problem.dense_bytes, lambda budget: ground.learn(budget).finish()
-  make = functools.partial(strategies.STRATEGIES[config.method.name], stages)
+    setup = learned.set_up(trainer)
+    return problem.dense_bytes, lambda budget: setup.learn(budget).finish()
+  make = functools.partial(strategies.STRATEGIES[config.method.name], trainer)
   return problem.dense_bytes, make
 
 
@@ -222,19 +222,21 @@ def _untaught(
 
 
 def _taught(smoke: bool, fields: Mapping[str, Any], before: Outcome) -> Outcome:
-  """What a model becomes that learns from what it was."""
+  """Trains a model to copy what it was."""
   config = _config(smoke, fields)
-  problem = before.stages.problem
+  problem = before.trainer.problem
   weights = {name: config.distil[name] for name in _LOSSES}
   objective = dataclasses.replace(problem.objective, **weights)
   problem = dataclasses.replace(problem, objective=objective)
-  stages = dataclasses.replace(before.stages, problem=problem, config=config)
-  scheme, clock = before.scheme, Clock()
-  table = embedcomp.thaw(scheme, frozen_table(scheme, before.variables))
+  trainer = dataclasses.replace(before.trainer, problem=problem, config=config)
+  scheme, timer = before.scheme, Timer()
+  table = embedcomp.dequantize_params(
+    scheme, stored_table(scheme, before.variables)
+  )
   _, variables = with_table(before.variables, scheme, table)
-  outcome = final(stages, scheme, clock, variables)
+  outcome = final(trainer, scheme, timer, variables)
   num_steps = steps_of(config.finetune.epochs, problem.train)
-  notes = {'steps': num_steps, 'seconds': clock.seconds['finetune']}
+  notes = {'steps': num_steps, 'seconds': timer.seconds['finetune']}
   return dataclasses.replace(outcome, notes=notes)
 
 
@@ -267,7 +269,7 @@ def _write_texts(folder: Path, smoke: bool) -> None:
 def _measured(outcome: Outcome, smoke: bool) -> Row:
   """Scores and bytes of what an outcome writes, in float32 and in int8."""
   with tempfile.TemporaryDirectory() as folder:
-    outcome.stages.problem.write(
+    outcome.trainer.problem.write(
       Path(folder), outcome.embedder, outcome.variables
     )
     path, small = Path(folder, 'model'), Path(folder, 'int8')

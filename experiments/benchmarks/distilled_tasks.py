@@ -29,7 +29,7 @@ _SHOWN = {
 
 @dataclasses.dataclass(frozen=True)
 class _Data:
-  """What is peculiar to some data.
+  """Settings of one data set.
 
   Attributes:
     name: of the data; None for those of the config.

@@ -153,7 +153,7 @@ def _fit_pq(table, counts, seed):
   scheme = embedcomp.Scheme(features, (embedcomp.Group(num_words, method),))
   start = time.perf_counter()
   fitted = method.fit(table, counts + 1.0, seed)
-  params = embedcomp.freeze(scheme, {'group_0': fitted})
+  params = embedcomp.quantize_params(scheme, {'group_0': fitted})
   return _ours(start, scheme, params)
 
 

@@ -42,7 +42,7 @@ _POOLS = ('mean', 'max')  # of windows; a mean counts each by its tokens
 
 @dataclasses.dataclass(frozen=True)
 class _Sizes:
-  """How large everything is.
+  """Sizes of all parts of the benchmark.
 
   Attributes:
     window: tokens that the model was trained for.
@@ -86,14 +86,14 @@ class _Way:
 
   @property
   def name(self) -> str:
-    """What it is, in words."""
+    """Name in words."""
     drawn = [] if self.draw is None else [str(self.draw)]
     return ' '.join([self.reading, self.attention, self.positions, *drawn])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Read:
-  """What came of the texts of a document that were read, W of them.
+  """Vectors of the W texts of a document that were read.
 
   Attributes:
     vectors: [W, 2, D], the `_VECTORS` of each.
@@ -201,7 +201,7 @@ def _run(smoke: bool, way: _Way, seeds: int) -> list[Row]:
 
 
 def _learn(smoke: bool, used, pool: str, seeds: Sequence[int]) -> Iterator[Row]:
-  """What linear classifiers find in what has been read, by split."""
+  """Trains linear classifiers on what has been read, by split."""
   labels = [_documents(smoke)[2][split].labels for split in _SPLITS]
   everything = list(itertools.chain(*used))
   cost = {
@@ -241,7 +241,7 @@ def _texts(smoke: bool, way: _Way, split: str) -> list[list[np.ndarray]]:
 
 
 def _make_encoder(smoke: bool, way: _Way) -> Callable[[np.ndarray], np.ndarray]:
-  """What takes [T] ids to the [2, D] vectors of `_VECTORS`."""
+  """Makes a function from [T] ids to the [2, D] vectors of `_VECTORS`."""
   path, tokenizer, _ = _documents(smoke)
   sizes = _sizes(smoke)
   config = common.get_config('classification').bert

@@ -90,7 +90,7 @@ def _run(
 def make_reader(
   path: Path, attention: str, length: int
 ) -> Callable[[str], int]:
-  """What finds the label of a text.
+  """Makes a function that finds the label of a text.
 
   Args:
     path: a directory of a classifier.

@@ -12,7 +12,7 @@ from experiments.benchmarks import short_texts
 from experiments.benchmarks.record import Job, Row
 from experiments.benchmarks.tables import mean_and_deviation
 from experiments.problems import load_texts, make_problem
-from experiments.trainer import Stages
+from experiments.trainer import Trainer
 
 _ATTENTIONS = ('recursive', 'sliding_window', 'local', 'dense')
 
@@ -107,7 +107,7 @@ class LongTraining:
       path = short_texts.trained(self._variant, smoke=smoke, seed=seed)
       config.bert.path = str(path)
     problem = make_problem(config, progress=False)
-    outcome = strategies.dense(Stages(problem, config, None, progress=False))
+    outcome = strategies.dense(Trainer(problem, config, None, progress=False))
     found = {
       split: 100 * outcome.evaluate(split)['accuracy']
       for split in ('validation', 'test')

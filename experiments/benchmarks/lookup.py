@@ -57,7 +57,7 @@ def _of(table: str, rows: list[Row]) -> list[Row]:
 
 
 def _compressed(table, counts, num_bins) -> race.Contestant:
-  """What `compress` makes of a table."""
+  """Compresses a table."""
   return race.ours(
     f"compress('{_FACTOR}x')",
     *embedcomp.compress(table, counts, budget=f'{_FACTOR}x', num_bins=num_bins),

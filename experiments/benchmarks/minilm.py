@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from embedcomp.data import cache_folder, minilm_l6, newsgroups_documents
+from embedcomp.data import cache_folder, minilm_l6, topic_documents
 from embedcomp.io.files import write_atomically
 
 _TABLE_KEY = 'embeddings.word_embeddings.weight'
@@ -48,7 +48,7 @@ def load_minilm_table() -> np.ndarray:
 
 
 def newsgroups_counts() -> np.ndarray:
-  """How often each word piece occurs in the training texts of 20 Newsgroups.
+  """Counts each subword in the training texts of 20 Newsgroups.
 
   Tokenized once by the model's own tokenizer, without special tokens, and kept
   in the cache.
@@ -64,7 +64,7 @@ def newsgroups_counts() -> np.ndarray:
   tokenizer = Tokenizer.from_file(str(minilm_l6() / 'tokenizer.json'))
   tokenizer.no_padding()
   tokenizer.no_truncation()
-  texts = [text for _, text in newsgroups_documents('train')]
+  texts = [text for _, text in topic_documents('newsgroups', 'train')]
   encoded = tokenizer.encode_batch(texts, add_special_tokens=False)
   ids = np.concatenate([np.array(e.ids, np.int64) for e in encoded])
   counts = np.bincount(ids, minlength=tokenizer.get_vocab_size())

@@ -17,7 +17,7 @@ import numpy as np
 import embedcomp
 from embedcomp import Scheme
 from embedcomp._internal.progress import track
-from embedcomp.table import read as grouped
+from embedcomp.table.group_params import group_name
 from embedcomp.table.order import order_from_groups
 from experiments.benchmarks.record import Row
 
@@ -185,7 +185,7 @@ def ours(name: str, scheme: Scheme, params: Any, read: Callable) -> Contestant:
   Args:
     name: for the row.
     scheme: the scheme.
-    params: frozen.
+    params: in stored form.
     read: `embedcomp.lookup` or `embedcomp.logits`.
   """
   note = ', '.join(describe(group) for group in scheme.groups)
@@ -211,7 +211,7 @@ def fit(scheme: Scheme, table: np.ndarray, counts: np.ndarray) -> Any:
     counts: [V] by id.
 
   Returns:
-    Frozen params.
+    Params in stored form.
   """
   by_rank = np.argsort(-counts, kind='stable')
   group_of_id = np.empty(len(counts), np.int64)
@@ -220,11 +220,11 @@ def fit(scheme: Scheme, table: np.ndarray, counts: np.ndarray) -> Any:
     ids = np.sort(by_rank[scheme.splits[index] : scheme.splits[index + 1]])
     group_of_id[ids] = index
     fitted = group.method.fit(table[ids], counts[ids] + 1.0, 0)
-    frozen = group.method.freeze(fitted, shape)
-    params[grouped.group_name(index)] = frozen
+    stored = group.method.quantize(fitted, shape)
+    params[group_name(index)] = stored
   if scheme.order == 'stored':
     order = order_from_groups(group_of_id)
-    params['order'] = jax.numpy.asarray(order)
+    params['order'] = embedcomp.Stored(jax.numpy.asarray(order))
   return params
 
 

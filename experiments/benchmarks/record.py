@@ -1,4 +1,4 @@
-"""What a benchmark measures, kept so that it can be continued and trusted.
+"""Rows of a benchmark, kept so that it can be continued and trusted.
 
 A benchmark is a list of jobs; a job gives rows, flat dicts of measurements.
 Rows of finished jobs wait in a `.jsonl` beside the result, so that an
@@ -51,7 +51,7 @@ class Job:
 
 
 class Benchmark(Protocol):
-  """What a module in `experiments.benchmarks` offers.
+  """Interface of a module in `experiments.benchmarks`.
 
   It may also have `summary(rows) -> rows`, the table of the README, and
   `plot(rows) -> Axes`, a picture beside the result.
@@ -110,12 +110,12 @@ def run_jobs(
 
 
 def rows_path(output: Path) -> Path:
-  """Where rows wait until the result is whole."""
+  """Path where rows wait until the result is whole."""
   return output.with_suffix('.jsonl')
 
 
 def _read_waiting(path: Path, setting: Row) -> dict[str, Row]:
-  """What an interrupted run of a setting has measured, by job.
+  """Reads rows of an interrupted run of a setting, by job.
 
   What other settings have measured waits on; a line that was being written is
   removed.

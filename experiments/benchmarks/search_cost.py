@@ -1,4 +1,4 @@
-"""What a search costs: its steps beside plain ones, and all of it."""
+"""Cost of a search: of its steps beside plain ones, and of all of it."""
 
 import dataclasses
 import functools
@@ -17,7 +17,7 @@ from embedcomp.nn import GroupedEmbed
 from experiments import launch, learned, strategies
 from experiments.benchmarks.record import Job, Row
 from experiments.problems import make_problem
-from experiments.trainer import Stages, Work
+from experiments.trainer import Trainer, TrainingJob
 
 SEEDS = 3
 TASKS = {
@@ -50,30 +50,29 @@ def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
   return found
 
 
-def _stages(config) -> Stages:
+def _trainer(config) -> Trainer:
   problem = make_problem(config, progress=False)
-  return Stages(problem, config, None, progress=False)
+  return Trainer(problem, config, None, progress=False)
 
 
 def _steps(name: str, config, rounds: int) -> list[Row]:
   """Medians of steps, taken in turns on the same batches."""
-  stages = _stages(config)
-  shape = (stages.problem.vocab_size, stages.problem.features)
+  trainer = _trainer(config)
+  shape = (trainer.problem.vocab_size, trainer.problem.features)
   largest = Scheme(shape[1], (Group(shape[0], LowRank(shape[1])),))
-  # The odds count as ever, though this table means nothing.
+  # Options count as ever, though this table means nothing.
   with config.unlocked():
     config.search.start, config.search.order = 'noise', 'frequency'
-    config.search.score, config.search.carry = 'odds', 'supernet'
-  ground = learned.prepare(stages)
-  odds = ground.controller.init()
-  budget = stages.problem.dense_bytes // 100
-  search = stages.plan_search(ground.controller, ground.supernet, budget, odds)
+    config.search.score, config.search.carry = 'learned', 'supernet'
+  setup = learned.set_up(trainer)
+  budget = trainer.problem.dense_bytes // 100
+  search = trainer.plan_search(setup.searcher, budget)
   dense = nn.Embed(*shape)
   runners = {
-    'plain': _Runner(stages.plan_training('plain', dense)),
+    'plain': _Runner(trainer.plan_training('plain', dense)),
     'low rank': _Runner(
-      stages.plan_training(
-        'low_rank', GroupedEmbed(largest), batches=stages.problem.weights
+      trainer.plan_training(
+        'low_rank', GroupedEmbed(largest), batches=trainer.problem.weights
       )
     ),
     'search': _Runner(search),
@@ -107,16 +106,16 @@ def _steps(name: str, config, rounds: int) -> list[Row]:
 class _Runner:
   """Runs steps of a training without what surrounds them."""
 
-  work: Work
+  job: TrainingJob
   state: Any = None
 
   def run(self, first: int, num: int) -> float:
     """Seconds of some steps."""
-    step = self.work.step
+    step = self.job.step
     if self.state is None:
-      self.state = step.place(self.work.state)
+      self.state = step.place(self.job.state)
     batches = [
-      tuple(step.shard(part) for part in self.work.batch_at(first + i))
+      tuple(step.shard(part) for part in self.job.batch_at(first + i))
       for i in range(num)
     ]
     start = time.monotonic()
@@ -129,10 +128,10 @@ class _Runner:
 def _whole(name: str, config, rounds: int) -> list[Row]:
   """Seconds from nothing to a fine-tuned scheme, and of plain training."""
   del rounds
-  stages = _stages(config)
-  budget = stages.problem.dense_bytes // 50
-  _, plain, compiling_plain = _timed('dense', stages, budget)
-  outcome, total, compiling = _timed('search', stages, budget)
+  trainer = _trainer(config)
+  budget = trainer.problem.dense_bytes // 50
+  _, plain, compiling_plain = _timed('dense', trainer, budget)
+  outcome, total, compiling = _timed('search', trainer, budget)
   compiled = (total - compiling) / (plain - compiling_plain)
   return [
     {
@@ -144,7 +143,7 @@ def _whole(name: str, config, rounds: int) -> list[Row]:
       'seconds of plain training': plain,
       'seconds of compiling': compiling,
       'seconds_by_stage': outcome.seconds,
-      'metric': outcome.stages.problem.task(outcome.embedder).metric,
+      'metric': outcome.trainer.problem.task(outcome.embedder).metric,
       # Of the supernet's mixture if one was trained, the scheme that is taken
       # out of it, and the final model.
       **{k: v for k, v in outcome.notes.items() if k in ('relaxed', 'carried')},
@@ -153,7 +152,7 @@ def _whole(name: str, config, rounds: int) -> list[Row]:
   ]
 
 
-def _timed(name: str, stages: Stages, budget: int):
+def _timed(name: str, trainer: Trainer, budget: int):
   """An outcome, its seconds, and those in which XLA compiled.
 
   Tracing is not among the latter, measuring the supernet on the way is among
@@ -168,7 +167,7 @@ def _timed(name: str, stages: Stages, budget: int):
   jax.monitoring.register_event_duration_secs_listener(listen)
   start = time.monotonic()
   try:
-    outcome = strategies.STRATEGIES[name](stages, budget)
+    outcome = strategies.STRATEGIES[name](trainer, budget)
   finally:
     jax.monitoring.unregister_event_duration_listener(listen)
   return outcome, time.monotonic() - start, sum(compiling)
@@ -192,8 +191,8 @@ def summary(rows: Sequence[Row]) -> list[Row]:
         'all of it / plain training': median('over plain training'),
         'both without compiling': median('compiled, over plain training'),
         **{
-          f'{stage}, validation': median(stage)
-          for stage in ('relaxed', 'carried', 'final')
+          f'{when}, validation': median(when)
+          for when in ('relaxed', 'carried', 'final')
         },
       }
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from configs import long_documents
 from experiments import strategies
 from experiments.problems import make_problem
-from experiments.trainer import Stages
+from experiments.trainer import Trainer
 
 
 @functools.lru_cache(maxsize=1)
@@ -27,7 +27,7 @@ def trained(task: str, *, smoke: bool, seed: int) -> Path:
     config.data.name = task
     config.data.length_range = (11, 30)
   problem = make_problem(config, progress=False)
-  outcome = strategies.dense(Stages(problem, config, None, progress=False))
+  outcome = strategies.dense(Trainer(problem, config, None, progress=False))
   folder = tempfile.TemporaryDirectory()
   atexit.register(folder.cleanup)
   problem.write(Path(folder.name), outcome.embedder, outcome.variables)

@@ -14,17 +14,18 @@ def benchmark() -> data_lib.TextDataset:
   if folder:
     return data_lib.load(
       Path(folder, 'stsb'),
-      text_field='0',
-      pair_field='1',
-      label_field='2',
-      real_labels=True,
+      data_lib.Fields(
+        text_field='0', pair_field='1', label_field='2', real_labels=True
+      ),
     )
   return data_lib.load(
     'glue/stsb',
-    text_field='sentence1',
-    pair_field='sentence2',
-    label_field='label',
-    real_labels=True,
+    data_lib.Fields(
+      text_field='sentence1',
+      pair_field='sentence2',
+      label_field='label',
+      real_labels=True,
+    ),
   )
 
 

@@ -296,7 +296,7 @@ def plot(rows: Sequence[Row]):
     if found:
       sizes = sorted(found)
       curves[name] = (sizes, [np.mean(found[size]) for size in sizes])
-  axes = plots.plot_frontier(
+  axes = plots.plot_rate_distortion(
     curves, ylabel='relative error, weighted by frequency'
   )
   axes.legend(loc='center left', bbox_to_anchor=(1.02, 0.5), handlelength=3)

@@ -45,10 +45,12 @@ def load_texts(
   """Loads the data of a config; arguments and errors of `make_problem`."""
   return data_lib.load(
     config.data.name,
-    text_field=config.data.text_field,
-    pair_field=config.data.pair_field,
-    label_field=config.data.label_field,
-    real_labels=config.task in (tasks.REGRESSION, tasks.SIMILARITY),
+    data_lib.Fields(
+      text_field=config.data.text_field,
+      pair_field=config.data.pair_field,
+      label_field=config.data.label_field,
+      real_labels=config.task in (tasks.REGRESSION, tasks.SIMILARITY),
+    ),
     length_range=config.data.length_range,
     num_documents=config.data.num_documents,
     progress=progress,

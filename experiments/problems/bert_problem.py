@@ -20,7 +20,7 @@ from embedcomp import data as data_lib
 from embedcomp.compression import frequency
 from embedcomp.compression.post_training import CONTEXTUAL_METHODS
 from embedcomp.distillation import PROJECTION
-from embedcomp.nn import to_variables
+from embedcomp.nn import to_params, to_variables
 from embedcomp.nn.bert.config import BertConfig
 from embedcomp.nn.bert.encoder import is_lower
 from embedcomp.nn.bert.windowed import WindowClassifier
@@ -90,11 +90,7 @@ class BertProblem(Problem):
 
     One that reads windows is written as the classifier of a single window.
     """
-    tables = [variables.get(name, {}) for name in ('params', 'buffers')]
-    params = {
-      **variables['params'],
-      'embedder': embedcomp.combine(*(t.get('embedder', {}) for t in tables)),
-    }
+    params = to_params(variables)
     params.pop(PROJECTION, None)  # to the width of a teacher
     model = self.make_model(embedder)
     if isinstance(model, WindowClassifier):
@@ -141,7 +137,7 @@ def word_pieces(
     pretrained = {'params': params}
   else:
     _check_kept(config, scheme, tokenizer)
-    pretrained = _thawed(scheme, params)
+    pretrained = _trainable(scheme, params)
   problem = BertProblem(
     kind=config.task,
     vocabulary=WordPieces(tokenizer, counts),
@@ -304,7 +300,7 @@ def _masked(config, dataset, tokenizer):
     texts = parts_lib.some_texts(
       documents.texts, most, lambda text: len(text.split())
     )
-    pieces = list(tokenizer.pieces(texts))
+    pieces = list(tokenizer.subwords(texts))
     return data_lib.token_stream(pieces, separator=tokenizer.sep_id)
 
   def make_batches(tokens, batch_size, *, one_shape=True, **shards):
@@ -342,13 +338,10 @@ def _check_kept(config: ConfigDict, scheme: Scheme, tokenizer) -> None:
     )
 
 
-def _thawed(scheme: Scheme, params) -> Variables:
+def _trainable(scheme: Scheme, params) -> Variables:
   """Variables of a model around a compressed table, to be trained."""
-  table = to_variables(embedcomp.thaw(scheme, params['embedder']))
-  return {
-    'params': {**params, 'embedder': table['params']},
-    'buffers': {'embedder': table['buffers']},
-  }
+  table = embedcomp.dequantize_params(scheme, params['embedder'])
+  return to_variables({**params, 'embedder': table})
 
 
 def _cut_to(vocab_size: int, model: nn.Module, params):

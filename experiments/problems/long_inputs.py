@@ -1,4 +1,4 @@
-"""How documents are read that are longer than a model reads, by a config."""
+"""Documents that are longer than a model reads, as a config says."""
 
 import dataclasses
 from collections.abc import Callable, Sequence

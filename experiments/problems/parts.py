@@ -1,4 +1,4 @@
-"""What the data of an experiment are divided into, and batches of the parts."""
+"""Parts of an experiment's data, and their batches."""
 
 import dataclasses
 from collections.abc import Callable
@@ -37,21 +37,18 @@ class Parts:
     Args:
       config: see `configs/common.py`.
       make_batches: takes a part, the size of a batch and `one_shape` (whether
-        all batches must have the longest rows), `num_shards`, `shard`.
+        all batches must have the longest rows) and `shard`.
     """
     size = config.optim.batch_size
-    shards = {
-      'num_shards': jax.process_count(),
-      'shard': jax.process_index(),
-    }
+    own = data_lib.Shard(jax.process_index(), jax.process_count())
     return {
-      'train': make_batches(self.train, size, **shards),
-      'weights': make_batches(self.weights, size, **shards),
+      'train': make_batches(self.train, size, shard=own),
+      'weights': make_batches(self.weights, size, shard=own),
       'held_out': make_batches(
         self.held_out if config.search.held_out else self.weights,
         _held_out_size(size),
         one_shape=True,
-        **shards,
+        shard=own,
       ),
       'splits': {
         'held_out': make_batches(self.held_out, size),

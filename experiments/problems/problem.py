@@ -1,4 +1,4 @@
-"""What is to be solved: data in batches, and a model around an embedder."""
+"""Problem of an experiment: data in batches, a model around an embedder."""
 
 import dataclasses
 from collections.abc import Callable
@@ -14,9 +14,6 @@ from embedcomp.distillation import Objective
 from embedcomp.search.sensitivity import Sensitivity
 from embedcomp.table.scheme import Scheme
 from embedcomp.training import tasks
-
-# What errors of a word that seems not to matter weigh, of the mean.
-_LEAST_SENSITIVITY = 1e-3
 
 Variables = dict[str, Any]
 
@@ -98,9 +95,7 @@ class Problem:
     are, so that no order map is needed.
     """
     if self.sensitivity is not None:
-      weights = self.sensitivity.weights
-      # If no word matters, all matter alike.
-      return weights + max(_LEAST_SENSITIVITY * weights.mean(), 1e-30)
+      return self.sensitivity.importance
     falling = np.maximum.accumulate(self.counts[::-1])[::-1]
     return self.importance_of(falling)
 
@@ -110,7 +105,7 @@ class Problem:
 
   @property
   def methods(self) -> tuple[str, ...]:
-    """What a table is compressed with after training."""
+    """Methods that a table is compressed with after training."""
     return DEFAULT_METHODS
 
   @property

@@ -27,7 +27,7 @@ ITSELF = 'itself'
 
 
 def objective(config: ConfigDict) -> Objective | None:
-  """What is to be copied; None without a teacher.
+  """Objective of copying a teacher; None without one.
 
   Raises:
     ValueError: for losses that cannot be, or without a teacher that is needed.

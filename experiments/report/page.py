@@ -118,7 +118,7 @@ def document(title: str, body: str) -> str:
 
 
 def _title(run: Run) -> str:
-  """What was learned, on which data."""
+  """Returns the task and the data of a run."""
   kind = (run.config or {}).get('task')
   if not isinstance(kind, str):
     return run.result['task']
@@ -126,7 +126,7 @@ def _title(run: Run) -> str:
 
 
 def headline(result: Mapping[str, Any]) -> str:
-  """What was found, in a sentence or two of HTML.
+  """Returns the result in a sentence or two of HTML.
 
   Args:
     result: of the run.

@@ -1,4 +1,4 @@
-"""What a report shows: the pictures of a run, each with what it says."""
+"""Pictures of a run for its report, each with its caption."""
 
 import dataclasses
 import io
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from embedcomp import plots
+from embedcomp._internal import optional
 from experiments.report.comparison_page import Comparison, deviation
 from experiments.report.read import Run
 
@@ -47,12 +48,8 @@ def draw(run: Run) -> list[Picture]:
   Raises:
     ImportError: without matplotlib.
   """
-  try:
-    from matplotlib import pyplot, style
-  except ImportError as error:
-    raise ImportError(
-      "a report needs matplotlib: pip install 'embedcomp[plots]'."
-    ) from error
+  pyplot = optional.require('matplotlib.pyplot', extra='plots')
+  style = optional.require('matplotlib.style', extra='plots')
   # The first figure sets up how a notebook shows all of them, which must not be
   # taken back with the style.
   pyplot.close(pyplot.figure())
@@ -117,31 +114,35 @@ def _artists(run: Run) -> Iterator[tuple[str, str, str, Any]]:
     yield (
       'training',
       'Training',
-      'Means over the last steps on training data, by stage.',
+      'Means over the last steps on training data, by phase.',
       plots.plot_metrics(training),
     )
 
 
 def _search(run: Run) -> Iterator[tuple[str, str, str, Any]]:
-  """Pictures of how odds moved, and of the log of the search."""
-  odds = run.odds
-  if odds is not None:
+  """Pictures of how probabilities moved, and of the log of the search."""
+  found = run.probabilities
+  if found is not None:
     yield (
-      'odds',
-      'Odds of methods and sizes',
+      'probabilities',
+      'Probabilities of methods and sizes',
       'How likely each option is in some of the bins, step by step. Options '
       'are stacked from the cheapest, darkest, to the dearest.',
-      plots.plot_odds(
-        odds.steps, odds.mixture, odds.options, odds.bins, odds.bytes_per_word
+      plots.plot_probabilities(
+        found.steps,
+        found.mixture,
+        found.options,
+        found.bins,
+        found.bytes_per_word,
       ),
     )
-  if odds is not None and odds.splits is not None and len(odds.bins) > 2:
+  if found is not None and found.splits is not None and len(found.bins) > 2:
     yield (
       'splits',
-      'Odds of split points',
+      'Probabilities of split points',
       'Where splits are expected, step by step; dotted where a split is '
       'likelier unused than used.',
-      plots.plot_splits(odds.steps, odds.splits, odds.bins),
+      plots.plot_splits(found.steps, found.splits, found.bins),
     )
   curves = logged(run)
   if curves:
@@ -163,7 +164,7 @@ def logged(run: Run) -> dict[str, tuple[list[int], list[float]]]:
 
 
 def _training(run: Run) -> dict[str, tuple[list[int], list[float]]]:
-  """Steps and values of losses and metrics of all other stages."""
+  """Steps and values of losses and metrics of all other training phases."""
   curves = {}
   for stage in dict.fromkeys(line.get('stage') for line in run.metrics):
     if stage != 'search' and not _is_trial(stage):
@@ -192,7 +193,7 @@ def _curves(
 
 
 def _is_trial(stage: str | None) -> bool:
-  """Whether a stage is one of many short trainings, not worth a panel."""
+  """Returns True for one of many short trainings, not worth a panel."""
   return stage is None or stage.startswith('trial_')
 
 

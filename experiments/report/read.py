@@ -27,13 +27,13 @@ _RESULT_TEXTS = ('task', 'split', 'metric', 'command', 'method')
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Odds:
-  """How the odds of a search moved.
+class Probabilities:
+  """History of the probabilities of a search.
 
   Attributes:
     steps: [T] int.
-    mixture: [T, B, O] odds of each option in each bin.
-    splits: [T, S, B] odds of each split, the last outcome "unused"; None if
+    mixture: [T, B, O] probabilities of each option in each bin.
+    splits: [T, S, B] probabilities of each split, the last "unused"; None if
       splits were not learned.
     bins: the B + 1 ranks between which bins lie.
     options: O names.
@@ -67,7 +67,7 @@ class Deciles:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-  """What a workdir tells; None or empty where a file is missing."""
+  """Contents of a workdir; None or empty where a file is missing."""
 
   result: dict[str, Any]
   config: dict[str, Any] | None
@@ -75,13 +75,13 @@ class Run:
   counts: np.ndarray | None
   scheme: Scheme | None
   budget: float | None
-  odds: Odds | None
+  probabilities: Probabilities | None
   deciles: Deciles | None
   comparison: Comparison | None
 
   @property
   def is_classification(self) -> bool:
-    """Whether labels are of documents, not of words."""
+    """True if labels are of documents, not of words."""
     return self.result['metric'] == 'accuracy'
 
 
@@ -99,10 +99,10 @@ def read_run(workdir: Path) -> Run:
     )
   space = _read(workdir / 'space.json', _space) or {}
   scheme = _read(workdir / 'scheme.json', Scheme.from_json)
-  odds = None
+  probabilities = None
   if space:
-    odds = _read(
-      workdir / 'architecture.jsonl', lambda text: _odds(text, space)
+    probabilities = _read(
+      workdir / 'architecture.jsonl', lambda text: _probabilities(text, space)
     )
   return Run(
     result=result,
@@ -111,7 +111,7 @@ def read_run(workdir: Path) -> Run:
     counts=_counts(workdir / 'vocabulary.json', scheme),
     scheme=scheme,
     budget=space.get('budget'),
-    odds=odds,
+    probabilities=probabilities,
     deciles=_read(workdir / 'deciles.json', _deciles),
     comparison=_read(workdir / 'comparison.json', _comparison),
   )
@@ -131,7 +131,7 @@ def _counts(path: Path, scheme: Scheme | None) -> np.ndarray | None:
 
 
 def _read(path: Path, parse: Callable[[str], Any]) -> Any:
-  """What a file holds, None if there is none."""
+  """Reads a file, None if there is none."""
   try:
     return parse(path.read_bytes().decode())
   except FileNotFoundError:
@@ -182,7 +182,7 @@ def _space(text: str) -> dict[str, Any]:
   }
 
 
-def _odds(text: str, space: Mapping[str, Any]) -> Odds | None:
+def _probabilities(text: str, space: Mapping[str, Any]) -> Probabilities | None:
   """The last life of every step; a last line that is half there is left out."""
   lines: list[dict[str, Any]] = []
   for line in text.split('\n')[:-1]:
@@ -207,7 +207,7 @@ def _odds(text: str, space: Mapping[str, Any]) -> Odds | None:
       raise ValueError(
         f'splits must have {num_bins} outcomes, got {splits.shape[1:]}.'
       )
-  return Odds(
+  return Probabilities(
     np.array([line['step'] for line in lines]),
     mixture,
     splits,

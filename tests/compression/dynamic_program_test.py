@@ -83,7 +83,7 @@ def test_equals_brute_force(problem):
   assert loss == min(d[1] for d in affordable)
   assert table.losses[budget] == loss
   assert [c.start for c in best] == [0, *(c.stop for c in best[:-1])]
-  smallest, _ = dynamic_program.smallest(
+  smallest, _ = dynamic_program.smallest_division(
     segments, num_bins, max_groups, bits_for_groups
   )
   assert smallest == min(d[0] for d in divisions)
@@ -100,7 +100,9 @@ def test_coarse_sizes_stay_within_budget(problem, num_sizes):
   ]
   budget *= 7
   try:
-    smallest, _ = dynamic_program.smallest(scaled, num_bins, max_groups)
+    smallest, _ = dynamic_program.smallest_division(
+      scaled, num_bins, max_groups
+    )
   except ValueError:
     return  # no division at all
   budget = max(budget, smallest)  # even the tightest one has an answer
@@ -125,3 +127,65 @@ def test_impossible_division():
   segment = dynamic_program.Segment(0, 1, np.array([-1]), np.array([2.0]))
   with pytest.raises(ValueError, match='no division of 1 bins'):
     dynamic_program.solve([segment], 1, 4, max_groups=1)
+
+
+def halves(first, second):
+  """Two bins that cannot be one group: bytes and losses of their options."""
+  return [
+    dynamic_program.Segment(start, start + 1, np.array(sizes), np.array(losses))
+    for start, (sizes, losses) in enumerate((first, second))
+  ]
+
+
+def test_the_smallest_division_is_found_where_rounding_hides_it():
+  segments = halves(([3, 9], [5.0, 1.0]), ([3, 9], [5.0, 1.0]))
+  # Rounded up to units of two bytes, six bytes are eight.
+  found = dynamic_program.solve(segments, 2, 6, max_groups=2, num_sizes=3)
+  assert found.unit == 2
+  assert np.isinf(found.losses).all()
+  best = found.best(6)
+  assert [(c.start, c.stop, c.option) for c in best] == [(0, 1, 0), (1, 2, 0)]
+  with pytest.raises(ValueError, match=r'into 5 bytes: .* takes 6'):
+    found.best(5)
+
+
+def test_numbers_of_groups_that_cost_too_much_are_left_out():
+  whole = dynamic_program.Segment(0, 2, np.array([4]), np.array([9.0]))
+  segments = [*halves(([1], [1.0]), ([1], [1.0])), whole]
+  found = dynamic_program.solve(
+    segments, 2, 8, max_groups=2, fixed_bytes=lambda groups: (groups - 1) * 50
+  )
+  assert [(c.start, c.stop) for c in found.best(8)] == [(0, 2)]
+  cheap = dynamic_program.solve(
+    segments, 2, 8, max_groups=2, fixed_bytes=lambda groups: (groups - 1) * 6
+  )
+  assert [(c.start, c.stop) for c in cheap.best(8)] == [(0, 1), (1, 2)]
+  assert [(c.start, c.stop) for c in cheap.best(7)] == [(0, 2)]
+  assert cheap.best(10**9) == cheap.best(8)
+  with pytest.raises(ValueError, match='nothing fits into -1 bytes'):
+    cheap.best(-1)
+  # Twelve of nine sizes: nothing of two groups is in reach.
+  dear = dynamic_program.solve(
+    segments, 2, 8, max_groups=2, fixed_bytes=lambda groups: (groups - 1) * 12
+  )
+  assert [(c.start, c.stop) for c in dear.best(8)] == [(0, 2)]
+
+
+def test_of_options_for_nothing_the_better_one_is_chosen():
+  segment = dynamic_program.Segment(
+    0, 1, np.array([0, 0]), np.array([2.0, 1.0])
+  )
+  found = dynamic_program.solve([segment], 1, 0, max_groups=1)
+  assert found.best(0) == [dynamic_program.Choice(0, 1, 1)]
+
+
+def test_the_smallest_division_does_not_depend_on_the_order_of_segments():
+  sizes = {(0, 1): 1, (0, 2): 9, (1, 3): 2, (2, 3): 9}
+  segments = [
+    dynamic_program.Segment(*ends, np.array([size]), np.array([0.0]))
+    for ends, size in sizes.items()
+  ]
+  for order in (segments, segments[::-1]):
+    num_bytes, choices = dynamic_program.smallest_division(order, 3, 2)
+    assert num_bytes == 3
+    assert [(c.start, c.stop) for c in choices] == [(0, 1), (1, 3)]

@@ -1,4 +1,6 @@
-"""What a search may choose, and that its prices are those of schemes."""
+"""Tests of search spaces, whose prices are those of schemes."""
+
+import itertools
 
 import hypothesis
 import hypothesis.strategies as st
@@ -116,6 +118,28 @@ def test_schemes_of_divisions():
   assert space.scheme(refinement.Division((0, 24), (1,))).order == 'identity'
 
 
+@pytest.mark.parametrize('order', ['identity', 'stored'])
+@pytest.mark.parametrize('max_groups', [1, 2, 9])
+def test_the_smallest_scheme_of_whole_bins(order, max_groups):
+  options = (OPTIONS[0], OPTIONS[3], OPTIONS[6])
+  space = make_space(options, order=order, max_groups=max_groups)
+  sizes = [
+    space.num_bytes(refinement.Division((0, *inner, 24), chosen))
+    for groups in range(1, min(max_groups, 4) + 1)
+    for inner in itertools.combinations(BINS[1:-1], groups - 1)
+    for chosen in itertools.product(range(3), repeat=groups)
+  ]
+  assert space.smallest_bytes == min(sizes)
+
+
+def test_bins_that_no_option_suits_are_refused():
+  space = make_space((OPTIONS[6],), max_groups=4)
+  assert space.smallest_bytes == space.option_bytes(24)[0]
+  few = SearchSpace(FEATURES, (0, 3), (OPTIONS[6],))  # seven codewords
+  with pytest.raises(ValueError, match='no division of 1 bins'):
+    few.smallest_bytes  # noqa: B018
+
+
 def test_divisions_that_cannot_be_cost_infinitely_much():
   space = make_space()
   division = refinement.Division(
@@ -137,8 +161,8 @@ def test_solutions_fit_and_slack_is_spent(seed, budget):
   frequent = np.sort(rng.random(24))[::-1]
   by_bin = np.add.reduceat(frequent, BINS[:-1])
   losses = by_bin[:, None] * rates[None]
-  frontier = space.solve(space.segments(losses), budget)
-  choices = frontier.best(budget)
+  divisions = space.solve(space.segments(losses), budget)
+  choices = divisions.best(budget)
   lost = sum(losses[c.start : c.stop, c.option].sum() for c in choices)
 
   def loss(start, stop, option):

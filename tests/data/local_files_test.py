@@ -6,7 +6,7 @@ import logging
 import numpy as np
 import pytest
 
-from embedcomp.data import load
+from embedcomp.data import Fields, load
 from embedcomp.data.local_files import load_local
 
 
@@ -57,7 +57,7 @@ def test_csv(put):
 def test_tsv_is_not_quoted(put):
   train = 'sentence\tlabel\r\nit\'s "so\t1\r\n10 "\'s\t10\r\nx\t2\r\n'
   folder = put({'train.tsv': train, 'dev.tsv': 'sentence\tlabel\ny\t10\n'})
-  dataset = load(folder, text_field='sentence')
+  dataset = load(folder, Fields(text_field='sentence'))
   assert dataset.label_names == ('1', '2', '10'), 'numbers in their order'
   assert contents(dataset) == {
     'train': [('it\'s "so', '1'), ('10 "\'s', '10'), ('x', '2')],
@@ -67,7 +67,7 @@ def test_tsv_is_not_quoted(put):
 
 def test_columns_without_names(put):
   folder = put({'train.tsv': 'a b\tx\t1\nc\ty\t0\n', 'test.tsv': 'd\tz\t1\n'})
-  dataset = load(folder, text_field=(1, 0), label_field=2)
+  dataset = load(folder, Fields(text_field=(1, 0), label_field=2))
   assert contents(dataset) == {
     'train': [('x a b', '1'), ('y c', '0')],
     'test': [('z d', '1')],
@@ -78,7 +78,7 @@ def test_columns_without_names(put):
 def test_columns_by_numbers_in_texts(put, text, label):
   """As configs have them; a first row that looks like names is a row."""
   folder = put({'train.tsv': 'fine\t1\nbad\t0\n', 'test.tsv': '0\t1\n'})
-  dataset = load(folder, text_field=text, label_field=label)
+  dataset = load(folder, Fields(text_field=text, label_field=label))
   assert contents(dataset) == {
     'train': [('fine', '1'), ('bad', '0')],
     'test': [('0', '1')],
@@ -94,7 +94,8 @@ def test_pairs_and_real_labels_of_a_table_without_names(put):
     }
   )
   dataset = load(
-    folder, text_field='0', pair_field='1', label_field='2', real_labels=True
+    folder,
+    Fields(text_field='0', pair_field='1', label_field='2', real_labels=True),
   )
   assert dataset.label_names == ()
   assert dataset.has_real_labels
@@ -114,12 +115,12 @@ def test_pairs_by_name(put):
       'test.jsonl': '{"one": "e", "label": "no", "two": "f"}',
     }
   )
-  dataset = load(folder, text_field='one', pair_field='two')
+  dataset = load(folder, Fields(text_field='one', pair_field='two'))
   assert dataset.label_names == ('no', 'yes')
   assert dataset.splits['train'].texts == ('a', 'c')
   assert dataset.splits['train'].pairs == ('b', 'd')
   assert dataset.splits['test'].pairs == ('f',)
-  assert load(folder, text_field='one').splits['train'].pairs is None
+  assert load(folder, Fields(text_field='one')).splits['train'].pairs is None
 
 
 def test_real_labels_by_name(put):
@@ -127,13 +128,13 @@ def test_real_labels_by_name(put):
     f'{{"text": "x", "label": {label}}}' for label in (1, 2.5, '"3e0"', -1)
   ]
   folder = put({'train.jsonl': '\n'.join(lines), 'test.jsonl': lines[0]})
-  dataset = load(folder, real_labels=True)
+  dataset = load(folder, Fields(real_labels=True))
   assert dataset.splits['train'].labels.tolist() == [1, 2.5, 3, -1]
   folder = put({'scores/train/0.5/a.txt': 'x', 'scores/train/2/b.txt': 'y'})
   (folder / 'scores/test').mkdir()
   (folder / 'scores/test/0.25').mkdir()
   (folder / 'scores/test/0.25/c.txt').write_text('z')
-  dataset = load(folder / 'scores', real_labels=True)
+  dataset = load(folder / 'scores', Fields(real_labels=True))
   assert dataset.splits['train'].labels.tolist() == [0.5, 2]
   assert dataset.splits['test'].labels.tolist() == [0.25]
 
@@ -159,7 +160,7 @@ def test_real_labels_by_name(put):
 def test_malformed_pairs_and_numbers(put, name, content, message):
   path = put({name: content}) / name.partition('/')[0]
   with pytest.raises(ValueError, match=message):
-    load_local(path, pair_field='two', real_labels=True)
+    load_local(path, Fields(pair_field='two', real_labels=True))
 
 
 def test_json_lines(put):
@@ -177,7 +178,7 @@ def test_json_lines(put):
 def test_json_integers_and_several_fields(put):
   lines = ['{"a": "x", "b": "y", "c": 1}', '{"b": "w", "a": "v", "c": 0}']
   folder = put({'train.jsonl': '\n'.join(lines), 'test.jsonl': lines[0]})
-  dataset = load(folder, text_field=['b', 'a'], label_field='c')
+  dataset = load(folder, Fields(text_field=['b', 'a'], label_field='c'))
   assert contents(dataset) == {
     'train': [('y x', '1'), ('w v', '0')],
     'test': [('y x', '1')],

@@ -1,7 +1,6 @@
-"""Word pieces against the library, against hand-worked ones, and renumbered."""
+"""Subwords against the library, against hand-worked ones, and renumbered."""
 
 import json
-import sys
 
 import hypothesis
 import numpy as np
@@ -59,8 +58,8 @@ def test_word_pieces_by_hand(tmp_path):
 
 def test_case_and_accents_are_as_the_settings_say(tmp_path):
   settings = {'do_lower_case': False, 'strip_accents': True}
-  pieces = '\r\n'.join([*PIECES[:-1], 'The', ''])
-  folder = write(tmp_path, vocab_txt=pieces, tokenizer_config_json=settings)
+  subwords = '\r\n'.join([*PIECES[:-1], 'The', ''])
+  folder = write(tmp_path, vocab_txt=subwords, tokenizer_config_json=settings)
   tokenizer = SubwordTokenizer.load(folder)
   assert ids_of(tokenizer, ['The the Cat café']) == [[2, 11, 5, 1, 10, 3]]
 
@@ -84,7 +83,7 @@ def test_byte_pairs_by_hand(tmp_path):
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_pieces_are_those_of_the_library(kind):
+def test_subwords_are_those_of_the_library(kind):
   plain = Tokenizer.from_str(trained(kind))
   plain.no_padding()
   plain.no_truncation()
@@ -113,17 +112,17 @@ def test_special_tokens(kind):
 
 
 def test_places_for_tokens_to_come_are_no_words(tmp_path):
-  pieces = ['[PAD]', '[unused0]', '[UNK]', '[CLS]', '[SEP]', '[unused12]']
-  folder = write(tmp_path, vocab_txt='\n'.join([*pieces, 'cat', '[', 'x']))
+  subwords = ['[PAD]', '[unused0]', '[UNK]', '[CLS]', '[SEP]', '[unused12]']
+  folder = write(tmp_path, vocab_txt='\n'.join([*subwords, 'cat', '[', 'x']))
   assert SubwordTokenizer.load(folder).word_ids.tolist() == [6, 7, 8]
 
 
 def test_settings_name_special_tokens(tmp_path):
-  pieces = '\n'.join(['cat', '<unknown>', '[PAD]', '[CLS]', '[SEP]'])
+  subwords = '\n'.join(['cat', '<unknown>', '[PAD]', '[CLS]', '[SEP]'])
   tokenizer = SubwordTokenizer.load(
     write(
       tmp_path,
-      vocab_txt=pieces,
+      vocab_txt=subwords,
       tokenizer_config_json={'unk_token': {'content': '<unknown>'}},
       special_tokens_map_json={'pad_token': '[PAD]', 'mask_token': '[MASK]'},
     )
@@ -156,7 +155,7 @@ def test_long_texts_are_cut_and_of_pairs_the_longer_one_first(tmp_path):
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_counts_are_of_pieces_alone(kind):
+def test_counts_are_of_subwords_alone(kind):
   tokenizer = tiny(kind)
   counts = tokenizer.count(iter(TEXTS * 700))
   assert counts.dtype == np.int64
@@ -170,9 +169,9 @@ def test_counts_are_of_pieces_alone(kind):
       expected[id] += 700
   np.testing.assert_array_equal(counts, expected)
   assert not counts[[tokenizer.cls_id, tokenizer.sep_id]].any()
-  pieces = np.concatenate(list(tokenizer.pieces(TEXTS)))
+  subwords = np.concatenate(list(tokenizer.subwords(TEXTS)))
   np.testing.assert_array_equal(
-    np.bincount(pieces, minlength=len(counts)) * 700, counts
+    np.bincount(subwords, minlength=len(counts)) * 700, counts
   )
 
 
@@ -195,7 +194,7 @@ def test_counts_of_special_tokens_are_of_all_that_a_model_reads(kind):
   seed=st.integers(0, 99),
 )
 @hypothesis.settings(max_examples=25)
-def test_reordered_pieces_are_the_same_pieces(kind, texts, pairs, seed):
+def test_reordered_subwords_are_the_same_subwords(kind, texts, pairs, seed):
   tokenizer = tiny(kind)
   order = np.random.default_rng(seed).permutation(tokenizer.vocab_size)
   new_ids = np.argsort(order)
@@ -272,15 +271,15 @@ def test_settings_are_saved_with_the_new_ids(tmp_path):
 
 
 def test_ids_without_a_piece_stay_without_one(tmp_path):
-  pieces = [*PIECES[:6], '', *PIECES[6:]]
+  subwords = [*PIECES[:6], '', *PIECES[6:]]
   tokenizer = SubwordTokenizer.load(
-    write(tmp_path, vocab_txt='\n'.join(pieces))
+    write(tmp_path, vocab_txt='\n'.join(subwords))
   )
   assert tokenizer.vocab_size == 12
   moved = tokenizer.reordered(np.arange(12)[::-1])
   moved.save(tmp_path)
   lines = (tmp_path / 'vocab.txt').read_text().split('\n')
-  assert lines == [*pieces[-2::-1], '']
+  assert lines == [*subwords[-2::-1], '']
   assert ids_of(moved, ['the cat']) == [[9, 6, 4, 8]]
 
 
@@ -350,12 +349,6 @@ def test_wrong_texts():
     tokenizer.encode(['\ud800'])
   with pytest.raises(ValueError, match='must be several str'):
     tokenizer.count('text')
-
-
-def test_without_the_library(monkeypatch):
-  monkeypatch.setitem(sys.modules, 'tokenizers', None)
-  with pytest.raises(ImportError, match=r'pip install "embedcomp\[bert\]"'):
-    SubwordTokenizer(trained('BPE'), {})
 
 
 def test_a_real_vocabulary_with_other_ids(tmp_path):

@@ -49,7 +49,9 @@ def run(name, output, *flags):
   return json.loads(output.read_text())
 
 
-@pytest.mark.parametrize('name', ['lookup', 'logits'])
+@pytest.mark.parametrize(
+  'name', [pytest.param('lookup', marks=pytest.mark.slow), 'logits']
+)
 def test_races_run_and_name_absent_peers(name, without_peers, tmp_path):
   result = run(name, tmp_path / 'new' / 'r.json', '--smoke')
   assert set(result) >= FIELDS
@@ -68,6 +70,7 @@ def test_races_run_and_name_absent_peers(name, without_peers, tmp_path):
   assert set(notes) == {'keras is absent', 'qwix is absent'}
 
 
+@pytest.mark.slow
 def test_fit_runs_in_processes_of_their_own(tmp_path, monkeypatch):
   monkeypatch.setenv('EMBEDCOMP_CACHE', str(tmp_path))
   result = run('fit', tmp_path / 'r.json', '--smoke')
@@ -85,6 +88,7 @@ def test_fit_runs_in_processes_of_their_own(tmp_path, monkeypatch):
     assert row['runs'] == 1
 
 
+@pytest.mark.slow
 def test_the_speed_of_a_bert_is_told_beside_others(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, 'torch', None)  # or tests would wait for it
   rows = run('bert_speed', tmp_path / 'r.json', '--smoke')['rows']
@@ -97,6 +101,7 @@ def test_the_speed_of_a_bert_is_told_beside_others(tmp_path, monkeypatch):
   ]
 
 
+@pytest.mark.slow
 def test_tables_of_a_bert(tmp_path, monkeypatch):
   monkeypatch.setenv('EMBEDCOMP_CACHE', str(tmp_path))
   monkeypatch.setenv('EMBEDCOMP_BENCHMARK_DATA', str(tmp_path / 'no_data'))
@@ -151,6 +156,7 @@ def test_the_command_has_the_settings_of_memory(tmp_path, monkeypatch):
   )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['attention_speed', 'attention_speed_bert'])
 def test_the_speed_of_attentions_is_told_beside_dense(tmp_path, name):
   rows = run(name, tmp_path / 'r.json', '--smoke')['rows']
@@ -167,6 +173,7 @@ def test_the_speed_of_attentions_is_told_beside_dense(tmp_path, name):
   assert len(benchmark.BENCHMARKS[name].summary(rows)) == 2 * 3
 
 
+@pytest.mark.slow
 def test_attentions_without_memory_are_compiled_alone(monkeypatch):
   monkeypatch.setattr(attention_speed, '_MAX_BYTES', 0)
   race = attention_speed.AttentionSpeed(in_bert=False)
@@ -175,6 +182,7 @@ def test_attentions_without_memory_are_compiled_alone(monkeypatch):
   assert all('milliseconds' not in row and row['note'] for row in rows)
 
 
+@pytest.mark.slow
 def test_errors_of_attentions(tmp_path, monkeypatch):
   monkeypatch.setenv('EMBEDCOMP_CACHE', str(tmp_path))
   rows = run('attention_error', tmp_path / 'r.json', '--smoke')['rows']

@@ -110,6 +110,7 @@ def test_a_teacher_in_another_order_of_words_says_the_same(
   assert found['value'] == pytest.approx(result['value'], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_classifiers_have_labels_and_a_teacher(folder, tmp_path):
   teacher = config_of(
     folder, 'task', **{'method.name': 'dense', 'optim.epochs': 8.0}
@@ -135,6 +136,7 @@ def test_classifiers_have_labels_and_a_teacher(folder, tmp_path):
   assert {'logits', 'hidden', 'relations'} <= json.loads(lines[-1]).keys()
 
 
+@pytest.mark.slow
 def test_students_may_have_fewer_layers(folder, tmp_path):
   fields = {'model.num_layers': 2, 'method.name': 'dense'}
   fields |= {'distil.layers': 1, 'distil.layer_map': 'uniform'}
@@ -152,6 +154,7 @@ def test_students_may_have_fewer_layers(folder, tmp_path):
   assert model.config.num_hidden_layers == 1
 
 
+@pytest.mark.slow
 def test_students_may_be_narrower_than_their_teacher(folder, tmp_path):
   """What takes them to its width is learned, and written nowhere."""
   wide = make_problem(
@@ -175,6 +178,7 @@ def test_students_may_be_narrower_than_their_teacher(folder, tmp_path):
   assert written < own  # which also has a head for masked words
 
 
+@pytest.mark.slow
 def test_long_students_learn_from_a_teacher_in_windows(folder, tmp_path):
   fields = {
     'bert.max_length': 16,

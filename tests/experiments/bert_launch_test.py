@@ -15,7 +15,7 @@ from embedcomp.io.bert import config_json
 from embedcomp.workflows import evaluate
 from experiments import launch, strategies
 from experiments.problems import make_problem, tiny_bert
-from experiments.trainer import Stages
+from experiments.trainer import Trainer
 from tests.experiments import small_bert
 from tests.experiments.small_bert import own_cache
 
@@ -144,6 +144,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
     assert (again / 'model' / path.name).read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_dense_baseline_is_fine_tuning(config, finished, folder, tmp_path):
   dense = config.copy_and_resolve_references()
   dense.method.name = 'dense'
@@ -156,6 +157,7 @@ def test_the_dense_baseline_is_fine_tuning(config, finished, folder, tmp_path):
   assert not (tmp_path / 'model' / 'embedding.safetensors').exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ('variant', 'fields'),
   [
@@ -178,7 +180,8 @@ def test_every_task_leaves_a_directory(folder, tmp_path, variant, fields):
     assert 1 < result['value'] < model.config.vocab_size
     return
   dataset = data_lib.load(
-    folder, pair_field='other', label_field='score', real_labels=True
+    folder,
+    data_lib.Fields(pair_field='other', label_field='score', real_labels=True),
   )
   found = measured(tmp_path, variant, dataset, scale=5.0)
   assert result['metric'] == 'spearman'
@@ -186,13 +189,14 @@ def test_every_task_leaves_a_directory(folder, tmp_path, variant, fields):
   assert found['spearman'] == pytest.approx(result['value'], abs=0.01)
 
 
+@pytest.mark.slow
 def test_hand_made_groups_are_trained(folder):
   fields = {'method.name': 'hand_split', 'method.storage': 'int8'}
   config = small_bert.config_of(folder, **fields)
   problem = make_problem(config, progress=False)
   budget = int(0.4 * problem.dense_bytes)
-  stages = Stages(problem, config, None, progress=False)
-  outcome = strategies.hand_split(stages, budget)
+  trainer = Trainer(problem, config, None, progress=False)
+  outcome = strategies.hand_split(trainer, budget)
   assert outcome.scheme.num_bytes <= budget
   assert len(outcome.scheme.groups) > 1
   # All but the table starts from the pretrained model.

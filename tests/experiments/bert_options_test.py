@@ -84,6 +84,7 @@ def test_a_run_writes_the_model_that_it_has_measured(
   assert found['accuracy'] == result['value']
 
 
+@pytest.mark.slow
 def test_the_searched_table_learns_above_frozen_layers(
   folder, pretrained, tmp_path
 ):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from experiments.benchmarks import comparison, equal_metric, search_cost
-from experiments.trainer import Stages
+from experiments.trainer import Trainer
 from tests.experiments import small_text
 
 
@@ -41,9 +41,11 @@ def small_comparison(tmp_path_factory):
       quick = {'optim.epochs': 1.0, 'search.trials': 2}
       return small_text.config_of(folder, **quick, **fields, seed=seed)
 
-  return Small('classify', 'r52', (0.2, 0.3), (0.3,), rank_shares=(1 / 4, 1))
+  sizes = comparison.Sizes((0.2, 0.3), few=(0.3,), rank_shares=(1 / 4, 1))
+  return Small('classify', 'r52', sizes)
 
 
+@pytest.mark.slow
 def test_contestants_have_rows_within_their_budgets(small):
   wanted = ('dense 0', 'low rank, from dense 0', 'search 0')
   jobs = {job.name: job for job in small.jobs(smoke=False, seeds=1)}
@@ -53,8 +55,8 @@ def test_contestants_have_rows_within_their_budgets(small):
   assert [row['ratio'] for row in dense] == [1.0]
   assert [row['label'] for row in low_rank] == ['low rank, from dense'] * 2
   assert search[0]['ratio'] <= 0.2 < search[1]['ratio'] <= 0.3
-  stages = {'start', 'measure', 'search', 'finetune'}
-  assert stages == set(search[0]['seconds_by_stage'])
+  phases = {'start', 'measure', 'search', 'finetune'}
+  assert phases == set(search[0]['seconds_by_stage'])
   rows = [*dense, *low_rank, *search]
   assert all(0 <= row['value'] <= 1 for row in rows)
   assert len(small.summary(rows)) == len(rows)
@@ -63,8 +65,8 @@ def test_contestants_have_rows_within_their_budgets(small):
 def test_who_does_not_search_trains_as_long(small, monkeypatch):
   epochs = {}
 
-  def fake_strategy(stages, budget):
-    epochs[stages.config.method.name] = stages.config.finetune.epochs
+  def fake_strategy(trainer, budget):
+    epochs[trainer.config.method.name] = trainer.config.finetune.epochs
     raise ValueError('does not fit')
 
   monkeypatch.setattr(
@@ -83,13 +85,13 @@ def test_who_does_not_search_trains_as_long(small, monkeypatch):
 
 def test_contestants_share_the_dense_model_of_a_seed(small, monkeypatch):
   trained = []
-  plan = Stages.plan_training
+  plan = Trainer.plan_training
 
-  def noted(stages, stage, *args, **kwargs):
-    trained.append((stages.config.seed, stage))
-    return plan(stages, stage, *args, **kwargs)
+  def noted(trainer, stage, *args, **kwargs):
+    trained.append((trainer.config.seed, stage))
+    return plan(trainer, stage, *args, **kwargs)
 
-  monkeypatch.setattr(Stages, 'plan_training', noted)
+  monkeypatch.setattr(Trainer, 'plan_training', noted)
   monkeypatch.setattr(small, '_base', None)
   jobs = {job.name: job for job in small.jobs(smoke=False, seeds=2)}
   rows = [
@@ -103,6 +105,7 @@ def test_contestants_share_the_dense_model_of_a_seed(small, monkeypatch):
   assert len(set(seconds)) == 1
 
 
+@pytest.mark.slow
 def test_the_cost_of_a_search_is_measured(small, monkeypatch):
   monkeypatch.setattr(
     search_cost, '_SMOKE', {'small': lambda: small.config(True, 0)}

@@ -1,5 +1,7 @@
 """The demo, on a small text."""
 
+import dataclasses
+
 import pytest
 
 from configs import classify
@@ -16,10 +18,13 @@ def use_small_text(tmp_path, monkeypatch):
   monkeypatch.setattr(
     classify, 'get_config', lambda variant: config.copy_and_resolve_references()
   )
-  monkeypatch.setattr(BENCHMARKS['search_r52'], '_rank_shares', (1 / 4,))
+  benchmark = BENCHMARKS['search_r52']
+  sizes = dataclasses.replace(benchmark._sizes, rank_shares=(1 / 4,))
+  monkeypatch.setattr(benchmark, '_sizes', sizes)
   monkeypatch.setattr(demo, '_LABELS', ('dense', 'low_rank'))
 
 
+@pytest.mark.slow
 def test_the_demo_ends_with_a_table_and_a_page(on_small_text, tmp_path):
   workdir = tmp_path / 'demo'
   page, table = demo.run(workdir, smoke=True)

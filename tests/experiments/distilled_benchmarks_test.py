@@ -10,6 +10,7 @@ from tests.experiments.small_bert import own_cache
 pytestmark = pytest.mark.usefixtures(own_cache.__name__)
 
 
+@pytest.mark.slow
 def test_compressed_words_are_measured_before_and_after_teaching(tmp_path):
   output = tmp_path / 'r.json'
   benchmark.main(['distilled_table', '--smoke', f'--output={output}'])
@@ -27,6 +28,7 @@ def test_compressed_words_are_measured_before_and_after_teaching(tmp_path):
   assert len(benchmark.BENCHMARKS['distilled_table'].summary(rows)) == 4
 
 
+@pytest.mark.slow
 def test_students_learn_from_some_losses():
   _, some, *_ = benchmark.BENCHMARKS['distilled_losses'].jobs(
     smoke=True, seeds=1
@@ -76,6 +78,7 @@ def test_a_benchmark_of_tasks_runs_the_pipeline(monkeypatch):
   assert of_r52['seconds'] == 4
 
 
+@pytest.mark.slow
 def test_a_student_with_few_keys_comes_closer_to_dense_attention(tmp_path):
   output = tmp_path / 'r.json'
   benchmark.main(['distilled_attention', '--smoke', f'--output={output}'])

@@ -37,12 +37,12 @@ def vocabulary():
 
 
 def softmax(logits):
-  odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
-  return odds / odds.sum(axis=-1, keepdims=True)
+  shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
+  return shares / shares.sum(axis=-1, keepdims=True)
 
 
 def architecture(steps):
-  """Odds that start even and end at one outcome for each bin and split."""
+  """Probabilities that start even and end at one outcome each."""
   rng = np.random.default_rng(0)
   best = rng.permutation(len(OPTIONS))[: len(BINS) - 1]
   goals = 5 * np.eye(len(OPTIONS))[best] + rng.normal(
@@ -64,7 +64,7 @@ def architecture(steps):
 
 
 def metrics():
-  """A log of three stages."""
+  """A log of three training phases."""
   rng = np.random.default_rng(1)
   lines = []
   for stage, last in (('dense', 300), ('search', 400), ('finetune', 200)):

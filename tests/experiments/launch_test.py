@@ -13,11 +13,12 @@ import pytest
 import embedcomp
 from configs import classify, common, language_model
 from embedcomp.data import Vocabulary
-from embedcomp.search.sensitivity import Sensitivity
-from embedcomp.training import loop
+from embedcomp.search import Sensitivity, search_space
+from embedcomp.training.checkpoints import Checkpoints
 from experiments import launch, learned, strategies
 from experiments.problems import make_problem
-from experiments.trainer import Stages
+from experiments.results import untrained
+from experiments.trainer import Trainer
 from tests.experiments import small_text
 
 
@@ -52,6 +53,7 @@ def test_a_run_leaves_what_its_result_says(finished):
   assert (workdir / 'report.html').exists()
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_with_the_same_bytes(
   folder, finished, tmp_path, monkeypatch
 ):
@@ -59,7 +61,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
     pass
 
   # Dies while it saves the checkpoint before the last of the search.
-  save, calls = loop.Checkpoints.save, []
+  save, calls = Checkpoints.save, []
 
   def dying_save(self, step, *args):
     calls.append(self.folder.name)
@@ -68,7 +70,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
     save(self, step, *args)
 
   config = small_text.config_of(folder, **{'run.checkpoint_every': 10})
-  monkeypatch.setattr(loop.Checkpoints, 'save', dying_save)
+  monkeypatch.setattr(Checkpoints, 'save', dying_save)
   with pytest.raises(PullThePlugError):
     launch.run(config, tmp_path, progress=False)
   monkeypatch.undo()
@@ -85,36 +87,37 @@ def test_a_workdir_of_another_config_is_refused(folder, finished):
     launch.run(other, finished[0], progress=False)
 
 
+STRATEGIES = {
+  'uniform': {'method.option': 'pq', 'method.storage': 'int8'},
+  'hand_split': {'method.storage': 'int8'},
+  'compress': {},
+  'bins': {'search.options': 'precision'},
+  'random': {'search.trials': 2},
+  'search': {'search.score': 'learned', 'search.discretize': 'argmax'},
+}
+
+
 @pytest.mark.parametrize(
-  'fields',
+  'name',
   [
-    {'method.name': 'uniform', 'method.option': 'pq', 'method.storage': 'int8'},
-    {'method.name': 'hand_split', 'method.storage': 'int8'},
-    {'method.name': 'compress'},
-    {'method.name': 'bins', 'search.options': 'precision'},
-    {'method.name': 'random', 'search.trials': 2},
-    {
-      'method.name': 'search',
-      'search.score': 'odds',
-      'search.discretise': 'argmax',
-    },
+    pytest.param(name, marks=[pytest.mark.slow] * (name != 'uniform'))
+    for name in STRATEGIES
   ],
-  ids=lambda fields: fields['method.name'],
 )
-def test_every_strategy_stays_within_the_budget(folder, fields):
-  config = small_text.config_of(
-    folder, **fields, **{'optim.epochs': 1.0, 'search.epochs': 1.0}
-  )
+def test_every_strategy_stays_within_the_budget(folder, name):
+  fields = {'optim.epochs': 1.0, 'search.epochs': 1.0, 'method.name': name}
+  config = small_text.config_of(folder, **fields, **STRATEGIES[name])
   problem = make_problem(config, progress=False)
-  stages = Stages(problem, config, None, progress=False)
+  trainer = Trainer(problem, config, None, progress=False)
   budget = int(0.3 * problem.dense_bytes)
-  outcome = strategies.STRATEGIES[config.method.name](stages, budget)
+  outcome = strategies.STRATEGIES[name](trainer, budget)
   assert outcome.scheme.num_bytes <= budget
   figures = outcome.evaluate('test')
   assert 0 <= figures['accuracy'] <= 1
   assert np.isfinite(figures['loss'])
 
 
+@pytest.mark.slow
 def test_language_models_are_searched_too(folder, tmp_path):
   config = language_model.get_config('smoke')
   config.data.name = str(folder)
@@ -166,8 +169,14 @@ def test_every_variant_is_a_config(module):
   ('override', 'reason'),
   [
     ('--config.optim.learnin_rate=3', "'learnin_rate'. Did you mean"),
-    ('--config.serch.epochs=3', "'serch'. Did you mean"),
-    ('--config.optim.learning_rate=fast', 'could not convert'),
+    pytest.param(
+      *('--config.serch.epochs=3', "'serch'. Did you mean"),
+      marks=pytest.mark.slow,
+    ),
+    pytest.param(
+      *('--config.optim.learning_rate=fast', 'could not convert'),
+      marks=pytest.mark.slow,
+    ),
   ],
 )
 def test_wrong_overrides_are_refused_in_a_line(tmp_path, override, reason):
@@ -182,19 +191,19 @@ def test_wrong_overrides_are_refused_in_a_line(tmp_path, override, reason):
   assert not list(tmp_path.iterdir())
 
 
-def small_stages(folder, **fields):
+def small_trainer(folder, **fields):
   config = small_text.config_of(folder, **fields)
   problem = make_problem(config, progress=False)
-  return Stages(problem, config, None, progress=False)
+  return Trainer(problem, config, None, progress=False)
 
 
 def test_words_in_another_order_are_the_same_problem(folder):
-  stages = small_stages(folder)
-  start = learned.starting_model(stages)
-  moved, renumbered = learned.sorted_by_need(stages, start)
+  trainer = small_trainer(folder)
+  start = learned.starting_model(trainer)
+  moved, renumbered = learned.sorted_by_need(trainer, start)
   drops = moved.problem.sensitivity.drops
   assert (np.diff(drops[2:]) <= 0).all()
-  before, after = stages.problem.vocabulary, moved.problem.vocabulary
+  before, after = trainer.problem.vocabulary, moved.problem.vocabulary
   assert before.words != after.words
   assert dict(zip(before.words, before.counts)) == dict(
     zip(after.words, after.counts)
@@ -209,9 +218,9 @@ def test_a_language_model_in_another_order_is_the_same(folder):
   config.data.length = 8
   config.optim.epochs = 1.0
   problem = make_problem(config, progress=False)
-  stages = Stages(problem, config, None, progress=False)
-  start = learned.starting_model(stages)
-  _, renumbered = learned.sorted_by_need(stages, start)
+  trainer = Trainer(problem, config, None, progress=False)
+  start = learned.starting_model(trainer)
+  _, renumbered = learned.sorted_by_need(trainer, start)
   assert start.evaluate('test') == pytest.approx(
     renumbered.evaluate('test'), rel=1e-5
   )
@@ -221,7 +230,7 @@ def test_a_language_model_in_another_order_is_the_same(folder):
 def test_the_params_that_are_best_on_validation_data_are_kept(
   folder, monkeypatch, best_of, kept
 ):
-  stages = small_stages(
+  trainer = small_trainer(
     folder, **{'optim.best_of': best_of, 'run.log_every': 1}
   )
   seen, values = [], iter((0.5, 0.9, 0.7, 0.9, 0.6, 0.1))
@@ -231,15 +240,15 @@ def test_the_params_that_are_best_on_validation_data_are_kept(
     seen.append(jax.device_get(variables['params']))
     return {'accuracy': next(values)}
 
-  monkeypatch.setattr(Stages, '_measure', measure)
-  problem = stages.problem
+  monkeypatch.setattr(Trainer, '_measure', measure)
+  problem = trainer.problem
   embedder = nn.Embed(problem.vocab_size, problem.features)
-  work = stages.plan_training('dense', embedder)
-  params = stages.train(work)['params']
+  job = trainer.plan_training('dense', embedder)
+  params = trainer.train(job)['params']
   if kept is None:
     assert not seen
     return
-  assert len(seen) == -(-work.num_steps // (problem.train.num_batches // 2))
+  assert len(seen) == -(-job.num_steps // (problem.train.num_batches // 2))
   jax.tree.map(np.testing.assert_array_equal, params, seen[kept])
   last = seen[-1]['embedder']['embedding']
   assert (params['embedder']['embedding'] != last).any()
@@ -250,17 +259,17 @@ def test_a_compressed_table_learns_at_a_rate_of_its_own(
   folder, is_dense, ratio
 ):
   rates = {'optim.table_rate': 20.0, 'optim.warmup': 0.0}
-  stages = small_stages(folder, **rates)
-  problem = stages.problem
+  trainer = small_trainer(folder, **rates)
+  problem = trainer.problem
   shape = problem.vocab_size, problem.features
   low_rank = embedcomp.methods.LowRank(4, storage='float32')
   group = embedcomp.Group(problem.vocab_size, low_rank)
   scheme = embedcomp.Scheme(problem.features, (group,))
   embedder = nn.Embed(*shape) if is_dense else embedcomp.GroupedEmbed(scheme)
   two_steps = 2 / problem.train.num_batches  # the rate of the first is zero
-  work = stages.plan_training('dense', embedder, epochs=two_steps)
-  before = jax.device_get(work.state.params)
-  after = stages.train(work)['params']
+  job = trainer.plan_training('dense', embedder, epochs=two_steps)
+  before = jax.device_get(job.state.params)
+  after = trainer.train(job)['params']
   moved = {
     name: max(
       np.abs(new - old).max()
@@ -274,50 +283,53 @@ def test_a_compressed_table_learns_at_a_rate_of_its_own(
 
 
 def test_words_that_tell_the_topics_come_first(folder):
-  stages = small_stages(folder, **{'optim.epochs': 20.0})
-  moved, _ = learned.sorted_by_need(stages, learned.starting_model(stages))
+  trainer = small_trainer(folder, **{'optim.epochs': 20.0})
+  moved, _ = learned.sorted_by_need(trainer, learned.starting_model(trainer))
   telling = set(' '.join(small_text.TOPICS).split())
   assert telling & set(moved.problem.vocabulary.words[2:10])
   # They are far from the most frequent words.
-  assert not telling & set(stages.problem.vocabulary.words[2:4])
+  assert not telling & set(trainer.problem.vocabulary.words[2:4])
   assert telling <= set(moved.problem.vocabulary.words[2:20])
 
 
 @pytest.mark.parametrize(
   ('fields', 'reason'),
   [
-    ({'order': 'alphabet'}, 'search.order must be one of'),
-    ({'discretise': 'argmax'}, "needs search.score='odds'"),
-    ({'options': 'contextual'}, "needs search.score='prior'"),
+    ({'order': 'alphabet'}, 'config.search: order must be one of'),
+    ({'discretize': 'argmax'}, "needs score='learned'"),
+    ({'options': 'contextual'}, "needs score='prior'"),
     ({'by_counts': 1.5}, r'by_counts must be in \[0, 1\], got 1\.5'),
     ({'start': 'noise'}, "needs order='frequency'"),
-    ({'score': 'prior'}, "set search.carry='dense'"),
+    ({'score': 'prior'}, "set carry='dense'"),
+    ({'carry': 'air'}, "carry must be one of .* got 'air'"),
+    ({'warmup': 2.0}, r'warmup must be in \[0, 1\], got 2\.0'),
   ],
 )
 def test_searches_that_make_no_sense_are_refused(folder, fields, reason):
   fields = {f'search.{name}': value for name, value in fields.items()}
   with pytest.raises(ValueError, match=reason):
-    learned.prepare(small_stages(folder, **fields))
+    learned.set_up(small_trainer(folder, **fields))
 
 
 def test_the_prior_alone_trains_no_supernet(folder):
-  stages = small_stages(
+  trainer = small_trainer(
     folder, **{'search.score': 'prior', 'search.carry': 'dense'}
   )
-  budget = int(0.3 * stages.problem.dense_bytes)
-  search = learned.prepare(stages).learn(budget)
-  assert search.state is None
-  assert 'search' not in search.clock.seconds
+  budget = int(0.3 * trainer.problem.dense_bytes)
+  search = learned.set_up(trainer).learn(budget)
+  assert 'search' not in search.timer.seconds
   outcome = search.finish()
-  assert outcome.scheme == search.ground.prior.curve.scheme(budget)
+  prior = search.setup.searcher.prior
+  assert outcome.scheme == prior.curve.scheme(budget)
   assert outcome.scheme.num_bytes <= budget
 
 
-def test_odds_count_less_for_other_budgets(folder, monkeypatch):
-  stages = small_stages(folder)
-  budget = int(0.2 * stages.problem.dense_bytes)
-  search = learned.prepare(stages).learn(budget)
-  prior, added = search.ground.prior, []
+def test_what_was_learned_counts_less_for_other_budgets(folder, monkeypatch):
+  trainer = small_trainer(folder)
+  budget = int(0.2 * trainer.problem.dense_bytes)
+  search = learned.set_up(trainer).learn(budget)
+  searcher, added = search.setup.searcher, []
+  prior, evidence = searcher.prior, searcher.evidence(search.state)
   monkeypatch.setattr(
     type(prior.curve),
     'adjusted',
@@ -325,30 +337,35 @@ def test_odds_count_less_for_other_budgets(folder, monkeypatch):
   )
   for size, share in ((budget, 1.0), (2 * budget, 0.5), (budget // 2, 0.5)):
     search.scheme(size)
-    expected = -share * prior.temperature(size) * search.evidence
+    expected = -share * prior.temperature(size) * evidence
     np.testing.assert_allclose(added[-1], expected, rtol=0.01)
-  assert np.abs(search.evidence).max() > 0
+  assert np.abs(evidence).max() > 0
 
 
 def test_words_of_batches_that_were_not_measured_count_too(folder):
-  stages = small_stages(folder, **{'search.measured_batches': 2})
-  start = learned.starting_model(stages)
-  problem = learned.sorted_by_need(stages, start)[0].problem
+  trainer = small_trainer(folder, **{'search.measured_batches': 2})
+  start = learned.starting_model(trainer)
+  problem = learned.sorted_by_need(trainer, start)[0].problem
   occurring = problem.counts > 0
   assert (problem.sensitivity.weights[occurring] > 0).all()
   assert (problem.sensitivity.drops[occurring] > 0).all()
 
 
+def bins_of(trainer, start):
+  point = learned.starting_point(trainer, start)
+  return search_space(point, learned.search_config(trainer)).bins
+
+
 def test_bins_of_words_by_frequency_are_made_from_counts(folder):
-  stages = small_stages(folder, **{'search.order': 'frequency'})
-  unmeasured = learned.search_space(stages).bins
-  moved, _ = learned.sorted_by_need(stages, learned.starting_model(stages))
-  assert moved.problem.sensitivity is not None
-  assert learned.search_space(moved).bins == unmeasured
+  trainer = small_trainer(folder, **{'search.order': 'frequency'})
+  unmeasured = bins_of(trainer, untrained(trainer))
+  moved = learned.sorted_by_need(trainer, learned.starting_model(trainer))
+  assert moved[0].problem.sensitivity is not None
+  assert bins_of(*moved) == unmeasured
 
 
 def test_words_weigh_alike_where_none_matters(folder):
-  problem = small_stages(folder).problem
+  problem = small_trainer(folder).problem
   nothing = np.zeros(problem.vocab_size)
   problem = dataclasses.replace(
     problem, sensitivity=Sensitivity(nothing, nothing)

@@ -20,7 +20,7 @@ from experiments import benchmark, launch, strategies
 from experiments.benchmarks import linear_probe, long_needle, long_training
 from experiments.benchmarks import long_documents as long_documents_benchmark
 from experiments.problems import attentions, load_texts, make_problem
-from experiments.trainer import Stages
+from experiments.trainer import Trainer
 from tests.experiments import small_bert
 from tests.experiments.small_bert import own_cache
 
@@ -220,6 +220,7 @@ def test_recursive_attention_is_dense_on_short_texts():
   assert np.abs(other - dense).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   'fields',
   [
@@ -248,7 +249,7 @@ def test_tables_are_compressed_whatever_is_read(fields, tmp_path):
       {'data.reading': 'windows', 'data.window': 200, 'data.buckets': (200,)},
       'data.buckets must not go beyond the 128 tokens .* set bert.max_length',
     ),
-    ({'data.min_pieces': 1000}, 'no document has 1000 pieces'),
+    ({'data.min_pieces': 1000}, 'no document has 1000 subwords'),
     ({'data.buckets': (256,)}, 'data.buckets must not go beyond'),
     ({'model.window_pool': 'sum', 'data.reading': 'windows'}, "got 'sum'"),
     ({'data.length_range': (2, 3)}, 'length_range must be'),
@@ -269,6 +270,7 @@ def test_pairs_are_read_from_the_start(tmp_path):
       make_problem(config, progress=False)
 
 
+@pytest.mark.slow
 def test_a_frozen_model_is_measured_in_all_ways(tmp_path):
   output = tmp_path / 'r.json'
   benchmark.main(['long_documents', '--smoke', f'--output={output}'])
@@ -296,6 +298,7 @@ def test_a_frozen_model_is_measured_in_all_ways(tmp_path):
     assert row['core_seconds'] > 0
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_in_each_way():
   one = benchmark.BENCHMARKS['long_listops']
   jobs = {job.name: job.run for job in one.jobs(smoke=True, seeds=2)}
@@ -323,10 +326,11 @@ def test_what_the_first_word_tells(monkeypatch):
   assert (row['validation'], row['test']) == (100, 50)
 
 
+@pytest.mark.slow
 def test_what_was_trained_is_read_with_another_attention(tmp_path):
   config = config_of(**{'optim.epochs': 4.0, 'bert.attention': 'dense'})
   problem = make_problem(config, progress=False)
-  outcome = strategies.dense(Stages(problem, config, None, progress=False))
+  outcome = strategies.dense(Trainer(problem, config, None, progress=False))
   problem.write(tmp_path, outcome.embedder, outcome.variables)
   test = load_texts(config, progress=False).splits['test']
   read = {}
@@ -339,6 +343,7 @@ def test_what_was_trained_is_read_with_another_attention(tmp_path):
   np.testing.assert_array_equal(read['local'], read['dense'])
 
 
+@pytest.mark.slow
 def test_needles_are_looked_for_in_all_ways(tmp_path):
   output = tmp_path / 'r.json'
   arguments = ['--smoke', '--seeds=2', f'--output={output}']

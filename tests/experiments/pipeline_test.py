@@ -64,6 +64,7 @@ def test_every_variant_is_a_config():
     bert_pipeline.get_config('magic')
 
 
+@pytest.mark.slow
 def test_each_stage_starts_from_the_one_before(finished):
   workdir, result = finished
   assert [one['stage'] for one in result['stages']] == [*pipeline.STAGES]
@@ -82,6 +83,7 @@ def test_each_stage_starts_from_the_one_before(finished):
   assert schemes[0] == schemes[1] == schemes[2]
 
 
+@pytest.mark.slow
 def test_what_is_written_is_small_and_does_its_task(finished):
   workdir, result = finished
   model, _ = embedcomp.from_pretrained(workdir / 'model', head='classification')
@@ -93,9 +95,10 @@ def test_what_is_written_is_small_and_does_its_task(finished):
   assert result['model_bytes'] == files < result['dense_model_bytes']
 
 
+@pytest.mark.slow
 def test_a_fresh_process_finds_the_same_figure(finished, folder):
   workdir, result = finished
-  program = 'from embedcomp.command_line import main; main()'
+  program = 'from embedcomp.cli.main import main; main()'
   command = [sys.executable, '-c', program, 'evaluate']
   command += [str(workdir / 'model'), str(folder / 'test.tsv')]
   command += ['--task=classification', '--max-length=32']
@@ -105,6 +108,7 @@ def test_a_fresh_process_finds_the_same_figure(finished, folder):
   assert f'{result["value"]:.4f}' in said
 
 
+@pytest.mark.slow
 def test_the_card_and_the_page_have_its_figures(finished):
   workdir, result = finished
   card = (workdir / 'model' / 'README.md').read_text()
@@ -123,6 +127,7 @@ def test_the_card_and_the_page_have_its_figures(finished):
     assert (workdir / stage / 'report.html').exists()
 
 
+@pytest.mark.slow
 def test_stages_that_have_ended_are_not_run_again(
   finished, folder, monkeypatch
 ):
@@ -139,6 +144,7 @@ def test_stages_that_have_ended_are_not_run_again(
   }
 
 
+@pytest.mark.slow
 def test_int8_models_are_trained_on(finished, folder, tmp_path):
   workdir, result = finished
   config = config_of(folder).long.copy_and_resolve_references()
@@ -158,6 +164,7 @@ def test_int8_models_are_trained_on(finished, folder, tmp_path):
   assert (kernels[0] != kernels[1]).any()
 
 
+@pytest.mark.slow
 def test_stages_may_be_left_out(folder, tmp_path):
   config = config_of(folder, stages='teacher,task', weights='float32')
   result = pipeline.run(config, tmp_path, progress=False)

@@ -24,7 +24,7 @@ SECTIONS = {
   'sizes': {'scheme.json'},
   'frequency': {'vocabulary.json'},
   'deciles': {'deciles.json'},
-  'odds splits': {'space.json', 'architecture.jsonl'},
+  'probabilities splits': {'space.json', 'architecture.jsonl'},
   'search training': {'metrics.jsonl'},
   '': {'config.json', 'space.json'},
 }
@@ -238,17 +238,17 @@ def test_steps_of_a_lost_life_are_left_out(workdir):
   again = fake_run.architecture(range(60, 81, 20))
   text = fake_run.json_lines([*lines, *again]) + '{"step": 90, "mix'
   (workdir / 'architecture.jsonl').write_text(text)
-  odds = read.read_run(workdir).odds
-  assert odds.steps.tolist() == [20, 40, 60, 80]
-  np.testing.assert_array_equal(odds.mixture[-1], again[-1]['mixture'])
+  found = read.read_run(workdir).probabilities
+  assert found.steps.tolist() == [20, 40, 60, 80]
+  np.testing.assert_array_equal(found.mixture[-1], again[-1]['mixture'])
   (workdir / 'architecture.jsonl').write_text('')
-  assert read.read_run(workdir).odds is None
+  assert read.read_run(workdir).probabilities is None
 
 
 def test_bins_that_are_groups_have_no_splits(workdir):
   lines = [line | {'splits': None} for line in fake_run.architecture([1, 2])]
   (workdir / 'architecture.jsonl').write_text(fake_run.json_lines(lines))
-  assert read.read_run(workdir).odds.splits is None
+  assert read.read_run(workdir).probabilities.splits is None
 
 
 def test_a_run_that_has_not_ended_has_no_report(tmp_path):

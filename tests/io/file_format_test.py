@@ -13,7 +13,7 @@ import pytest
 
 from embedcomp import Group, Scheme, methods
 from embedcomp.io import packed
-from embedcomp.table import read
+from embedcomp.table import group_params, read
 from embedcomp.table.order import order_from_groups
 
 DTYPES = {
@@ -184,7 +184,7 @@ def test_reads_what_we_write(tmp_path, kind, order):
     group_of_id = np.repeat(np.arange(len(sizes)), sizes)
     group_of_id = np.random.default_rng(0).permutation(group_of_id)
     ranks = order_from_groups(group_of_id)
-  params = read.init(scheme, jax.random.key(0), ranks)
+  params = group_params.init(jax.random.key(0), scheme, ranks)
   packed.save(tmp_path / 'a', scheme, params)
   table = read_table(tmp_path / 'a')
   np.testing.assert_allclose(

@@ -15,7 +15,7 @@ from embedcomp.io import packed
 from tests.io.packed_test import (
   CONFIGS,
   assert_equal_params,
-  random_frozen,
+  random_stored,
   with_storage,
 )
 
@@ -23,7 +23,7 @@ NUM_RANDOM = 600  # mutants of each of four base files
 
 
 def make_file(path, scheme):
-  packed.save(path, scheme, random_frozen(scheme, np.random.default_rng(0)))
+  packed.save(path, scheme, random_stored(scheme, np.random.default_rng(0)))
   return path.read_bytes()
 
 

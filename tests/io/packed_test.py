@@ -5,8 +5,6 @@ import json
 import os
 import stat
 import struct
-import subprocess
-import sys
 
 import hypothesis
 import hypothesis.strategies as st
@@ -17,6 +15,8 @@ import pytest
 from embedcomp import Group, Scheme, methods
 from embedcomp.io import packed
 from embedcomp.methods import storage
+from embedcomp.methods.forms import Stored
+from embedcomp.table import group_params
 from embedcomp.table import read as grouped
 from embedcomp.table.order import order_from_groups
 
@@ -64,28 +64,29 @@ def with_storage(method, stored):
   return dataclasses.replace(method, **dict.fromkeys(fields, stored))
 
 
-def random_frozen(scheme, rng):
-  """Frozen params by the parts alone; `init` compiles for every shape."""
+def random_stored(scheme, rng):
+  """Stored params by the parts alone; `init` compiles for every shape."""
   params = {}
   for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes)):
-    arrays = params[grouped.group_name(index)] = {}
+    arrays = params[group_params.group_name(index)] = {}
     for part in group.method.parts(shape):
       if isinstance(part, storage.Codes):
         codes = rng.integers(part.num_values, size=part.shape)
-        arrays[part.name] = codes.astype(part.dtype)
+        arrays[part.name] = Stored(codes.astype(part.dtype))
         continue
       values = rng.normal(size=part.shape)
       if not part.is_integer:
-        arrays[part.name] = values.astype(storage.FLOAT_DTYPES[part.storage])
+        dtype = storage.FLOAT_DTYPES[part.storage]
+        arrays[part.name] = Stored(values.astype(dtype))
         continue
       limit = 2 ** (storage.INTEGER_BITS[part.storage] - 1) - 1
       values = np.clip(np.round(values * limit), -limit, limit)
       scale = rng.uniform(0.1, 1, part.scale_shape).astype(storage.SCALE_DTYPE)
-      arrays[part.name] = {'values': values.astype(np.int8), 'scale': scale}
+      arrays[part.name] = Stored(values.astype(np.int8), scale)
   if scheme.order == 'stored':
     sizes = [group.size for group in scheme.groups]
     ids = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
-    params['order'] = order_from_groups(ids)
+    params['order'] = Stored(order_from_groups(ids))
   return params
 
 
@@ -104,16 +105,17 @@ def check_round_trip(path, scheme, params):
   loaded_scheme, loaded = packed.load(path)
   assert loaded_scheme == scheme == packed.load_scheme(path)
   assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(loaded))
-  frozen = grouped.freeze(scheme, params)
+  stored = group_params.quantize_params(scheme, params)
   for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes)):
     for part in group.method.parts(shape):
-      name = grouped.group_name(index)
-      assert_equal_params(loaded[name][part.name], frozen[name][part.name])
+      name = group_params.group_name(index)
+      assert_equal_params(loaded[name][part.name], stored[name][part.name])
   if scheme.order == 'stored':
-    assert_equal_params(loaded['order'], np.asarray(params['order'], np.int32))
+    order = np.asarray(params['order'].values, np.int32)
+    assert_equal_params(loaded['order'], Stored(order))
 
   first = path.read_bytes()
-  packed.save(path, scheme, loaded)  # frozen params give the same bytes
+  packed.save(path, scheme, loaded)  # stored params give the same bytes
   assert path.read_bytes() == first
 
 
@@ -126,21 +128,21 @@ def test_every_method_is_in_the_table():
 def test_round_trip_of_every_method_and_storage(tmp_path, name, stored):
   method = with_storage(CONFIGS[name], stored)
   scheme = Scheme(8, (Group(24, method),))
-  params = grouped.init(scheme, jax.random.key(0))
+  params = group_params.init(jax.random.key(0), scheme)
   check_round_trip(tmp_path / 'a', scheme, params)
 
 
 def test_round_trip_of_all_methods_in_one_scheme(tmp_path, rng):
   groups = tuple(Group(24, method) for method in CONFIGS.values())
   scheme = Scheme(8, groups, order='stored')
-  check_round_trip(tmp_path / 'a', scheme, random_frozen(scheme, rng))
+  check_round_trip(tmp_path / 'a', scheme, random_stored(scheme, rng))
 
 
 def test_tensors_of_no_bytes_are_present(tmp_path):
   one = methods.VectorQuantization(codewords=1)
   scheme = Scheme(4, (Group(10, one),), order='stored')
   check_round_trip(
-    tmp_path / 'a', scheme, grouped.init(scheme, jax.random.key(0))
+    tmp_path / 'a', scheme, group_params.init(jax.random.key(0), scheme)
   )
   _, entries, _ = read_raw(tmp_path / 'a')
   assert set(entries) == {'group_0.codes', 'group_0.codebooks', 'order'}
@@ -183,7 +185,7 @@ def schemes(draw):
 @hypothesis.settings(max_examples=40, derandomize=True)
 @hypothesis.given(scheme=schemes(), seed=st.integers(0, 2**31 - 1))
 def test_round_trip_of_any_scheme(tmp_path_factory, scheme, seed):
-  params = random_frozen(scheme, np.random.default_rng(seed))
+  params = random_stored(scheme, np.random.default_rng(seed))
   check_round_trip(tmp_path_factory.mktemp('any') / 'a', scheme, params)
 
 
@@ -195,12 +197,16 @@ def pq_scheme(order='stored'):
 
 def changed(params, *keys, to):
   """A copy of nested params in which one leaf is `to`, or `to(leaf)`."""
-  copy = dict(params)
-  if len(keys) > 1:
-    copy[keys[0]] = changed(params[keys[0]], *keys[1:], to=to)
-  else:
-    copy[keys[0]] = to(np.array(params[keys[0]])) if callable(to) else to
-  return copy
+  key, *rest = keys
+  is_stored = isinstance(params, Stored)
+  held = getattr(params, key) if is_stored else params.get(key)
+  if rest:
+    to = changed(held, *rest, to=to)
+  elif callable(to):
+    to = to(np.array(held))
+  if is_stored:
+    return dataclasses.replace(params, **{key: to})
+  return params | {key: to}
 
 
 def set_first(value):
@@ -214,38 +220,37 @@ def set_first(value):
 @pytest.mark.parametrize(
   ('keys', 'to', 'message'),
   [
-    (['group_0', 'table'], lambda x: x.T, r'group_0.table must be \[3, 4\]'),
+    (['group_0', 'table'], lambda x: x.T, r'group_0.*table must be \[3, 4\]'),
     (['group_0', 'table'], set_first(np.nan), 'group_0.table must be finite'),
     (['group_0', 'table'], set_first(1e6), 'must be finite in float16'),
-    (['group_0', 'table'], [[1.0]], 'group_0.table must be an array'),
+    (['group_0', 'table'], [[1.0]], 'group_0.*table must be an array'),
     (['group_0', 'table'], np.zeros((3, 4), int), 'must be floating'),
-    (['group_0'], np.zeros(3), 'group_0 must be a dict'),
-    (['group_0'], {}, "group_0 lacks 'table'"),
-    (['group_1', 'codes'], lambda x: x.T, r'codes must be \[9, 2\]'),
-    (['group_1', 'codes'], set_first(5), r'codes must be in \[0, 5\)'),
-    (['group_1', 'codes'], np.full((9, 2), -1), 'codes must be in'),
-    (['group_1', 'codes'], np.full((9, 2), 261), 'codes must be in'),
-    (['group_1', 'codes'], np.zeros((9, 2)), 'codes must be integer'),
+    (['group_0'], np.zeros(3), 'group_0.*params must be a dict'),
+    (['group_0'], {}, r"group_0.* must have \['table'\], got \[\]"),
+    (['group_1', 'codes', 'values'], lambda x: x.T, r'codes must be \[9, 2\]'),
+    (
+      ['group_1', 'codes', 'values'],
+      set_first(5),
+      r'codes must be in \[0, 5\)',
+    ),
+    (['group_1', 'codes', 'values'], np.full((9, 2), -1), 'codes must be in'),
+    (['group_1', 'codes', 'values'], np.full((9, 2), 261), 'codes must be in'),
+    (['group_1', 'codes', 'values'], np.zeros((9, 2)), 'codes must be integer'),
     (['group_1', 'codebooks'], np.zeros((2, 5, 2)), 'values and scale'),
     (['group_1', 'codebooks', 'scale'], set_first(0), 'must be positive'),
     (['group_1', 'codebooks', 'scale'], set_first(1e-45), 'must be positive'),
     (['group_1', 'codebooks', 'scale'], set_first(np.inf), 'must be finite'),
     (['group_1', 'codebooks', 'values'], lambda x: x[:1], 'must be'),
-    (
-      ['group_1', 'codebooks', 'values'],
-      np.full((2, 5, 2), 8, np.int8),
-      r'values must be in \[-7, 7\]',
-    ),
-    (['group_1', 'codebooks', 'values'], np.full((2, 5, 2), 1), 'int8'),
+    (['group_1', 'codebooks', 'values'], np.full((2, 5, 2), 1), 'floating'),
     (['group_2'], {}, r"params must have \['group_0', 'group_1', 'order'\]"),
-    (['order'], lambda x: x[:-1], 'order must be'),
-    (['order'], lambda x: x[::-1], 'by id inside'),
-    (['order'], set_first(-1), 'rank each id once'),
+    (['order', 'values'], lambda x: x[:-1], 'order must be'),
+    (['order', 'values'], lambda x: x[::-1], 'by id inside'),
+    (['order', 'values'], set_first(-1), 'rank each id once'),
   ],
 )
 def test_save_names_what_does_not_fit(tmp_path, keys, to, message):
   scheme = pq_scheme()
-  params = grouped.init(scheme, jax.random.key(0))
+  params = group_params.init(jax.random.key(0), scheme)
   with pytest.raises(ValueError, match=message):
     packed.save(tmp_path / 'a', scheme, changed(params, *keys, to=to))
   assert not list(tmp_path.iterdir())
@@ -253,7 +258,7 @@ def test_save_names_what_does_not_fit(tmp_path, keys, to, message):
 
 def test_saves_scales_whose_sign_training_turned(tmp_path):
   scheme = Scheme(4, (Group(9, methods.Dense(storage='int4')),))
-  params = grouped.init(scheme, jax.random.key(0))
+  params = group_params.init(jax.random.key(0), scheme)
   read = grouped.reconstruct(scheme, params)
   turned = changed(params, 'group_0', 'table', 'scale', to=lambda x: -x)
   packed.save(tmp_path / 'a', scheme, params)
@@ -262,21 +267,45 @@ def test_saves_scales_whose_sign_training_turned(tmp_path):
   np.testing.assert_array_equal(
     grouped.reconstruct(*packed.load(tmp_path / 'b')), read
   )
-  frozen = grouped.freeze(scheme, params)
-  turned = changed(frozen, 'group_0', 'table', 'scale', to=lambda x: -x)
+  stored = group_params.quantize_params(scheme, params)
+  turned = changed(stored, 'group_0', 'table', 'scale', to=lambda x: -x)
   with pytest.raises(ValueError, match='must be positive'):
     packed.save(tmp_path / 'c', scheme, turned)
+
+
+@pytest.mark.parametrize(
+  ('keys', 'to', 'message'),
+  [
+    (['values'], np.full((2, 5, 2), 8, np.int8), r'must be in \[-7, 7\]'),
+    (['values'], np.full((2, 5, 2), 1), 'values must be int8, got int64'),
+    (['scale'], None, 'codebooks.scale must be an array, got NoneType'),
+    (['scale'], set_first(np.nan), 'codebooks.scale must be finite'),
+    ([], np.ones((2, 5, 2), np.float32), 'must be a dict of values and scale'),
+    ([], {'values': 0, 'scale': 0}, 'codebooks.values must be an array'),
+  ],
+)
+def test_save_names_stored_arrays_that_do_not_fit(tmp_path, keys, to, message):
+  scheme = pq_scheme()
+  params = group_params.init(jax.random.key(0), scheme)
+  stored = group_params.quantize_params(scheme, params)
+  wrong = changed(stored, 'group_1', 'codebooks', *keys, to=to)
+  with pytest.raises(ValueError, match=message):
+    packed.save(tmp_path / 'a', scheme, wrong)
 
 
 def test_save_refuses_a_mix_of_both_forms(tmp_path):
   method = methods.DifferentiableNearest(2, 3, storage='int8')
   scheme = Scheme(4, (Group(9, method),))
-  params = grouped.init(scheme, jax.random.key(0))
-  params['group_0']['codes'] = np.zeros((9, 2), np.uint8)
-  with pytest.raises(
-    ValueError, match=r'codebooks\.values must freeze to int8'
-  ):
-    packed.save(tmp_path / 'a', scheme, params)
+  params = group_params.init(jax.random.key(0), scheme)
+  codes = {'codes': Stored(np.zeros((9, 2), np.uint8))}
+  mixed = {'group_0': params['group_0'] | codes}
+  with pytest.raises(ValueError, match=r"must have \['codebooks', 'queries'\]"):
+    packed.save(tmp_path / 'a', scheme, mixed)
+  stored = group_params.quantize_params(scheme, params)['group_0']
+  codebooks = {'codebooks': stored['codebooks']}
+  mixed = {'group_0': params['group_0'] | codebooks}
+  with pytest.raises(ValueError, match=r'codebooks is Stored where other'):
+    packed.save(tmp_path / 'a', scheme, mixed)
 
 
 def test_save_reads_arrays_of_any_layout(tmp_path):
@@ -284,7 +313,7 @@ def test_save_reads_arrays_of_any_layout(tmp_path):
   table = np.asfortranarray(np.arange(12, dtype=np.float32).reshape(3, 4))
   packed.save(tmp_path / 'a', scheme, {'group_0': {'table': table}})
   _, params = packed.load(tmp_path / 'a')
-  np.testing.assert_array_equal(params['group_0']['table'], table)
+  np.testing.assert_array_equal(params['group_0']['table'].values, table)
 
 
 def test_neither_writes_nor_reads_codes_of_no_bytes_without_end(tmp_path):
@@ -297,7 +326,7 @@ def test_neither_writes_nor_reads_codes_of_no_bytes_without_end(tmp_path):
 @pytest.mark.parametrize('target', ['os.replace', 'os.fsync'])
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch, target):
   scheme = pq_scheme()
-  params = grouped.init(scheme, jax.random.key(0))
+  params = group_params.init(jax.random.key(0), scheme)
   path = tmp_path / 'a'
   path.write_bytes(b'old')
 
@@ -312,7 +341,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch, target):
 
 def test_save_replaces_follows_links_and_keeps_the_umask(tmp_path):
   scheme = pq_scheme(order='identity')
-  params = grouped.init(scheme, jax.random.key(0))
+  params = group_params.init(jax.random.key(0), scheme)
   path, link = tmp_path / 'a', tmp_path / 'link'
   path.write_bytes(b'old')
   link.symlink_to(path)
@@ -327,7 +356,7 @@ def test_save_replaces_follows_links_and_keeps_the_umask(tmp_path):
 
 def test_paths_that_are_no_files(tmp_path):
   scheme = pq_scheme(order='identity')
-  params = grouped.init(scheme, jax.random.key(0))
+  params = group_params.init(jax.random.key(0), scheme)
   with pytest.raises(FileNotFoundError):
     packed.save(tmp_path / 'no' / 'a', scheme, params)
   with pytest.raises(ValueError, match='must be a file'):
@@ -341,20 +370,8 @@ def test_paths_that_are_no_files(tmp_path):
     packed.load(tmp_path / 'pipe')
 
 
-def test_without_safetensors_the_extra_is_named(monkeypatch, tmp_path):
-  monkeypatch.setitem(sys.modules, 'safetensors', None)
-  monkeypatch.setitem(sys.modules, 'safetensors.numpy', None)
-  with pytest.raises(ImportError, match=r'embedcomp\[files\]'):
-    packed.load(tmp_path / 'a')
-
-
-def test_import_embedcomp_does_not_import_safetensors():
-  code = 'import sys, embedcomp; sys.exit("safetensors" in sys.modules)'
-  subprocess.run([sys.executable, '-c', code], check=True, timeout=120)
-
-
 def test_a_missing_folder_is_named(tmp_path):
   scheme = Scheme(2, (Group(3, methods.Dense()),))
-  params = grouped.init(scheme, jax.random.key(0))
+  params = group_params.init(jax.random.key(0), scheme)
   with pytest.raises(FileNotFoundError, match=f'no {tmp_path / "absent"}'):
     packed.save(tmp_path / 'absent' / 'table', scheme, params)

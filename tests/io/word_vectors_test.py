@@ -1,8 +1,8 @@
 """Reading word vectors: every format, every kind of damage."""
 
-import builtins
 import gzip
 import io
+import itertools
 import struct
 import time
 
@@ -147,16 +147,22 @@ DAMAGED = [
   (gzip.compress(GLOVE)[:-9], 'ended before the end-of-stream'),
   (gzip.compress(GLOVE) + b'xx', 'Not a gzipped file'),
   (b'\x1f\x8b' + b'\xff' * 50, ''),
-  (npy(TABLE)[:-1], 'but the file has fewer'),
+  (npy(TABLE)[:-1], 'damaged or cut off'),
   (npy(TABLE) + b'x', 'but the file has more'),
   (npy(TABLE)[:20], 'EOF'),
   (npy(TABLE[0]), r'must be [V, D] floats, got float32[2]'),
   (npy(np.ones((3, 2), np.int32)), 'must be [V, D] floats, got int32[3, 2]'),
   (npy(TABLE[:0]), 'must be [V, D] floats'),
-  (npy(np.full((3, 2), np.nan)), 'row 0 must be finite'),
-  (npy(np.array([[1.0], [1e300]])), 'row 1 must be finite'),
-  (npy(np.asfortranarray([[1.0, 2], [3, np.nan]])), 'row 1 must be finite'),
+  (npy(np.full((3, 2), np.nan)), 'row 0 of the array must be finite'),
+  (npy(np.array([[1.0], [1e300]])), 'row 1 of the array must be finite'),
+  (
+    npy(np.asfortranarray([[1.0, 2], [3, np.nan]])),
+    'row 1 of the array must be finite',
+  ),
   (npy(TABLE).replace(b'(3, 2)', b'(9**9,)'), ''),
+  (gzip.compress(npy(TABLE)[:-1]), 'damaged or cut off'),
+  (gzip.compress(npy(TABLE) + b'x'), 'but the file has more'),
+  (npy(np.array([[{}]])), 'damaged or cut off: Array can'),
   (npy(TABLE).replace(b'(3, 2)', b'(2**,2)'), ''),
   (npy(TABLE).replace(b'\x93NUMPY\x01', b'\x93NUMPY\x09'), 'version'),
   (tensors(a=TABLE, b=TABLE), "key must be one of ['a', 'b'], got none"),
@@ -186,11 +192,13 @@ def test_damage_is_named(tmp_path, content, message):
 def test_hostile_npy_shapes_allocate_nothing(tmp_path):
   head = b"{'descr': '<f4', 'fortran_order': %s, 'shape': (%d, %d), }"
   path = tmp_path / 'vectors.npy'
-  for order in (b'True', b'False'):
-    text = head % (order, 10**12, 1000)
+  # Some of these take few bytes, modulo 2**64.
+  shapes = (10**12, 1000), (2**62 + 1, 1), (2**31 + 1, 2**31)
+  for order, shape in itertools.product((b'True', b'False'), shapes):
+    text = head % (order, *shape)
     text = text.ljust(117) + b'\n'
     path.write_bytes(b'\x93NUMPY\x01\0' + struct.pack('<H', len(text)) + text)
-    with pytest.raises(ValueError, match='has fewer'):
+    with pytest.raises(ValueError, match='damaged or cut off'):
       read_word_vectors(path)
 
 
@@ -245,7 +253,7 @@ some_tables = hnp.array_shapes(min_dims=2, max_dims=2, max_side=7).flatmap(
 )
 
 
-@hypothesis.settings(max_examples=60, derandomize=True)
+@hypothesis.settings(max_examples=30, derandomize=True)
 @hypothesis.given(case=some_tables)
 @pytest.mark.parametrize('format', ['word2vec', 'word2vec_binary', 'glove'])
 @pytest.mark.parametrize('block_bytes', [64, 2**20])
@@ -270,7 +278,7 @@ def test_mutants_raise_value_errors_only(tmp_path, name):
   _, content = CONTENTS[name]
   rng = np.random.default_rng(0)
   path = tmp_path / 'vectors'
-  for kind in range(300):
+  for kind in range(120):
     mutant = bytearray(
       gzip.compress(content, mtime=0) if kind % 5 == 4 else content
     )
@@ -291,35 +299,23 @@ def test_mutants_raise_value_errors_only(tmp_path, name):
     assert words is None or len(set(words)) == len(words) == len(table)
 
 
-def test_large_files_show_progress_if_tqdm_is_there(
-  tmp_path, monkeypatch, capsys
-):
+def test_large_files_show_progress(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(word_vectors, '_BAR_BYTES', 0)
   path = tmp_path / 'vectors'
   path.write_bytes(GLOVE)
   read_word_vectors(path)
   assert 'reading vectors' in capsys.readouterr().err
-  imported = builtins.__import__
-
-  def without_tqdm(name, *args, **kwargs):
-    if name.startswith('tqdm'):
-      raise ImportError(name)
-    return imported(name, *args, **kwargs)
-
-  monkeypatch.setattr(builtins, '__import__', without_tqdm)
-  np.testing.assert_array_equal(read_word_vectors(path)[1], TABLE)
-  assert not capsys.readouterr().err
 
 
-def test_six_million_numbers_take_seconds(tmp_path):
+def test_two_million_numbers_take_seconds(tmp_path):
   rng = np.random.default_rng(0)
   line = b' '.join(b'%.6f' % value for value in rng.normal(size=300))
   path = tmp_path / 'vectors'
-  path.write_bytes(b''.join(b'w%d %s\n' % (i, line) for i in range(20_000)))
+  path.write_bytes(b''.join(b'w%d %s\n' % (i, line) for i in range(7000)))
   start = time.monotonic()
   words, table = read_word_vectors(path)
-  assert time.monotonic() - start < 20  # about one, on a quiet machine
-  assert (len(words), table.shape) == (20_000, (20_000, 300))
+  assert time.monotonic() - start < 7  # a third of one, on a quiet machine
+  assert (len(words), table.shape) == (7000, (7000, 300))
   np.testing.assert_array_equal(table[0], table[-1])
 
 

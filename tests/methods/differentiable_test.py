@@ -20,17 +20,17 @@ ROWS = np.arange(SHAPE.num_words)
 def test_random_params_export_exactly(cls, kind):
   method = cls(4, 7, kind)
   params = method.init(jax.random.key(1), SHAPE)
-  frozen = method.freeze(params, SHAPE)
-  assert set(frozen) == {'codes', 'codebooks'}
+  stored = method.quantize(params, SHAPE)
+  assert set(stored) == {'codes', 'codebooks'}
   np.testing.assert_array_equal(
-    method.lookup(params, ROWS, SHAPE), method.lookup(frozen, ROWS, SHAPE)
+    method.lookup(params, ROWS, SHAPE), method.lookup(stored, ROWS, SHAPE)
   )
   np.testing.assert_array_equal(
-    method.codes(params, ROWS), method.codes(frozen, ROWS)
+    method.codes(params, ROWS), method.codes(stored, ROWS)
   )
   np.testing.assert_array_equal(
-    method.lookup(frozen, ROWS, SHAPE),
-    method.product.lookup(frozen, ROWS, SHAPE),
+    method.lookup(stored, ROWS, SHAPE),
+    method.product.lookup(stored, ROWS, SHAPE),
   )
 
 
@@ -38,22 +38,22 @@ def test_random_params_export_exactly(cls, kind):
 def test_many_words_are_coded_in_turns(cls, monkeypatch):
   method = cls(3, 5)
   params = method.init(jax.random.key(1), SHAPE)
-  frozen = method.freeze(params, SHAPE)
+  stored = method.quantize(params, SHAPE)
   monkeypatch.setattr(differentiable, '_CODED_AT_ONCE', 7)
-  again = method.freeze(params, SHAPE)
-  np.testing.assert_array_equal(again['codes'], frozen['codes'])
+  again = method.quantize(params, SHAPE)
+  np.testing.assert_array_equal(again['codes'].values, stored['codes'].values)
 
 
 @pytest.mark.parametrize('cls', BOTH)
-def test_thawed_queries_choose_the_codes_of_any_quantizer(cls):
+def test_dequantized_queries_choose_the_codes_of_any_quantizer(cls):
   product = methods.ProductQuantization(3, 16)
   params = product.init(jax.random.key(0), SHAPE)
-  frozen = product.freeze(params, SHAPE)
+  stored = product.quantize(params, SHAPE)
   method = cls(3, 16)
-  thawed = method.thaw(frozen, SHAPE)
-  assert 'queries' in thawed
+  masters = method.dequantize(stored, SHAPE)
+  assert 'queries' in masters
   np.testing.assert_array_equal(
-    method.freeze(thawed, SHAPE)['codes'], frozen['codes']
+    method.quantize(masters, SHAPE)['codes'].values, stored['codes'].values
   )
 
 
@@ -207,8 +207,8 @@ def test_training_lowers_the_exported_error(cls, rng):
     return optax.apply_updates(params, updates), state
 
   def exported(params):
-    frozen = method.freeze(params, SHAPE)
-    return np.square(method.lookup(frozen, ROWS, SHAPE) - target).sum()
+    stored = method.quantize(params, SHAPE)
+    return np.square(method.lookup(stored, ROWS, SHAPE) - target).sum()
 
   before = exported(params)
   for _ in range(150):
@@ -217,15 +217,14 @@ def test_training_lowers_the_exported_error(cls, rng):
 
 
 @pytest.mark.parametrize('cls', BOTH)
-def test_narrowed_queries_choose_among_leading_codewords(cls):
-  method, smaller = cls(3, 8), cls(3, 5)
+def test_queries_choose_the_nearest_key(cls):
+  method = cls(3, 8)
   params = method.init(jax.random.key(0), SHAPE)
-  narrowed = method.narrow(params, smaller, SHAPE)
-  keys = narrowed.get('keys', narrowed['codebooks'])
+  keys = params.get('keys', params['codebooks'])
   queries = params['queries'].reshape(-1, 3, 1, 4)
   distances = np.square(queries - np.asarray(keys)[None]).sum(-1)
   np.testing.assert_array_equal(
-    smaller.codes(narrowed, ROWS), distances.argmin(-1)
+    method.codes(params, ROWS), distances.argmin(-1)
   )
 
 

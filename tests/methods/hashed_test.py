@@ -85,6 +85,29 @@ def test_buckets_become_weighted_least_squares(rng):
   np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
+def test_words_that_two_buckets_can_express_are_found(rng):
+  buckets = rng.normal(size=(5, 6)).astype(np.float32)
+  pairs = hashed.bucket_pairs(np.arange(30), 5)
+  shares = rng.normal(size=(30, 2)).astype(np.float32)
+  table = np.einsum('Wh,WhD->WD', shares, buckets[pairs])
+  found = hashed.solve_shares(table, pairs, buckets)
+  words = np.einsum('Wh,WhD->WD', found, buckets[pairs])
+  # The ridge keeps the solution near, not at, the one without any error.
+  errors = np.linalg.norm(words - table, axis=1)
+  assert (errors < 0.02 * np.linalg.norm(table, axis=1)).all()
+
+
+def test_logits_by_hand():
+  method = methods.Hashed(2)
+  params = {
+    'weights': np.array([[2.0, 3.0]], np.float32),
+    'buckets': np.array([[1.0, 0.0], [0.0, 10.0]], np.float32),
+  }
+  first, _ = hashed_buckets(0, 2)
+  scores = method.logits(params, np.array([[1.0, 0.5]]), Shape(1, 2))
+  np.testing.assert_allclose(scores, [[[17], [13]][first]])
+
+
 @pytest.mark.parametrize('num', [0, 9])
 def test_wrong_sizes_are_refused(num):
   with pytest.raises(ValueError, match=f"group's 8 words, got {num}"):

@@ -140,6 +140,17 @@ def test_equal_seeds_give_equal_results(rng):
   assert not np.array_equal(first[0], other[0])
 
 
+def test_iterations_end_once_the_error_hardly_falls(rng):
+  points = clustered(rng)
+  weights = np.ones(len(points))
+  once = kmeans.kmeans(points, weights, 9, iterations=1)
+  many = kmeans.kmeans(points, weights, 9, iterations=50, tolerance=1e-6)
+  assert not np.array_equal(once[0], many[0])
+  # No step takes away 99 % of the error, so that the first one is the last.
+  found = kmeans.kmeans(points, weights, 9, iterations=50, tolerance=0.99)
+  np.testing.assert_array_equal(found[0], once[0])
+
+
 @pytest.mark.parametrize('num', [0, 5])
 def test_wrong_numbers_of_codewords_are_refused(num):
   with pytest.raises(ValueError, match=f'1 to 4 codewords.* got {num}'):

@@ -23,17 +23,31 @@ def test_fit_is_the_weighted_svd(rng):
     np.testing.assert_allclose(words, best, atol=2e-5)
 
 
-def test_narrow_keeps_the_leading_columns(rng):
+def test_leading_columns_are_the_smaller_rank(rng):
   table = rng.normal(size=SHAPE).astype(np.float32)
   weights = np.ones(SHAPE.num_words)
   method, smaller = methods.LowRank(6), methods.LowRank(2)
-  narrowed = method.narrow(method.fit(table, weights, 0), smaller, SHAPE)
+  params = method.fit(table, weights, 0)
+  leading = {
+    'coefficients': params['coefficients'][:, :2],
+    'basis': params['basis'][:2],
+  }
   refitted = smaller.fit(table, weights, 0)
   np.testing.assert_allclose(
-    smaller.lookup(narrowed, ROWS, SHAPE),
+    smaller.lookup(leading, ROWS, SHAPE),
     smaller.lookup(refitted, ROWS, SHAPE),
     atol=1e-5,
   )
+
+
+def test_options_by_hand():
+  found = {(o.rank, o.storage) for o in methods.LowRank.options(Shape(40, 96))}
+  # From a 48th of the features to half of them, but for more than the words.
+  assert found == {
+    (rank, stored) for rank in (2, 4, 8, 16, 32) for stored in ('int8', 'int4')
+  }
+  ranks = {o.rank for o in methods.LowRank.options(Shape(1000, 96))}
+  assert ranks == {2, 4, 8, 16, 32, 48}
 
 
 @pytest.mark.parametrize('rank', [0, 11])

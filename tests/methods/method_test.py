@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from embedcomp import methods
-from embedcomp.methods import base, storage
-from embedcomp.table import read
+from embedcomp.methods import base, forms, storage
 from embedcomp.types import Shape
-from tests.methods.plain_tables import dequantize, plain_table
+from tests.methods.plain_tables import plain_table, plain_values
 
 SHAPE = Shape(61, 12)
 CONFIGS = (
@@ -83,17 +82,17 @@ def sample(shape=SHAPE):
 @functools.cache
 def fitted(method, shape=SHAPE):
   params = method.fit(*sample(shape), seed=0)
-  return params, freeze(method, params, shape)
+  return params, quantize(method, params, shape)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))
-def freeze(method, params, shape):
-  return method.freeze(params, shape)
+def quantize(method, params, shape):
+  return method.quantize(params, shape)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))
-def thaw(method, params, shape):
-  return method.thaw(params, shape)
+def dequantize(method, params, shape):
+  return method.dequantize(params, shape)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
@@ -111,9 +110,9 @@ def whole(method, params, shape=SHAPE):
   return np.asarray(lookup(method, params, rows, shape))
 
 
-def expected(method, frozen, shape=SHAPE):
-  codes = np.asarray(frozen['codes']) if 'codes' in frozen else None
-  real = {k: dequantize(v) for k, v in frozen.items() if k != 'codes'}
+def expected(method, stored, shape=SHAPE):
+  codes = np.asarray(stored['codes'].values) if 'codes' in stored else None
+  real = {k: plain_values(v) for k, v in stored.items() if k != 'codes'}
   return plain_table(method.name, real, codes, shape)
 
 
@@ -152,9 +151,9 @@ def test_init_has_the_variance_of_a_fresh_table(method):
 @pytest.mark.parametrize('method', ALL, ids=name_of)
 def test_init_and_fit_give_the_same_leaves(method):
   init = method.init(jax.random.key(0), SHAPE)
-  params, frozen = fitted(method)
+  params, stored = fitted(method)
   assert_like(init, params)
-  assert_like(freeze(method, init, SHAPE), frozen)
+  assert_like(quantize(method, init, SHAPE), stored)
 
 
 @pytest.mark.parametrize('kind', methods.STORAGES)
@@ -183,16 +182,61 @@ def test_weights_decide_which_words_are_kept_well(method):
 
 
 @pytest.mark.parametrize('method', ALL, ids=name_of)
+def test_both_forms_are_told_apart_and_pass_no_gradient(method):
+  params, stored = fitted(method)
+  assert forms.is_stored(stored)
+  assert not forms.is_stored(params)
+  for form in (params, stored, method.init(jax.random.key(0), SHAPE)):
+    method.check(form, SHAPE)
+  assert forms.split_params(stored)[0] == {}
+  trainable, codes = forms.split_params(params)
+  assert set(codes) <= {'codes'}
+  assert all(x.dtype == np.float32 for x in jax.tree.leaves(trainable))
+  floats, tree = jax.tree.flatten(stored)
+  is_float = [jnp.issubdtype(x.dtype, jnp.floating) for x in floats]
+
+  def total(given):
+    leaves = [g if f else x for g, f, x in zip(given, is_float, floats)]
+    filled = jax.tree.unflatten(tree, leaves)
+    return method.lookup(filled, np.arange(3), SHAPE).sum()
+
+  given = [x if f else 0.0 for x, f in zip(floats, is_float)]
+  for gradient in jax.tree.leaves(jax.grad(total)(given)):
+    assert not np.asarray(gradient, np.float32).any()
+
+
+@pytest.mark.parametrize('method', ALL, ids=name_of)
+def test_arrays_of_another_shape_or_form_are_refused(method):
+  larger = Shape(SHAPE.num_words + 2, SHAPE.features)
+  params, stored = fitted(method)
+  for form in (params, stored):
+    if method.parts(SHAPE) != method.parts(larger):
+      with pytest.raises(ValueError, match=r'must be \[.*got \['):
+        method.check(form, larger)
+    for name in form:
+      others = {k: v for k, v in form.items() if k != name}
+      with pytest.raises(ValueError, match=r'params must have .*both coll'):
+        method.check(others, SHAPE)
+    with pytest.raises(ValueError, match=r"params must have .*'more'"):
+      method.check(form | {'more': form[name]}, SHAPE)
+  factors = [k for k in stored if k != 'codes']
+  if len(factors) > 1:
+    mixed = params | {factors[-1]: stored[factors[-1]]}
+    with pytest.raises(ValueError, match=f'{factors[-1]} is Stored where'):
+      method.check(mixed, SHAPE)
+
+
+@pytest.mark.parametrize('method', ALL, ids=name_of)
 def test_lookup_equals_the_plain_table(method):
-  params, frozen = fitted(method)
-  table = expected(method, frozen)
-  np.testing.assert_allclose(whole(method, frozen), table, atol=3e-6)
+  params, stored = fitted(method)
+  table = expected(method, stored)
+  np.testing.assert_allclose(whole(method, stored), table, atol=3e-6)
   # What training sees is what will be written, to the bit.
-  np.testing.assert_array_equal(whole(method, params), whole(method, frozen))
+  np.testing.assert_array_equal(whole(method, params), whole(method, stored))
 
 
 @pytest.mark.parametrize('method', CONFIGS, ids=name_of)
-@pytest.mark.parametrize('form', [0, 1], ids=['trainable', 'frozen'])
+@pytest.mark.parametrize('form', [0, 1], ids=['trainable', 'stored'])
 def test_lookup_takes_rows_of_any_shape(method, form):
   params = fitted(method)[form]
   table = whole(method, params)
@@ -202,17 +246,17 @@ def test_lookup_takes_rows_of_any_shape(method, form):
 
 
 @pytest.mark.parametrize('kind', ['float32', 'int4'])
-@pytest.mark.parametrize('form', [0, 1], ids=['trainable', 'frozen'])
+@pytest.mark.parametrize('form', [0, 1], ids=['trainable', 'stored'])
 @pytest.mark.parametrize('method', CONFIGS, ids=name_of)
 def test_logits_equal_products_with_the_plain_table(
   method, form, kind, rng, monkeypatch
 ):
   method = stored_as(method, kind)
   monkeypatch.setattr(base, 'LOGITS_BLOCK', 16)  # 61 words: the last overlaps
-  params, frozen = fitted(method)
+  params, stored = fitted(method)
   hidden = rng.normal(size=(2, 3, SHAPE.features)).astype(np.float32)
-  scores = logits(method, (params, frozen)[form], hidden, SHAPE)
-  table = expected(method, frozen)
+  scores = logits(method, (params, stored)[form], hidden, SHAPE)
+  table = expected(method, stored)
   np.testing.assert_allclose(scores, hidden @ table.T, atol=1e-5)
 
 
@@ -226,7 +270,7 @@ def test_gradients_equal_those_of_the_plain_table(
   monkeypatch.setattr(base, 'LOGITS_BLOCK', 16)
   method = stored_as(method, kind)
   params, _ = fitted(method)
-  floats, integers = read.partition(params)
+  trainable, codes = forms.split_params(params)
   rows = rng.integers(SHAPE.num_words, size=(2, 9))
   hidden = rng.normal(size=(4, SHAPE.features)).astype(np.float32)
   storages = {
@@ -235,23 +279,25 @@ def test_gradients_equal_those_of_the_plain_table(
     if isinstance(part, storage.Factor)
   }
 
-  def plain(floats):
-    real = {k: storage.read(v, storages[k]) for k, v in floats.items()}
-    return plain_table(method.name, real, integers.get('codes'), SHAPE, jnp)
+  plain_codes = codes['codes'].values if codes else None
+
+  def plain(trainable):
+    real = {k: storage.read(v, storages[k]) for k, v in trainable.items()}
+    return plain_table(method.name, real, plain_codes, SHAPE, jnp)
 
   def loss(words, scores):
     return jnp.sin(words).sum() + jnp.sin(scores).sum()
 
   @jax.jit
   @jax.grad
-  def wanted(floats, hidden):
-    table = plain(floats)
+  def wanted(trainable, hidden):
+    table = plain(trainable)
     return loss(table[rows], hidden @ table.T)
 
   @jax.jit
   @jax.grad
-  def found(floats, hidden):
-    params = read.combine(floats, integers)
+  def found(trainable, hidden):
+    params = forms.merge_params(trainable, codes)
     words = method.lookup(params, rows, SHAPE)
     return loss(words, method.logits(params, hidden, SHAPE))
 
@@ -260,36 +306,37 @@ def test_gradients_equal_those_of_the_plain_table(
     tolerance = 1e-4 * max(1.0, np.abs(np.asarray(y)).max())
     np.testing.assert_allclose(x, y, atol=tolerance)
 
-  jax.tree.map(assert_close, found(floats, hidden), wanted(floats, hidden))
+  expected_gradients = wanted(trainable, hidden)
+  jax.tree.map(assert_close, found(trainable, hidden), expected_gradients)
 
 
 @pytest.mark.parametrize('method', ALL, ids=name_of)
-def test_freeze_reverses_thaw(method):
-  _, frozen = fitted(method)
-  assert_same(freeze(method, frozen, SHAPE), frozen)
-  thawed = thaw(method, frozen, SHAPE)
-  assert_like(thawed, fitted(method)[0])
-  assert_same(freeze(method, thawed, SHAPE), frozen)
-  np.testing.assert_array_equal(whole(method, thawed), whole(method, frozen))
+def test_quantizing_reverses_dequantizing(method):
+  _, stored = fitted(method)
+  assert_same(quantize(method, stored, SHAPE), stored)
+  masters = dequantize(method, stored, SHAPE)
+  assert_like(masters, fitted(method)[0])
+  assert_same(quantize(method, masters, SHAPE), stored)
+  np.testing.assert_array_equal(whole(method, masters), whole(method, stored))
 
 
-def assert_packs(method, frozen, shape):
+def assert_packs(method, stored, shape):
   num_bytes = 0
   for part in method.parts(shape):
-    tensors = part.pack(frozen[part.name])
+    tensors = part.pack(stored[part.name])
     promised = part.file_tensors()
     assert {k: (v.dtype, v.shape) for k, v in tensors.items()} == promised
     num_bytes += sum(tensor.nbytes for tensor in tensors.values())
-    assert_same(part.unpack(tensors), frozen[part.name])
+    assert_same(part.unpack(tensors), stored[part.name])
   assert num_bytes == method.num_bytes(shape)
   assert num_bytes == sum(method.bytes_by_role(shape).values())
 
 
 @pytest.mark.parametrize('method', ALL, ids=name_of)
 def test_packed_bytes_are_counted_and_come_back(method):
-  _, frozen = fitted(method)
-  assert set(frozen) == {part.name for part in method.parts(SHAPE)}
-  assert_packs(method, frozen, SHAPE)
+  _, stored = fitted(method)
+  assert set(stored) == {part.name for part in method.parts(SHAPE)}
+  assert_packs(method, stored, SHAPE)
 
 
 @pytest.mark.parametrize('kind', ['float32', 'int4'])
@@ -298,14 +345,15 @@ def test_smallest_shapes(method, shape, kind):
   method = stored_as(method, kind)
   method.validate(shape)
   method.init(jax.random.key(0), shape)
-  params, frozen = fitted(method, shape)
-  table = expected(method, frozen, shape)
+  params, stored = fitted(method, shape)
+  table = expected(method, stored, shape)
   np.testing.assert_allclose(whole(method, params, shape), table, atol=1e-6)
   hidden = np.ones((2, shape.features), np.float32)
   scores = logits(method, params, hidden, shape)
   np.testing.assert_allclose(scores, hidden @ table.T, atol=1e-5)
-  assert_same(freeze(method, thaw(method, frozen, shape), shape), frozen)
-  assert_packs(method, frozen, shape)
+  masters = dequantize(method, stored, shape)
+  assert_same(quantize(method, masters, shape), stored)
+  assert_packs(method, stored, shape)
 
 
 @pytest.mark.parametrize('kind', ['float32', 'int8'])
@@ -333,57 +381,3 @@ def test_options_suit_the_shape(config, shape):
 def test_unknown_storage_is_refused(config):
   with pytest.raises(ValueError, match="got 'int3'"):
     dataclasses.replace(config, storage='int3')
-
-
-NARROWED = (
-  (methods.LowRank(5), methods.LowRank(2)),
-  (methods.ProductQuantization(3, 8), methods.ProductQuantization(3, 5)),
-  (
-    methods.ProjectedQuantization(8, 4, 8),
-    methods.ProjectedQuantization(8, 4, 5),
-  ),
-  (methods.VectorQuantization(9), methods.VectorQuantization(4)),
-  (methods.ResidualQuantization(3, 8), methods.ResidualQuantization(2, 8)),
-  (methods.ResidualQuantization(3, 8), methods.ResidualQuantization(1, 3)),
-  (methods.DifferentiableSoftmax(3, 8), methods.DifferentiableSoftmax(3, 5)),
-  (methods.DifferentiableNearest(3, 8), methods.DifferentiableNearest(3, 4)),
-  (methods.TensorTrain(6), methods.TensorTrain(3)),
-)
-
-
-@pytest.mark.parametrize('kind', ['float32', 'int8'])
-@pytest.mark.parametrize(('method', 'smaller'), NARROWED, ids=name_of)
-def test_narrowed_params_are_valid_and_still_beat_the_mean(
-  method, smaller, kind
-):
-  method, smaller = stored_as(method, kind), stored_as(smaller, kind)
-  params, frozen = fitted(method)
-  narrowed = method.narrow(params, smaller, SHAPE)
-  assert_like(narrowed, fitted(smaller)[0])
-  assert_like(method.narrow(frozen, smaller, SHAPE), fitted(smaller)[1])
-  if not isinstance(method, RELAXED):  # whose queries choose afresh
-    np.testing.assert_array_equal(
-      whole(smaller, method.narrow(frozen, smaller, SHAPE)),
-      whole(smaller, narrowed),
-    )
-  weights = sample()[1]
-  drop = methods.Drop()
-  assert weighted_error(smaller, narrowed, weights) < weighted_error(
-    drop, fitted(drop)[0], weights
-  )
-
-
-@pytest.mark.parametrize(('method', 'smaller'), NARROWED, ids=name_of)
-def test_narrowing_to_itself_changes_nothing(method, smaller):
-  params, frozen = fitted(method)
-  assert_same(method.narrow(params, method, SHAPE), params)
-  assert_same(method.narrow(frozen, method, SHAPE), frozen)
-  with pytest.raises(ValueError, match='is not nested in'):
-    smaller.narrow(fitted(smaller)[0], method, SHAPE)
-  with pytest.raises(ValueError, match='is not nested in'):
-    method.narrow(params, stored_as(smaller, 'int8'), SHAPE)
-
-
-def test_methods_without_nesting_say_so():
-  with pytest.raises(ValueError, match='has no nested options'):
-    methods.Dense().narrow({}, methods.Dense(), SHAPE)

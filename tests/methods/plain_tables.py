@@ -7,12 +7,12 @@ import numpy as np
 MASK = 2**32 - 1
 
 
-def dequantize(leaf):
-  """[...] float32 values of a frozen factor, by its definition."""
-  if isinstance(leaf, dict):
-    values = np.asarray(leaf['values']).astype(np.float32)
-    return values * np.asarray(leaf['scale']).astype(np.float32)
-  return np.asarray(leaf).astype(np.float32)
+def plain_values(stored):
+  """[...] float32 values of a stored factor, by its definition."""
+  values = np.asarray(stored.values).astype(np.float32)
+  if stored.scale is None:
+    return values
+  return values * np.asarray(stored.scale).astype(np.float32)
 
 
 def fmix32(key):

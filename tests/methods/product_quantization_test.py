@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from embedcomp import methods
-from embedcomp.methods import product_quantization
+from embedcomp.methods import forms, kmeans, product_quantization
 from embedcomp.types import Shape
 
 SHAPE = Shape(300, 8)
@@ -20,7 +20,7 @@ def correlated(rng):
 def test_lookup_by_hand():
   method = methods.ProductQuantization(2, 3)
   params = {
-    'codes': np.array([[2, 0], [1, 1]], np.uint8),
+    'codes': forms.Stored(np.array([[2, 0], [1, 1]], np.uint8)),
     'codebooks': np.arange(12, dtype=np.float32).reshape(2, 3, 2),
   }
   words = method.lookup(params, np.array([1, 0]), Shape(2, 4))
@@ -40,7 +40,7 @@ def test_codewords_are_the_means_of_their_words(rng):
   table = rng.normal(size=SHAPE).astype(np.float32)
   weights = rng.exponential(size=SHAPE.num_words)
   params = methods.ProductQuantization(4, 5).fit(table, weights, 0)
-  codes = np.asarray(params['codes'])
+  codes = np.asarray(params['codes'].values)
   for m in range(4):
     for k in range(5):
       chosen = codes[:, m] == k
@@ -80,23 +80,6 @@ def test_allocated_rotation_balances_blocks(rng):
   np.testing.assert_allclose(variances.prod(axis=1), [64, 64], rtol=0.1)
 
 
-def test_narrow_moves_words_to_the_nearest_codeword_that_stays(rng):
-  method = methods.ProductQuantization(2, 9)
-  smaller = methods.ProductQuantization(2, 4)
-  params = method.init(jax.random.key(0), SHAPE)
-  narrowed = method.narrow(params, smaller, SHAPE)
-  for m in range(2):
-    book = np.asarray(params['codebooks'][m])
-    codes = np.asarray(params['codes'][:, m])
-    distances = np.square(book[:, None] - book[:4]).sum(-1)
-    np.testing.assert_array_equal(
-      narrowed['codes'][:, m], distances.argmin(axis=1)[codes]
-    )
-  np.testing.assert_array_equal(
-    narrowed['codebooks'], params['codebooks'][:, :4]
-  )
-
-
 def test_random_codes_use_codewords_evenly():
   codes = product_quantization.random_codes(
     jax.random.key(0), Shape(100, 8), 3, 7
@@ -104,6 +87,36 @@ def test_random_codes_use_codewords_evenly():
   counts = np.stack([np.bincount(c, minlength=7) for c in np.asarray(codes).T])
   assert counts.min() == 14
   assert counts.max() == 15
+
+
+def test_options_by_hand():
+  found = methods.ProductQuantization.options(Shape(1000, 8))
+  # Blocks of two features take 6 bits at most.
+  assert [(o.books, o.codewords) for o in found] == [
+    *((1, k) for k in (16, 64, 256)),
+    *((2, k) for k in (16, 64, 256)),
+    *((4, k) for k in (16, 64)),
+  ]
+
+
+def test_integer_codebooks_keep_a_scale_for_each_feature():
+  method = methods.ProductQuantization(2, 16, 'int8')
+  codes, codebooks = method.parts(SHAPE)
+  assert codes.bytes_by_role() == {'codes': 300}  # 600 codes of 4 bits
+  # 16 codewords of 8 features in all, and 8 scales of two bytes.
+  assert codebooks.bytes_by_role() == {'codebooks': 128, 'scales': 16}
+
+
+def test_a_quick_look_at_a_few_blocks_looks_at_each_once(rng):
+  table = rng.normal(size=SHAPE).astype(np.float32)
+  table[:, 4:] = rng.integers(2, size=(300, 1))  # two codewords are exact
+  weights = rng.exponential(size=SHAPE.num_words)
+  found = product_quantization.quick_distortion(table, weights, 2, 8, seed=3)
+  codewords, codes = kmeans.kmeans(
+    table[:, :4], weights, 8, seed=3, iterations=4
+  )
+  expected = np.square(table[:, :4] - codewords[codes]).sum(axis=1)
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_wrong_sizes_are_refused():
@@ -127,8 +140,10 @@ def test_vector_quantization_is_one_book(rng):
     np.testing.assert_array_equal, params, product.fit(table, weights, 0)
   )
   hidden = rng.normal(size=(3, 8)).astype(np.float32)
-  np.testing.assert_allclose(
-    vector.logits(params, hidden, SHAPE),
-    product.logits(params, hidden, SHAPE),
-    atol=1e-5,
-  )
+  scores = hidden @ vector.lookup(params, ROWS, SHAPE).T
+  for method in (vector, product):
+    found = method.logits(params, hidden, SHAPE)
+    np.testing.assert_allclose(found, scores, atol=1e-5)
+    # Each codeword is scored once: no block of words is decoded.
+    program = jax.jit(method.logits, static_argnums=2)
+    assert 'while' not in program.lower(params, hidden, SHAPE).as_text()

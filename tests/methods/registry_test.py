@@ -1,5 +1,7 @@
 """Methods by name, to and from plain dicts."""
 
+import dataclasses
+
 import pytest
 
 from embedcomp import methods
@@ -44,6 +46,17 @@ def test_wrong_descriptions_are_refused(description, message):
 def test_names_are_taken_once():
   with pytest.raises(ValueError, match="'dense' is registered already"):
     methods.register(methods.Dense)
+
+
+@pytest.mark.parametrize('field', ['size', 'method'])
+def test_fields_that_files_use_themselves_are_refused(field):
+  members = {'__annotations__': {field: int}, 'name': 'greedy'}
+  cls = dataclasses.dataclass(frozen=True)(
+    type('Greedy', (methods.Method,), members)
+  )
+  with pytest.raises(ValueError, match=rf"greedy must not .* \['{field}'\]"):
+    methods.register(cls)
+  assert 'greedy' not in methods.names()
 
 
 @pytest.mark.parametrize(

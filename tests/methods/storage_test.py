@@ -1,5 +1,7 @@
 """Bit packing, quantization and the two forms of stored arrays."""
 
+import dataclasses
+
 import hypothesis
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from embedcomp.methods import bit_packing, gather, rounding, storage
+from embedcomp.methods import bit_packing, forms, gather, rounding, storage
 
 
 @st.composite
@@ -58,6 +60,17 @@ def test_quantize_by_hand():
   np.testing.assert_array_equal(found, [0, 1, -1, 7, -7])
 
 
+def test_straight_through_keeps_the_number_and_passes_the_gradient():
+  hard, soft = jnp.array([1e8, 3.0]), jnp.array([0.1, -1e8])
+
+  def found(soft):
+    return rounding.straight_through(hard, soft)
+
+  value, pull = jax.vjp(found, soft)
+  np.testing.assert_array_equal(value, hard)
+  np.testing.assert_array_equal(pull(jnp.array([2.0, 5.0]))[0], [2, 5])
+
+
 def test_read_passes_gradients_straight_through():
   leaf = {
     'values': jnp.array([[0.24, 0.4, 9.0, -9.0]]),
@@ -90,15 +103,45 @@ def test_forms_agree_and_rows_are_part_of_the_whole(kind, scale_axes, rng):
   part = storage.Factor('x', (7, 4, 3), kind, scale_axes)
   values = rng.normal(size=part.shape).astype(np.float32)
   leaf = part.trainable(values)
-  frozen = part.freeze(leaf)
+  stored = part.quantize(leaf)
   read = np.asarray(storage.read(leaf, kind))
-  np.testing.assert_array_equal(read, storage.read(frozen, kind))
+  np.testing.assert_array_equal(read, storage.read(stored, kind))
   rows = np.array([[6, 0], [2, 2], [1, 6]])
-  for form in (leaf, frozen):
+  for form in (leaf, stored):
     found = storage.read(form, kind, rows)
     np.testing.assert_array_equal(found, read[rows])
   limits = {'float32': 0, 'float16': 2e-3, 'bfloat16': 0.02, 'int8': 0.03}
   assert np.abs(read - values).max() <= limits.get(kind, 0.4)
+
+
+@pytest.mark.parametrize('kind', storage.STORAGES)
+@pytest.mark.parametrize('scale_axes', [(0,), (1,)])
+def test_round_trips_on_the_host_are_what_is_read_once_stored(
+  kind, scale_axes, rng
+):
+  part = storage.Factor('x', (7, 4), kind, scale_axes)
+  values = rng.normal(size=part.shape).astype(np.float32)
+  stored = part.quantize(part.trainable(values))
+  np.testing.assert_array_equal(
+    part.round_trip(values), storage.read(stored, kind)
+  )
+
+
+@pytest.mark.parametrize('kind', storage.STORAGES)
+def test_stored_numbers_have_no_gradient(kind, rng):
+  part = storage.Factor('x', (7, 4), kind)
+  values = rng.normal(size=part.shape).astype(np.float32)
+  stored = part.quantize(part.trainable(values))
+  leaf = part.dequantize(stored)
+
+  def total(scale, masters):
+    found = storage.read(dataclasses.replace(stored, scale=scale), kind)
+    return (found * storage.read(masters, kind)).sum()
+
+  scale = stored.scale if part.is_integer else None
+  of_scale, of_masters = jax.grad(total, (0, 1))(scale, leaf)
+  assert not any(np.any(x != 0) for x in jax.tree.leaves(of_scale))
+  assert all(np.any(x != 0) for x in jax.tree.leaves(of_masters))
 
 
 @pytest.mark.parametrize('kind', storage.INTEGER_BITS)
@@ -108,9 +151,9 @@ def test_the_sign_of_a_trained_scale_does_not_matter(kind, rng):
   turned = dict(leaf, scale=-leaf['scale'])
   read = np.asarray(storage.read(leaf, kind))
   np.testing.assert_array_equal(storage.read(turned, kind), read)
-  frozen = part.freeze(turned)
-  assert (frozen['scale'] > 0).all()
-  np.testing.assert_array_equal(storage.read(frozen, kind), read)
+  stored = part.quantize(turned)
+  assert (stored.scale > 0).all()
+  np.testing.assert_array_equal(storage.read(stored, kind), read)
 
 
 def test_scales_beat_the_plain_range(rng):
@@ -138,14 +181,13 @@ def test_bytes_by_hand():
 
 def test_int4_is_packed_in_twos_complement():
   part = storage.Factor('x', (3,), 'int4')
-  leaf = {
-    'values': jnp.array([-7, 7, -1], jnp.int8),
-    'scale': jnp.ones(3, jnp.bfloat16),
-  }
+  leaf = forms.Stored(
+    jnp.array([-7, 7, -1], jnp.int8), jnp.ones(3, jnp.bfloat16)
+  )
   tensors = part.pack(leaf)
   assert tensors['x.values'].tolist() == [0x79, 0x0F]
   unpacked = part.unpack(tensors)
-  np.testing.assert_array_equal(unpacked['values'], leaf['values'])
+  np.testing.assert_array_equal(unpacked.values, leaf.values)
 
 
 @pytest.mark.parametrize(

@@ -116,16 +116,6 @@ def test_both_ways_to_logits_agree(rank, rng):
   )
 
 
-def test_narrow_keeps_the_leading_ranks():
-  method, smaller = methods.TensorTrain(5), methods.TensorTrain(2)
-  params = method.init(jax.random.key(0), SHAPE)
-  narrowed = method.narrow(params, smaller, SHAPE)
-  np.testing.assert_array_equal(narrowed['first'], params['first'][..., :2])
-  middle = params['middle'][:2, ..., :2]
-  np.testing.assert_array_equal(narrowed['middle'], middle)
-  np.testing.assert_array_equal(narrowed['last'], params['last'][:2])
-
-
 @pytest.mark.parametrize('rank', [0, 1000])
 def test_wrong_ranks_are_refused(rank):
   with pytest.raises(ValueError, match=f'rank must be 1 to .* got {rank}'):

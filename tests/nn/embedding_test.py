@@ -11,8 +11,9 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import embedcomp
 from embedcomp import Group, GroupedEmbed, Scheme, methods
+from embedcomp.methods import forms
 from embedcomp.nn import to_params, to_variables
-from embedcomp.table import read
+from embedcomp.table import group_params, read
 from embedcomp.table.order import order_from_groups
 
 SCHEME = Scheme(
@@ -33,7 +34,7 @@ def mixed_params(seed: int = 0):
     np.repeat(np.arange(4), [5, 9, 20, 16])
   )
   order = order_from_groups(groups)
-  return read.init(SCHEME, jax.random.key(seed), order)
+  return group_params.init(jax.random.key(seed), SCHEME, order)
 
 
 def test_one_dense_group_is_flax_embed():
@@ -73,30 +74,33 @@ def test_results_have_the_dtype_asked_for(dtype):
   assert module.apply(variables, words, method='attend').dtype == dtype
 
 
-def test_trainable_and_frozen_variables_read_the_same():
+def test_trainable_and_stored_variables_read_the_same():
   params = mixed_params()
   module, variables = GroupedEmbed.from_params(SCHEME, params)
-  frozen = to_variables(read.freeze(SCHEME, params))
+  stored = group_params.quantize_params(SCHEME, params)
   assert 'queries' in variables['params']['group_3']
-  assert frozen['buffers']['group_3']['codes'].dtype == jnp.uint8
-  assert frozen['buffers']['group_0']['table']['values'].dtype == jnp.int8
+  assert stored['group_3']['codes'].values.dtype == jnp.uint8
+  assert stored['group_0']['table'].values.dtype == jnp.int8
   ids = jnp.arange(50)
-  np.testing.assert_array_equal(
-    module.apply(variables, ids), module.apply(frozen, ids)
-  )
+  for given in (to_variables(stored), {'params': stored}, {'params': params}):
+    np.testing.assert_array_equal(
+      module.apply(variables, ids), module.apply(given, ids)
+    )
   np.testing.assert_array_equal(
     module.apply(variables, ids), read.lookup(SCHEME, params, ids)
   )
 
 
-@pytest.mark.parametrize('is_frozen', [False, True])
-def test_variables_and_params_are_one_to_one(is_frozen):
+@pytest.mark.parametrize('is_stored', [False, True])
+def test_variables_and_params_are_one_to_one(is_stored):
   params = mixed_params()
-  if is_frozen:
-    params = read.freeze(SCHEME, params)
+  if is_stored:
+    params = group_params.quantize_params(SCHEME, params)
   variables = to_variables(params)
-  floats = jax.tree.leaves(variables['params'])
-  assert all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in floats)
+  trainable = jax.tree.leaves(variables['params'])
+  assert all(leaf.dtype == jnp.float32 for leaf in trainable)
+  assert forms.is_stored(variables['stored'])
+  assert is_stored == (variables['params'] == {})
   back = to_params(variables)
   assert jax.tree.structure(back) == jax.tree.structure(params)
   jax.tree.map(np.testing.assert_array_equal, back, params)
@@ -105,10 +109,12 @@ def test_variables_and_params_are_one_to_one(is_frozen):
 def test_init_inside_jit_makes_what_grouped_init_makes():
   module = GroupedEmbed(SCHEME)
   variables = jax.jit(module.init)(jax.random.key(3), jnp.zeros((2, 2), int))
-  expected = jax.eval_shape(lambda: read.init(SCHEME, jax.random.key(3)))
+  expected = jax.eval_shape(
+    lambda: group_params.init(jax.random.key(3), SCHEME)
+  )
   shapes = jax.tree.map(lambda x: (x.shape, x.dtype), to_params(variables))
   assert shapes == jax.tree.map(lambda x: (x.shape, x.dtype), expected)
-  assert set(variables) == {'params', 'buffers'}
+  assert set(variables) == {'params', 'stored'}
 
 
 class TiedModel(nn.Module):
@@ -126,7 +132,7 @@ class TiedModel(nn.Module):
 def test_wrapping_adds_the_name_of_the_layer_and_nothing_else():
   variables = TiedModel(SCHEME).init(jax.random.key(0), jnp.zeros(1, int))
   assert set(variables['params']) == {'embed'}
-  assert set(variables['buffers']) == {'embed'}
+  assert set(variables['stored']) == {'embed'}
   inner = {name: tree['embed'] for name, tree in variables.items()}
   plain = GroupedEmbed(SCHEME).init(jax.random.key(0), jnp.zeros(1, int))
   assert jax.tree.structure(inner) == jax.tree.structure(plain)
@@ -140,7 +146,7 @@ def test_training_a_tied_model_lowers_the_loss_and_keeps_buffers():
 
   def loss_fn(params):
     logits, sown = model.apply(
-      {'params': params, 'buffers': variables['buffers']},
+      {'params': params, 'stored': variables['stored']},
       ids,
       mutable='losses',
     )
@@ -159,16 +165,16 @@ def test_training_a_tied_model_lowers_the_loss_and_keeps_buffers():
     params, opt_state, loss = step(params, opt_state)
     losses.append(float(loss))
   assert losses[-1] < 0.7 * losses[0]
-  # The trained layer can be frozen and still reads the same.
+  # The trained layer can be stored and still reads the same.
   trained = to_params(
     {
       'params': params['embed'],
-      'buffers': variables['buffers']['embed'],
+      'stored': variables['stored']['embed'],
     }
   )
-  frozen = read.freeze(SCHEME, trained)
+  stored = group_params.quantize_params(SCHEME, trained)
   np.testing.assert_array_equal(
-    read.lookup(SCHEME, frozen, ids), read.lookup(SCHEME, trained, ids)
+    read.lookup(SCHEME, stored, ids), read.lookup(SCHEME, trained, ids)
   )
 
 
@@ -209,17 +215,58 @@ def test_commitment_is_the_mean_over_real_words():
   np.testing.assert_allclose(
     sown['losses']['commitment'][0], terms.reshape(-1)[1:].mean(), rtol=1e-6
   )
-  frozen = to_variables(read.freeze(SCHEME, params))
-  assert module.apply(frozen, ids, mutable=['losses'])[1] == {}
+  stored = to_variables(group_params.quantize_params(SCHEME, params))
+  assert module.apply(stored, ids, mutable=['losses'])[1] == {}
 
 
-def test_missing_variables_are_named():
-  variables = to_variables(read.freeze(SCHEME, mixed_params()))
-  module = GroupedEmbed(DENSE)
-  with pytest.raises(ValueError, match='variables lack group_0'):
-    module.apply({'params': {}}, jnp.array([1]))
-  with pytest.raises(ValueError, match='variables lack group_0'):
-    module.apply({'buffers': {'order': variables['buffers']['order']}}, [1])
+def test_no_optimizer_moves_what_is_stored():
+  stored = group_params.quantize_params(SCHEME, mixed_params())
+  module, variables = GroupedEmbed.from_params(SCHEME, stored)
+  ids, optimizer = jnp.arange(50), optax.adam(0.1)
+
+  def loss_fn(params):
+    return jnp.square(module.apply(variables | {'params': params}, ids)).sum()
+
+  params = variables['params']
+  before, state = loss_fn(params), optimizer.init(params)
+  for _ in range(5):
+    updates, state = optimizer.update(jax.grad(loss_fn)(params), state, params)
+    params = optax.apply_updates(params, updates)
+  assert params == {}
+  assert loss_fn(params) == before
+
+
+@pytest.mark.parametrize('is_stored', [False, True])
+@pytest.mark.parametrize('collection', ['params', 'stored'])
+def test_a_missing_collection_is_named(collection, is_stored):
+  params = mixed_params()
+  if is_stored:
+    params = group_params.quantize_params(SCHEME, params)
+  module, variables = GroupedEmbed.from_params(SCHEME, params)
+  alone = {collection: variables[collection]}
+  if is_stored and collection == 'stored':
+    module.apply(alone, jnp.array([1]))
+    return
+  for method, given in (('__call__', [1]), ('attend', jnp.ones(12))):
+    with pytest.raises(ValueError, match="both collections, 'params' and 'st"):
+      module.apply(alone, given, method=method)
+
+
+def test_arrays_in_both_forms_at_once_are_refused():
+  params = mixed_params()
+  stored = to_variables(group_params.quantize_params(SCHEME, params))
+  both = {'params': to_variables(params)['params']} | {
+    'stored': stored['stored']
+  }
+  with pytest.raises(ValueError, match='table is among the trainable params'):
+    GroupedEmbed(SCHEME).apply(both, jnp.array([1]))
+
+
+def test_a_table_of_another_vocabulary_is_refused():
+  params = {'group_0': {'table': jnp.zeros((40, 12))}}
+  message = r'group_0, dense: table must be \[50, 12\], got \[40, 12\]'
+  with pytest.raises(ValueError, match=message):
+    jax.jit(GroupedEmbed(DENSE).apply)({'params': params}, jnp.array([45]))
 
 
 def test_works_under_nnx():
@@ -242,18 +289,20 @@ def test_works_from_bare_jax():
   params = mixed_params()
   module, variables = GroupedEmbed.from_params(SCHEME, params)
   ids = jnp.arange(50).reshape(5, 10)
-  floats, integers = read.partition(params)
+  trainable, stored = forms.split_params(params)
 
-  def bare(floats):
-    params = read.combine(floats, integers)
+  def bare(trainable):
+    params = forms.merge_params(trainable, stored)
     return jnp.square(embedcomp.lookup(SCHEME, params, ids)).sum()
 
-  def flax(floats):
-    words = module.apply(dict(variables, params=floats), ids)
+  def flax(trainable):
+    words = module.apply(dict(variables, params=trainable), ids)
     return jnp.square(words).sum()
 
-  expected = jax.grad(bare)(floats)
-  jax.tree.map(np.testing.assert_array_equal, jax.grad(flax)(floats), expected)
+  expected = jax.grad(bare)(trainable)
+  jax.tree.map(
+    np.testing.assert_array_equal, jax.grad(flax)(trainable), expected
+  )
 
 
 def test_sharded_batches_equal_a_single_device():
@@ -263,17 +312,17 @@ def test_sharded_batches_equal_a_single_device():
   variables = model.init(jax.random.key(0), ids)
 
   def loss_fn(params, buffers, ids):
-    logits = model.apply({'params': params, 'buffers': buffers}, ids)
+    logits = model.apply({'params': params, 'stored': buffers}, ids)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, ids)
     return losses.mean(), logits
 
   step = jax.jit(jax.value_and_grad(loss_fn, has_aux=True))
-  expected = step(variables['params'], variables['buffers'], ids)
+  expected = step(variables['params'], variables['stored'], ids)
   replicated = NamedSharding(mesh, PartitionSpec())
   split = NamedSharding(mesh, PartitionSpec('data'))
   placed = jax.device_put(variables, replicated)
   (loss, logits), gradients = step(
-    placed['params'], placed['buffers'], jax.device_put(ids, split)
+    placed['params'], placed['stored'], jax.device_put(ids, split)
   )
   assert len(logits.sharding.device_set) == 4
   for found, one in zip(
@@ -284,16 +333,19 @@ def test_sharded_batches_equal_a_single_device():
     np.testing.assert_allclose(found, one, rtol=0, atol=atol)
 
 
-def test_from_a_table_in_one_call(rng):
+def test_a_compressed_table_with_padding(rng):
   table = rng.normal(size=(400, 8)).astype(np.float32)
-  module, variables = embedcomp.embed_from_table(
-    table, 400 // np.arange(1, 401), budget='8x', padding_id=0, progress=False
+  scheme, params = embedcomp.compress(
+    table, 400 // np.arange(1, 401), budget='8x', progress=False
   )
+  module, variables = GroupedEmbed.from_params(scheme, params, padding_id=0)
   assert module.scheme.num_bytes <= table.nbytes // 8
   words = module.apply(variables, jnp.arange(400))
   assert np.square(words[1:] - table[1:]).mean() < 0.6
   np.testing.assert_array_equal(words[0], 0)
-  trainable = read.thaw(module.scheme, to_params(variables))
+  trainable = group_params.dequantize_params(
+    module.scheme, to_params(variables)
+  )
   np.testing.assert_array_equal(
     module.apply(to_variables(trainable), jnp.arange(400)), words
   )

@@ -12,6 +12,7 @@ mpl.use('Agg')
 from matplotlib import pyplot
 
 from embedcomp import Group, Scheme, methods, plots
+from embedcomp.attention.block_patterns import Pattern
 from embedcomp.compression import frequency
 
 SCHEME = Scheme(
@@ -135,7 +136,7 @@ def test_curves_are_those_given():
     'mixed': (np.geomspace(1e5, 1e7, 50), np.linspace(1, 0, 50)),
     'low rank': ([2e5, 4e6], [0.9, 0.3]),
   }
-  ax = draw(plots.plot_frontier(curves, dense_bytes=20_000_000))
+  ax = draw(plots.plot_rate_distortion(curves, dense_bytes=20_000_000))
   assert ax.get_xscale() == 'log'
   for line, (name, (num_bytes, errors)) in zip(ax.get_lines(), curves.items()):
     assert line.get_label() == name
@@ -150,9 +151,9 @@ def test_curves_are_those_given():
 
 def test_curves_that_do_not_fit_are_named():
   with pytest.raises(ValueError, match='at least one curve'):
-    plots.plot_frontier({})
+    plots.plot_rate_distortion({})
   with pytest.raises(ValueError, match=r"'pq' must be bytes and errors of one"):
-    plots.plot_frontier({'pq': ([1, 2], [0.5])})
+    plots.plot_rate_distortion({'pq': ([1, 2], [0.5])})
 
 
 CURVES = {
@@ -237,17 +238,17 @@ def test_deciles_are_those_given_and_the_damage_is_shaded():
       plots.plot_deciles(wrong)
 
 
-def some_odds(rng, *shape):
+def random_probabilities(rng, *shape):
   return rng.dirichlet(np.ones(shape[-1]), size=shape[:-1])
 
 
 @pytest.mark.parametrize('num_options', [1, 3, 8, 9, 12])
 @pytest.mark.parametrize('num_bins', [1, 4, 5, 9])
-def test_areas_of_odds_fill_every_panel(rng, num_bins, num_options):
-  mixture = some_odds(rng, 3, num_bins, num_options)
+def test_areas_of_probabilities_fill_every_panel(rng, num_bins, num_options):
+  mixture = random_probabilities(rng, 3, num_bins, num_options)
   bins = [0, *range(1000, 1000 + num_bins)]
   names = [f'option {i}' for i in range(num_options)]
-  figure = plots.plot_odds(
+  figure = plots.plot_probabilities(
     [1, 2, 5], mixture, names, bins, rng.permutation(num_options)
   )
   figure.canvas.draw()
@@ -271,7 +272,9 @@ def test_areas_of_odds_fill_every_panel(rng, num_bins, num_options):
 
 def test_options_are_stacked_from_the_cheapest(rng):
   mixture = np.tile([0.1, 0.6, 0.3], (2, 1, 1))
-  figure = plots.plot_odds([0, 9], mixture, ['a', 'b', 'c'], [0, 5], [9, 1, 5])
+  figure = plots.plot_probabilities(
+    [0, 9], mixture, ['a', 'b', 'c'], [0, 5], [9, 1, 5]
+  )
   (ax,) = figure.axes
   tops = [area.get_datalim(ax.transData).y1 for area in ax.collections]
   np.testing.assert_allclose(tops, [0.6, 0.9, 1.0])
@@ -279,7 +282,7 @@ def test_options_are_stacked_from_the_cheapest(rng):
   assert texts == ['a', 'c', 'b']  # the dearest on top, as it is drawn
 
 
-def test_splits_are_expected_where_their_odds_are():
+def test_splits_are_expected_where_they_are_likely():
   bins = [0, 10, 1000, 5000]
   splits = np.zeros((2, 2, 3))
   splits[0, :] = [0.25, 0.25, 0.5]
@@ -294,13 +297,31 @@ def test_splits_are_expected_where_their_odds_are():
   shown = ax.collections[0].get_array()
   np.testing.assert_allclose(shown, [[0.5, 1.0], [0.5, 0.2]])
   texts = [text.get_text() for text in ax.get_legend().get_texts()]
-  assert texts == ['split 1, odds of use 100%', 'split 2, odds of use 20%']
+  assert texts == [
+    'split 1, probability of use 100%',
+    'split 2, probability of use 20%',
+  ]
 
 
 @pytest.mark.parametrize(('num_steps', 'num_splits'), [(1, 2), (3, 0), (1, 0)])
 def test_few_steps_or_splits_are_drawn_too(rng, num_steps, num_splits):
-  splits = some_odds(rng, num_steps, num_splits, 4)
+  splits = random_probabilities(rng, num_steps, num_splits, 4)
   draw(plots.plot_splits(range(num_steps), splits, [0, 1, 2, 3, 4]))
+
+
+def test_an_attention_pattern_is_shaded_by_level():
+  pattern = Pattern(chunk_size=4, num_summaries=1)
+  ax = draw(plots.plot_pattern(pattern, 64))
+  (image,) = ax.get_images()
+  levels = pattern.levels_read(64)
+  np.testing.assert_array_equal(image.get_array(), levels)
+  names = [text.get_text() for text in ax.get_legend().get_texts()]
+  assert names == ['tokens', *(f'summaries of {n} tokens' for n in (4, 8, 16))]
+  near = draw(
+    plots.plot_pattern(Pattern(chunk_size=4, num_levels=0, num_summaries=1), 64)
+  )
+  texts = near.get_legend().get_texts()
+  assert [text.get_text() for text in texts] == ['tokens', 'not read']
 
 
 def test_splits_that_are_never_used_are_drawn_too():
@@ -309,9 +330,9 @@ def test_splits_that_are_never_used_are_drawn_too():
   assert np.isnan(ax.get_lines()[1].get_ydata()).all()
 
 
-def test_odds_have_to_fit():
+def test_probabilities_have_to_fit():
   with pytest.raises(ValueError, match=r'= \(2, 1, 1\) and .* got shapes'):
-    plots.plot_odds([1, 2], np.ones((2, 2, 1)), ['a'], [0, 5], [1])
+    plots.plot_probabilities([1, 2], np.ones((2, 2, 1)), ['a'], [0, 5], [1])
   with pytest.raises(ValueError, match=r'must be \[2, S, 1\], got shape'):
     plots.plot_splits([1, 2], np.ones((2, 2, 2)), [0, 5])
 
@@ -335,7 +356,9 @@ def test_logs_are_drawn_with_their_goals():
 def test_a_given_axes_is_drawn_into():
   figure, (left, right) = pyplot.subplots(1, 2)
   assert plots.plot_sizes(SCHEME, ax=left) is left
-  assert plots.plot_frontier({'pq': ([10, 20], [1, 0])}, ax=right) is right
+  assert (
+    plots.plot_rate_distortion({'pq': ([10, 20], [1, 0])}, ax=right) is right
+  )
   assert figure.axes[:2] == [left, right]
   assert pyplot.get_fignums() == [figure.number]
 
@@ -362,11 +385,11 @@ def test_without_matplotlib_the_error_says_what_to_install():
     "sys.modules['matplotlib'] = None\n"
     'from embedcomp import plots\n'
     'try:\n'
-    "  plots.plot_frontier({'pq': ([1, 2], [1, 0])})\n"
+    "  plots.plot_rate_distortion({'pq': ([1, 2], [1, 0])})\n"
     'except ImportError as error:\n'
     '  print(error)\n'
   )
   run = subprocess.run(
     [sys.executable, '-c', code], capture_output=True, text=True, check=True
   )
-  assert "pip install 'embedcomp[plots]'" in run.stdout
+  assert 'pip install "embedcomp[plots]"' in run.stdout

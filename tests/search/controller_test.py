@@ -1,4 +1,4 @@
-"""Odds of splits and options, their price, and searches with known answers."""
+"""Logits of splits and options, their price, and searches of known ends."""
 
 import functools
 import itertools
@@ -29,10 +29,10 @@ SPACE = SearchSpace(8, (0, 6, 16, 36, 76, 156, 316), OPTIONS, max_groups=3)
 CONTROLLER = Controller(SPACE)
 ALONE = Controller(SPACE, learn_splits=False)
 GROUPS, BINS = 3, 6
-SURE = 60.0  # log-odds of what is as good as certain
+SURE = 60.0  # logits of what is as good as certain
 
 
-def random_odds(rng, scale=1.0):
+def random_logits(rng, scale=1.0):
   return {
     'options': scale * rng.normal(size=(GROUPS, 4)).astype(np.float32),
     'splits': scale * rng.normal(size=(GROUPS - 1, BINS)).astype(np.float32),
@@ -40,7 +40,7 @@ def random_odds(rng, scale=1.0):
 
 
 def certain(places, options):
-  """Log-odds of one division: splits after bins, an option for each group."""
+  """Logits of one division: splits after bins, an option for each group."""
   return {
     'options': SURE * np.eye(4, dtype=np.float32)[list(options)],
     'splits': SURE * np.eye(BINS, dtype=np.float32)[list(places)],
@@ -49,17 +49,23 @@ def certain(places, options):
 
 @functools.partial(jax.jit, static_argnums=0)
 def evaluate(controller, architecture):
-  """Odds, and what follows from them."""
-  odds = controller.odds(architecture)
-  return odds, controller.mixture(odds), controller.expected_bytes(odds)
+  """Probabilities, and what follows from them."""
+  probabilities = controller.probabilities(architecture)
+  return (
+    probabilities,
+    controller.mixture(probabilities),
+    controller.expected_bytes(probabilities),
+  )
 
 
 def test_shapes_and_sums():
   for controller, groups in [(CONTROLLER, GROUPS), (ALONE, BINS)]:
     architecture = controller.init()
-    odds, mixture, _ = evaluate(controller, architecture)
-    assert odds['options'].shape == (groups, 4)
-    np.testing.assert_allclose(odds['options'], np.full((groups, 4), 0.25))
+    probabilities, mixture, _ = evaluate(controller, architecture)
+    assert probabilities['options'].shape == (groups, 4)
+    np.testing.assert_allclose(
+      probabilities['options'], np.full((groups, 4), 0.25)
+    )
     assert mixture.shape == (BINS, 4)
     np.testing.assert_allclose(mixture.sum(1), np.ones(BINS), rtol=1e-6)
   assert set(architecture) == {'options'}
@@ -88,10 +94,10 @@ def test_one_group_needs_no_splits():
 
 def test_bins_alone_take_their_own_options(rng):
   architecture = {'options': rng.normal(size=(BINS, 4)).astype(np.float32)}
-  odds, mixture, num_bytes = evaluate(ALONE, architecture)
-  np.testing.assert_allclose(mixture, odds['options'], rtol=1e-6)
+  probabilities, mixture, num_bytes = evaluate(ALONE, architecture)
+  np.testing.assert_allclose(mixture, probabilities['options'], rtol=1e-6)
   by_bin = SPACE.bin_sizes[:, None] * SPACE.bytes_per_word + SPACE.shared_bytes
-  expected = (by_bin * np.asarray(odds['options'])).sum()
+  expected = (by_bin * np.asarray(probabilities['options'])).sum()
   np.testing.assert_allclose(num_bytes, expected, rtol=1e-6)
 
 
@@ -106,7 +112,7 @@ def test_bins_alone_take_their_own_options(rng):
   ],
 )
 @pytest.mark.parametrize('order', ['identity', 'stored'])
-def test_certain_odds_cost_what_their_scheme_costs(
+def test_certain_logits_cost_what_their_scheme_costs(
   places, options, splits, chosen, order
 ):
   space = SearchSpace(8, SPACE.bins, OPTIONS, GROUPS, order)
@@ -121,22 +127,22 @@ def test_certain_odds_cost_what_their_scheme_costs(
   np.testing.assert_allclose(mixture, np.eye(4)[by_bin], atol=1e-6)
 
 
-def test_log_odds_are_those_of_the_mixture(rng):
-  architecture = random_odds(rng)
+def test_log_probs_are_those_of_the_mixture(rng):
+  architecture = random_logits(rng)
   _, mixture, _ = evaluate(CONTROLLER, architecture)
-  log_odds = CONTROLLER.log_odds(architecture)
-  assert log_odds.dtype == np.float64
-  np.testing.assert_allclose(log_odds, np.log(mixture), rtol=1e-6)
+  log_probs = CONTROLLER.log_probs(architecture)
+  assert log_probs.dtype == np.float64
+  np.testing.assert_allclose(log_probs, np.log(mixture), rtol=1e-6)
   # Hopeless options are told apart, and stay finite.
   architecture = certain((1, 3), (0, 1, 3))
   architecture['options'][0] = [0, -20, -40, -200]
   np.testing.assert_allclose(
-    CONTROLLER.log_odds(architecture)[0], [0, -20, -40, np.log(1e-30)], 1e-5
+    CONTROLLER.log_probs(architecture)[0], [0, -20, -40, np.log(1e-30)], 1e-5
   )
 
 
 def test_samples_are_relaxed_and_follow_the_key(rng):
-  architecture = random_odds(rng)
+  architecture = random_logits(rng)
   sample = jax.jit(CONTROLLER.sample)
   key = jax.random.key(0)
   warm = sample(architecture, key, 1.0)
@@ -154,9 +160,9 @@ def test_samples_are_relaxed_and_follow_the_key(rng):
   assert (np.asarray(other['options']) != warm['options']).all()
 
 
-def test_discrete_draws_follow_the_odds(rng):
-  """The odds of a mixture are those of its discrete draws, in closed form."""
-  architecture = random_odds(rng, 1.5)
+def test_discrete_draws_follow_the_probabilities(rng):
+  """The shares of a mixture are those of its discrete draws, in closed form."""
+  architecture = random_logits(rng, 1.5)
 
   @jax.jit
   @jax.vmap
@@ -172,7 +178,7 @@ def test_discrete_draws_follow_the_odds(rng):
 
 
 def test_random_choices_are_the_largest_first_and_in_one_step_of_three():
-  schedule = Schedule(4800, warmup=0.5)
+  schedule = Schedule(4800, warmup=0.5, plain=0.5)
 
   @jax.jit
   @jax.vmap
@@ -193,13 +199,13 @@ def test_entropy_is_a_share(rng):
   np.testing.assert_allclose(CONTROLLER.entropy(uniform), 1, rtol=1e-6)
   sure = CONTROLLER.entropy(certain((1, 3), (0, 1, 3)))
   np.testing.assert_allclose(sure, 0, atol=1e-6)
-  assert 0 < CONTROLLER.entropy(random_odds(rng)) < 1
+  assert 0 < CONTROLLER.entropy(random_logits(rng)) < 1
   half = certain((1, 3), (0, 1, 3)) | {'options': np.zeros((3, 4))}
   np.testing.assert_allclose(CONTROLLER.entropy(half), 0.5, rtol=1e-6)
 
 
 def test_excess_is_logarithmic(rng):
-  architecture = random_odds(rng)
+  architecture = random_logits(rng)
   size = float(evaluate(CONTROLLER, architecture)[2])
   for budget, expected in [(size, 0), (size / 2, np.log(2)), (3 * size, -1.1)]:
     excess = CONTROLLER.excess(architecture, budget)
@@ -209,7 +215,7 @@ def test_excess_is_logarithmic(rng):
 
 def test_objective_is_what_the_module_states(rng):
   schedule = Schedule(100, warmup=0, entropy=0.1, penalty=3.0)
-  architecture = random_odds(rng)
+  architecture = random_logits(rng)
   size = float(evaluate(CONTROLLER, architecture)[2])
   entropy = float(CONTROLLER.entropy(architecture))
   for g, step, weight in [(0.7, 0, 0), (0.7, 75, 0.05), (-0.7, 100, 0.1)]:
@@ -288,7 +294,7 @@ def all_divisions():
 @functools.partial(jax.vmap, in_axes=(0, None))
 @functools.partial(jax.vmap, in_axes=(None, 0))
 def search(budget, key):
-  """Expected bytes and odds after a search under a quadratic loss."""
+  """Expected bytes and probabilities after a search under a quadratic loss."""
   schedule = Schedule(1200, warmup=0, multiplier_rate=0.05)
   optimizer = optax.adam(0.1, b1=0.5, eps=0.1)
 
@@ -332,8 +338,8 @@ def test_searches_end_at_the_budget_and_near_the_best_division():
   for i, j in np.ndindex(ratios.shape):
     budget = int(budgets[i])
     best = min(loss for size, loss in divisions if size <= budget)
-    log_odds = CONTROLLER.log_odds({k: v[i, j] for k, v in found.items()})
-    choices = SPACE.solve(SPACE.segments(-log_odds), budget).best(budget)
+    log_probs = CONTROLLER.log_probs({k: v[i, j] for k, v in found.items()})
+    choices = SPACE.solve(SPACE.segments(-log_probs), budget).best(budget)
     by_bin = np.concatenate(
       [np.full(c.stop - c.start, c.option) for c in choices]
     )

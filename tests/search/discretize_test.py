@@ -60,6 +60,21 @@ def test_the_decision_is_at_least_as_good_as_any_of_whole_bins(rng, budget):
   assert found <= best + 1e-9
 
 
+def test_words_lose_their_share_of_what_their_bin_loses(monkeypatch):
+  losses = np.array([[8, 6, 4, 2], [9, 6, 3, 1], [12, 6, 3, 0]])
+  found = []
+
+  def spend_slack(space, choices, budget, loss):
+    del space, choices, budget
+    found.extend([loss(5, 50, 1), loss(0, 100, 2), loss(40, 41, 0)])
+
+  monkeypatch.setattr(SearchSpace, 'spend_slack', spend_slack)
+  decide(SPACE, losses, 10_000)
+  # Half of the first bin, the second one and a sixth of the last one; all of
+  # them; one word of 60.
+  np.testing.assert_allclose(found, [3 + 6 + 1, 4 + 3 + 3, 12 / 60])
+
+
 def test_bins_can_be_kept_apart():
   space = SearchSpace(8, SPACE.bins, OPTIONS, max_groups=3)
   losses = np.tile([4.0, 3.0, 2.0, 1.0], (3, 1))
@@ -68,8 +83,8 @@ def test_bins_can_be_kept_apart():
 
 
 def test_what_is_likeliest_everywhere_is_taken_if_it_fits():
-  log_odds = np.log(np.full((3, 4), 0.1) + 0.6 * np.eye(4)[[3, 2, 0]])
-  scheme = decide_greedily(SPACE, log_odds, 10_000)
+  log_probs = np.log(np.full((3, 4), 0.1) + 0.6 * np.eye(4)[[3, 2, 0]])
+  scheme = decide_greedily(SPACE, log_probs, 10_000)
   assert [group.method for group in scheme.groups] == [
     OPTIONS[3],
     OPTIONS[2],
@@ -78,11 +93,11 @@ def test_what_is_likeliest_everywhere_is_taken_if_it_fits():
 
 
 def test_the_likeliest_options_are_made_cheaper_until_they_fit():
-  log_odds = np.log(np.tile([0.1, 0.2, 0.3, 0.4], (3, 1)))
-  scheme = decide_greedily(SPACE, log_odds, 150)
+  log_probs = np.log(np.tile([0.1, 0.2, 0.3, 0.4], (3, 1)))
+  scheme = decide_greedily(SPACE, log_probs, 150)
   assert scheme.num_bytes <= 150
   with pytest.raises(ValueError, match='no options are left'):
-    decide_greedily(SPACE, log_odds, 5)
+    decide_greedily(SPACE, log_probs, 5)
 
 
 @pytest.mark.parametrize('losses', [np.zeros((2, 4)), np.full((3, 4), np.inf)])

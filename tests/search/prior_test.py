@@ -7,6 +7,7 @@ import pytest
 
 from embedcomp import methods
 from embedcomp.compression import RateDistortionCurve
+from embedcomp.compression.distortion import measure_segments
 from embedcomp.compression.space import SearchSpace
 from embedcomp.compression.weighted_table import WeightedTable
 from embedcomp.search.controller import Controller
@@ -27,16 +28,17 @@ def measured_curve():
   table = rng.normal(size=(240, 8)).astype(np.float32)
   weights = rng.permutation(1 / np.arange(1, 241))  # in no order
   weights[:16] += 1
-  words = WeightedTable.prepare(table, None, weights).in_id_order()
-  return RateDistortionCurve.measured(words, SPACE, 0, progress=False)
+  weighted = WeightedTable.create(table, importance=weights).in_id_order()
+  segments = measure_segments(weighted, SPACE, progress=False)
+  return RateDistortionCurve(weighted, SPACE, segments)
 
 
-def division_of(space, log_odds):
+def division_of(space, logits):
   """Bins and options that are likeliest, group by group."""
-  stops = sorted({int(row.argmax()) + 1 for row in log_odds['splits']})
+  stops = sorted({int(row.argmax()) + 1 for row in logits['splits']})
   stops = [stop for stop in stops if stop < space.num_bins]
   edges = [0, *stops, space.num_bins]
-  options = log_odds['options'].argmax(axis=1)
+  options = logits['options'].argmax(axis=1)
   return [
     (start, stop, int(options[group]))
     for group, (start, stop) in enumerate(itertools.pairwise(edges))
@@ -58,7 +60,7 @@ def price_of_a_byte(curve, budget):
 
 @pytest.mark.parametrize('budget', [150, 300, 600, 1000, 1800])
 def test_the_likeliest_division_is_the_best_one(curve, budget):
-  found = division_of(SPACE, Prior(curve).log_odds(budget))
+  found = division_of(SPACE, Prior(curve).logits(budget))
   best = curve.choices(budget)
   assert [f[:2] for f in found] == [(c.start, c.stop) for c in best]
   price = price_of_a_byte(curve, budget)
@@ -71,13 +73,13 @@ def test_the_likeliest_division_is_the_best_one(curve, budget):
     assert option == int(np.argmin(costs))
 
 
-def test_log_odds_have_the_form_that_a_controller_learns(curve):
-  log_odds = Prior(curve).log_odds(600)
+def test_logits_have_the_form_that_a_controller_learns(curve):
+  logits = Prior(curve).logits(600)
   expected = Controller(SPACE).init()
-  assert set(log_odds) == set(expected)
+  assert set(logits) == set(expected)
   for name, value in expected.items():
-    assert log_odds[name].shape == value.shape
-    assert np.isfinite(log_odds[name]).all()
+    assert logits[name].shape == value.shape
+    assert np.isfinite(logits[name]).all()
 
 
 def test_a_stronger_prior_is_surer(curve):
@@ -92,6 +94,14 @@ def test_a_stronger_prior_is_surer(curve):
 def test_a_prior_without_strength_is_refused(curve):
   with pytest.raises(ValueError, match='must be positive, got 0'):
     Prior(curve, 0.0)
+
+
+def test_a_table_that_loses_nothing_has_a_prior():
+  weighted = WeightedTable.create(np.zeros((240, 8), np.float32))
+  segments = measure_segments(weighted, SPACE, progress=False)
+  prior = Prior(RateDistortionCurve(weighted, SPACE, segments))
+  assert prior.temperature(600) > 0
+  assert np.isfinite(prior.logits(600)['options']).all()
 
 
 def test_what_is_added_to_losses_changes_the_choice(curve):

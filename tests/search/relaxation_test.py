@@ -20,8 +20,8 @@ OPTIONS = (
   methods.Drop(),
 )
 SPACE = SearchSpace(4, (0, 4, 11, 24, 43, 70), OPTIONS, SPLITS + 1)
-group_odds = jax.jit(relaxation.group_odds)
-visit_odds = jax.jit(relaxation.visit_odds)
+group_probabilities = jax.jit(relaxation.group_probabilities)
+visit_probabilities = jax.jit(relaxation.visit_probabilities)
 gumbel_softmax = jax.jit(relaxation.gumbel_softmax)
 
 
@@ -39,10 +39,12 @@ expected_bytes = jax.jit(expected_bytes_of)
 
 
 def outcomes(splits):
-  """Every outcome of the splits with its odds, a plain product."""
+  """Every outcome of the splits with its probability, a plain product."""
   for places in itertools.product(range(BINS), repeat=SPLITS):
-    odds = np.prod([splits[s, place] for s, place in enumerate(places)])
-    yield places, odds
+    probabilities = np.prod(
+      [splits[s, place] for s, place in enumerate(places)]
+    )
+    yield places, probabilities
 
 
 def groups_of_bins(places):
@@ -50,39 +52,43 @@ def groups_of_bins(places):
   return [sum(place < b for place in places) for b in range(BINS)]
 
 
-def random_odds(rng, *shape):
-  odds = rng.random(shape) ** 3  # some of them small
-  return odds / odds.sum(-1, keepdims=True)
+def random_probabilities(rng, *shape):
+  probabilities = rng.random(shape) ** 3  # some of them small
+  return probabilities / probabilities.sum(-1, keepdims=True)
 
 
-def test_group_odds_count_all_outcomes(rng):
+def test_group_probabilities_count_all_outcomes(rng):
   for _ in range(3):
-    splits = random_odds(rng, SPLITS, BINS)
+    splits = random_probabilities(rng, SPLITS, BINS)
     expected = np.zeros((BINS, SPLITS + 1))
-    for places, odds in outcomes(splits):
-      expected[range(BINS), groups_of_bins(places)] += odds
-    np.testing.assert_allclose(group_odds(splits), expected, 1e-5, 1e-7)
+    for places, probabilities in outcomes(splits):
+      expected[range(BINS), groups_of_bins(places)] += probabilities
+    np.testing.assert_allclose(
+      group_probabilities(splits), expected, 1e-5, 1e-7
+    )
 
 
-def test_visit_odds_count_all_outcomes(rng):
+def test_visit_probabilities_count_all_outcomes(rng):
   for _ in range(3):
-    splits = random_odds(rng, SPLITS, BINS)
+    splits = random_probabilities(rng, SPLITS, BINS)
     expected = np.zeros(SPLITS + 1)
-    for places, odds in outcomes(splits):
-      expected[list(set(groups_of_bins(places)))] += odds
-    np.testing.assert_allclose(visit_odds(splits), expected, 1e-5, 1e-6)
+    for places, probabilities in outcomes(splits):
+      expected[list(set(groups_of_bins(places)))] += probabilities
+    np.testing.assert_allclose(
+      visit_probabilities(splits), expected, 1e-5, 1e-6
+    )
 
 
 def test_expected_bytes_average_all_outcomes(rng):
-  splits = random_odds(rng, SPLITS, BINS)
-  options = random_odds(rng, SPLITS + 1, len(OPTIONS))
+  splits = random_probabilities(rng, SPLITS, BINS)
+  options = random_probabilities(rng, SPLITS + 1, len(OPTIONS))
   per_group = options @ np.stack([SPACE.bytes_per_word, SPACE.shared_bytes], 1)
   expected = 0.0
-  for places, odds in outcomes(splits):
+  for places, probabilities in outcomes(splits):
     groups = groups_of_bins(places)
     words = np.bincount(groups, SPACE.bin_sizes, SPLITS + 1)
     per_word, shared = per_group.T
-    expected += odds * (words @ per_word + (words > 0) @ shared)
+    expected += probabilities * (words @ per_word + (words > 0) @ shared)
   np.testing.assert_allclose(expected_bytes(splits, options), expected, 1e-6)
 
 
@@ -93,10 +99,12 @@ def test_expected_bytes_average_all_outcomes(rng):
 def test_one_hot_inputs_give_the_discrete_answers(places, options):
   splits, choices = np.eye(BINS)[places], np.eye(len(OPTIONS))[options]
   groups = groups_of_bins(places)
-  np.testing.assert_array_equal(group_odds(splits), np.eye(SPLITS + 1)[groups])
+  np.testing.assert_array_equal(
+    group_probabilities(splits), np.eye(SPLITS + 1)[groups]
+  )
   visited = sorted(set(groups))
   np.testing.assert_array_equal(
-    visit_odds(splits), np.isin(range(SPLITS + 1), visited)
+    visit_probabilities(splits), np.isin(range(SPLITS + 1), visited)
   )
   sizes = np.bincount(groups, SPACE.bin_sizes)
   scheme = Scheme(
@@ -122,11 +130,13 @@ def test_samples_become_one_hot_as_the_temperature_falls(rng):
   assert errors[0] > errors[1] > errors[2]
   assert errors[2] < 1e-6
   np.testing.assert_allclose(
-    group_odds(sample), np.eye(SPLITS + 1)[groups_of_bins(winners)], atol=1e-6
+    group_probabilities(sample),
+    np.eye(SPLITS + 1)[groups_of_bins(winners)],
+    atol=1e-6,
   )
 
 
-def test_samples_follow_the_odds():
+def test_samples_follow_the_probabilities():
   logits = np.tile(np.log(np.float32([0.6, 0.3, 0.1])), (4000, 1))
   sample = np.asarray(gumbel_softmax(jax.random.key(0), logits, 0.5))
   shares = np.bincount(sample.argmax(-1), minlength=3) / 4000
@@ -134,26 +144,26 @@ def test_samples_follow_the_odds():
   np.testing.assert_allclose(shares, [0.6, 0.3, 0.1], atol=0.04)
 
 
-def test_small_odds_keep_their_digits():
+def test_small_probabilities_keep_their_digits():
   """They are what tells options apart that a search has all but given up."""
   rare = 1e-12
   splits = np.array([[1 - rare, 0, 0, 0, rare], [0, 0, 0, rare, 1.0]])
-  odds = np.asarray(group_odds(splits))
-  np.testing.assert_allclose(odds[1], [rare, 1, 0], 1e-6)
-  np.testing.assert_allclose(odds[4], [rare, 1, rare], 1e-6)
-  assert (odds >= 0).all()
+  probabilities = np.asarray(group_probabilities(splits))
+  np.testing.assert_allclose(probabilities[1], [rare, 1, 0], 1e-6)
+  np.testing.assert_allclose(probabilities[4], [rare, 1, rare], 1e-6)
+  assert (probabilities >= 0).all()
 
 
 def test_no_splits_make_one_group():
   nothing = np.zeros((0, 3))
-  np.testing.assert_array_equal(group_odds(nothing), np.ones((3, 1)))
-  np.testing.assert_array_equal(visit_odds(nothing), [1])
+  np.testing.assert_array_equal(group_probabilities(nothing), np.ones((3, 1)))
+  np.testing.assert_array_equal(visit_probabilities(nothing), [1])
 
 
 def test_one_bin_is_one_group():
   unused = np.ones((2, 1))
-  np.testing.assert_array_equal(group_odds(unused), [[1, 0, 0]])
-  np.testing.assert_array_equal(visit_odds(unused), [1, 0, 0])
+  np.testing.assert_array_equal(group_probabilities(unused), [[1, 0, 0]])
+  np.testing.assert_array_equal(visit_probabilities(unused), [1, 0, 0])
 
 
 @jax.jit
@@ -170,7 +180,7 @@ def total_entropy(logits):
 
 @pytest.mark.parametrize('scale', [0.0, 1.0, 300.0])
 def test_gradients_are_finite_and_right(rng, scale):
-  """300 makes most odds exactly zero, as at the end of a search."""
+  """300 makes most of them exactly zero, as at the end of a search."""
   logits = {
     'splits': scale * rng.normal(size=(SPLITS, BINS)).astype(np.float32),
     'options': scale * rng.normal(size=(SPLITS + 1, 4)).astype(np.float32),
@@ -188,8 +198,8 @@ def test_gradients_are_finite_and_right(rng, scale):
       np.testing.assert_allclose(found[0][1][name][place], slope, 1e-2)
 
 
-def test_entropy_is_that_of_the_odds(rng):
+def test_entropy_is_that_of_the_probabilities(rng):
   logits = 3 * rng.normal(size=(SPLITS, BINS)).astype(np.float32)
-  odds = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-  expected = -(odds * np.log(odds)).sum()
+  probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+  expected = -(probabilities * np.log(probabilities)).sum()
   np.testing.assert_allclose(total_entropy(logits)[0], expected, 1e-5)

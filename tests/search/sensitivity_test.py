@@ -1,7 +1,5 @@
 """Sensitivities against closed forms and against moved tables."""
 
-import functools
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -11,7 +9,8 @@ import pytest
 from embedcomp.nn.classifiers import PooledClassifier
 from embedcomp.nn.language_models import RecurrentLanguageModel
 from embedcomp.search import sensitivity
-from embedcomp.search.sensitivity import GatedEmbed, measure_sensitivity
+from embedcomp.search.embeddings import EmbedModule
+from embedcomp.search.sensitivity import GatedEmbedding, measure_sensitivity
 from embedcomp.training import tasks
 
 V, D, CLASSES = 7, 4, 3
@@ -36,26 +35,34 @@ def closed_form(variables, direction_of, chance=0.0):
   for row in IDS:
     words = row[row != 0]
     logits = table[words].mean(0) @ kernel + params['head']['bias']
-    odds = np.exp(logits) / np.exp(logits).sum()
-    drawn = (1 - chance) * odds + chance / CLASSES
+    probabilities = np.exp(logits) / np.exp(logits).sum()
+    drawn = (1 - chance) * probabilities + chance / CLASSES
     for word in set(words.tolist()):
       share = (words == word).mean()
       slopes = share * direction_of(word) @ kernel  # of each logit
-      scores = slopes - odds @ slopes
+      scores = slopes - probabilities @ slopes
       expected[word] += drawn @ scores**2 / 2 / len(IDS)
   return expected
 
 
 def measured(variables, times=3000, chance=0.0, **batch):
   batch = {'ids': IDS, 'weights': np.ones(2), **batch}
-  task = tasks.Task(tasks.CLASSIFICATION, classifier(GatedEmbed()))
-  return measure_sensitivity(
-    functools.partial(task.drawn_log_likelihood, chance=chance),
-    variables,
-    [batch] * times,
-    COUNTS,
-    progress=False,
+
+  def log_likelihood_fn(params, embed, batch, key):
+    model = classifier(EmbedModule(embed))
+    drawn = tasks.Task(tasks.CLASSIFICATION, model).drawn_log_likelihood(
+      {'params': params}, batch, key, chance=chance
+    )
+    return drawn, batch['weights'].sum()
+
+  params = dict(variables['params'])
+  table = params.pop('embedder')['embedding']
+  found, seen = measure_sensitivity(
+    log_likelihood_fn, params, table, [batch] * times, COUNTS, progress=False
   )
+  expected = times * np.bincount(IDS.ravel(), minlength=V)
+  np.testing.assert_array_equal(seen, expected)
+  return found
 
 
 @pytest.mark.parametrize('chance', [0.0, 0.3])
@@ -92,15 +99,18 @@ def test_nothing_to_measure_is_refused(variables):
 )
 def test_gates_move_words_in_inputs_and_outputs(model, rng):
   variables = model(nn.Embed(V, D)).init(jax.random.key(0), IDS)
+  params = dict(variables['params'])
+  table = params.pop('embedder')['embedding']
   directions = rng.normal(size=(V, D)).astype(np.float32)
-  probe = {'gates': jnp.ones((2, V)), 'directions': directions}
-  found = model(GatedEmbed()).apply(
-    {**variables, 'probe': {'embedder': probe}}, IDS
-  )
-  table = variables['params']['embedder']['embedding'] + directions
-  moved = dict(variables['params'], embedder={'embedding': table})
+  embed = gated(table, directions, jnp.ones((2, V)))
+  found = model(EmbedModule(embed)).apply({'params': params}, IDS)
+  moved = dict(params, embedder={'embedding': table + directions})
   expected = model(nn.Embed(V, D)).apply({'params': moved}, IDS)
   np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def gated(table, directions, gates):
+  return GatedEmbedding(table, directions, gates, jnp.zeros(V))
 
 
 def test_two_texts_of_an_example_share_its_gates(rng):
@@ -108,34 +118,56 @@ def test_two_texts_of_an_example_share_its_gates(rng):
   table, directions = rng.normal(size=(2, V, D)).astype(np.float32)
   gates = rng.normal(size=(2, V)).astype(np.float32)
   ids = rng.integers(0, V, (4, 3))
-  found = GatedEmbed().apply(
-    {
-      'params': {'embedding': table},
-      'probe': {'gates': gates, 'directions': directions},
-    },
-    ids,
-  )
+  found = gated(table, directions, gates)(ids)
   for row in range(4):
     for place, word in enumerate(ids[row]):
       moved = table[word] + gates[row // 2, word] * directions[word]
       np.testing.assert_allclose(found[row, place], moved, rtol=1e-5)
 
 
+@pytest.mark.parametrize('shape', [(2,), (2, 3), (2, 3, 2)])
+def test_ids_may_have_any_axes_after_the_examples(rng, shape):
+  table, directions = rng.normal(size=(2, V, D)).astype(np.float32)
+  gates = rng.normal(size=(2, V)).astype(np.float32)
+  ids = rng.integers(0, V, shape)
+  found = gated(table, directions, gates)(ids)
+  for place in np.ndindex(shape):
+    word = ids[place]
+    moved = table[word] + gates[place[0], word] * directions[word]
+    np.testing.assert_allclose(found[place], moved, rtol=1e-5)
+
+
+def test_rows_of_no_example_are_refused(rng):
+  table, directions = rng.normal(size=(2, V, D)).astype(np.float32)
+  with pytest.raises(ValueError, match=r'each of the 2 examples .* got 3 rows'):
+    gated(table, directions, np.ones((2, V)))(np.zeros((3, 4), int))
+
+
+def test_lookups_are_counted_whatever_becomes_of_them():
+  """Also inside of loops and of what is computed again."""
+
+  def loss(counter):
+    embed = GatedEmbedding(*jnp.ones((2, V, D)), jnp.ones((2, V)), counter)
+    words = jax.checkpoint(lambda ids: 0 * embed(ids))(IDS)
+    return jax.lax.map(embed, jnp.stack([IDS, IDS])).sum() + words.sum()
+
+  counted = jax.grad(loss)(jnp.zeros(V))
+  expected = 3 * np.bincount(IDS.ravel(), minlength=V)
+  np.testing.assert_array_equal(counted, expected)
+
+
 def test_tokens_in_one_axis_share_the_gates_of_their_example(rng):
   table, directions = rng.normal(size=(2, V, D)).astype(np.float32)
   gates = rng.normal(size=(2, V)).astype(np.float32)
   query = rng.normal(size=(2, 3, D)).astype(np.float32)
-  variables = {
-    'params': {'embedding': table},
-    'probe': {'gates': gates, 'directions': directions},
-  }
-  flat = GatedEmbed().apply(variables, query.reshape(6, D), method='attend')
+  embed = gated(table, directions, gates)
+  flat = embed.attend(query.reshape(6, D))
   for example in range(2):
     moved = table + gates[example][:, None] * directions
     np.testing.assert_allclose(
       flat[3 * example : 3 * example + 3], query[example] @ moved.T, atol=1e-5
     )
-  whole = GatedEmbed().apply(variables, query, method='attend')
+  whole = embed.attend(query)
   np.testing.assert_allclose(whole.reshape(6, V), flat, atol=1e-5)
 
 

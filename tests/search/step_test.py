@@ -18,7 +18,7 @@ OPTIONS = (methods.Dense(), methods.LowRank(1), methods.Drop())
 SPACE = SearchSpace(3, (0, 2, 5, 12), OPTIONS, max_groups=2)
 SUPERNET = Supernet(SPACE, 3)
 CONTROLLER = Controller(SPACE)
-# Two steps of warm-up, then five of search; odds move in steps 2, 4 and 6.
+# Two steps of warm-up, then five of search; logits move in steps 2, 4 and 6.
 SCHEDULE = Schedule(7, warmup=2 / 7, every=2, multiplier_rate=0.5)
 BUDGET = 60
 OPTIMIZER = search_step.make_optimizer(
@@ -28,18 +28,15 @@ ONE = functools.partial(training.data_mesh, jax.devices()[:1])
 BATCH, TOKENS = 8, 3
 
 
-def loss_fn(params, collections, batch, dropout_key):
+def loss_fn(params, buffers, mixture, batch, dropout_key):
   """Squared errors of sums of words; reports what mixture it was given."""
-  odds = collections['mixture']['embedder']['odds']
-  words = SUPERNET.lookup(
-    params['embedder'], collections['buffers'], odds, batch['ids']
-  )
+  words = SUPERNET.lookup(params['embedder'], buffers, mixture, batch['ids'])
   errors = batch['labels'] - words.sum(1) @ params['head']
   weights = batch['weights']
-  sums = {'is_choice': weights.sum() * (odds.ndim == 1)}
-  if odds.ndim == 1:
-    options = weights.sum() * odds.astype(jnp.float32)
-    sums |= {'options': options, 'squares': options * odds}
+  sums = {'is_choice': weights.sum() * (mixture.ndim == 1)}
+  if mixture.ndim == 1:
+    options = weights.sum() * mixture.astype(jnp.float32)
+    sums |= {'options': options, 'squares': options * mixture}
   return (weights * errors**2).sum(), weights.sum(), sums
 
 
@@ -52,7 +49,7 @@ def variables():
   table = np.random.default_rng(0).normal(size=(12, 3))
   params, buffers = SUPERNET.from_table(table, np.ones(12))
   weights = {'embedder': params, 'head': jnp.arange(1.0, 4.0)}
-  return weights, {'buffers': buffers}
+  return weights, buffers
 
 
 def first_state(step=0, multiplier=0.5, budget=BUDGET):
@@ -157,7 +154,7 @@ def test_weights_take_discrete_choices_and_the_largest_of_three():
       np.testing.assert_array_equal(metrics['options'], [0, 0, 0])
 
 
-def test_held_out_data_leaves_weights_alone_and_training_data_the_odds():
+def test_held_out_data_leaves_weights_alone_and_training_data_the_logits():
   state = first_state(SCHEDULE.warmup_steps)
   first, _ = take_step(state, 0, 1)
   held_out, _ = take_step(state, 0, 2)
@@ -173,8 +170,8 @@ def architecture_state(state):
   return state.opt_state.inner_states['architecture'].inner_state.inner_state
 
 
-def test_odds_and_their_optimizer_sleep_while_weights_are_warmed_up():
-  """Decay would else fade the first odds, and Adam's counts start too late."""
+def test_logits_and_their_optimizer_sleep_while_weights_are_warmed_up():
+  """Decay would else fade the first ones, and Adam's counts start too late."""
   first = state = first_state()
   for number in range(SCHEDULE.warmup_steps):
     state, metrics = take_step(state, number, 9)
@@ -186,8 +183,8 @@ def test_odds_and_their_optimizer_sleep_while_weights_are_warmed_up():
   assert metrics['multiplier'] == first.extra['multiplier']
 
 
-def test_the_first_step_of_the_odds_is_one_of_adam():
-  """Every log-odd moves by the learning rate, however long the warm-up was."""
+def test_the_first_step_of_the_logits_is_one_of_adam():
+  """Every logit moves by the learning rate, however long the warm-up was."""
   state = first_state()
   for number in range(SCHEDULE.warmup_steps + 1):
     state, _ = take_step(state, number)
@@ -195,7 +192,7 @@ def test_the_first_step_of_the_odds_is_one_of_adam():
   np.testing.assert_allclose(np.abs(options), 0.1, rtol=1e-3)
 
 
-def test_odds_may_take_fewer_steps_than_weights():
+def test_logits_may_take_fewer_steps_than_weights():
   state = first_state()
   for number in range(SCHEDULE.num_steps):
     before, (state, metrics) = state, take_step(state, number, 9)
@@ -214,7 +211,7 @@ def test_the_step_follows_the_gradient_of_what_the_module_states():
   """Relaxed held-out loss, price, penalty and entropy, put together by hand."""
   state = first_state(SCHEDULE.num_steps - 1, multiplier=0.7)
   batch = batch_of(1)
-  odds_key = jax.random.split(state.step_key(), 4)[1]
+  sample_key = jax.random.split(state.step_key(), 4)[1]
   progress = 4 / 5
   temperature = 0.2**progress
   entropy = SCHEDULE.entropy * (2 * progress - 1)
@@ -222,13 +219,13 @@ def test_the_step_follows_the_gradient_of_what_the_module_states():
   @jax.jit
   @jax.grad
   def gradient(architecture):
-    sample = CONTROLLER.sample(architecture, odds_key, temperature)
-    buffers = search_step.with_mixture(
-      state.buffers, CONTROLLER.mixture(sample)
+    sample = CONTROLLER.sample(architecture, sample_key, temperature)
+    mixture = CONTROLLER.mixture(sample)
+    loss, weight, _ = loss_fn(
+      state.params['weights'], state.buffers, mixture, batch, None
     )
-    loss, weight, _ = loss_fn(state.params['weights'], buffers, batch, None)
-    odds = jax.tree.map(jax.nn.softmax, architecture)
-    g = jnp.log(CONTROLLER.expected_bytes(odds) / BUDGET)
+    probabilities = jax.tree.map(jax.nn.softmax, architecture)
+    g = jnp.log(CONTROLLER.expected_bytes(probabilities) / BUDGET)
     price = 0.7 * g + 0.5 * jnp.maximum(g, 0) ** 2
     return loss / weight + price + entropy * CONTROLLER.entropy(architecture)
 
@@ -247,7 +244,7 @@ def test_the_multiplier_follows_the_excess():
   state = first_state(SCHEDULE.warmup_steps)
   new, metrics = take_step(state)
   expected_bytes = CONTROLLER.expected_bytes(
-    CONTROLLER.odds(state.params['architecture'])
+    CONTROLLER.probabilities(state.params['architecture'])
   )
   excess = np.log(float(expected_bytes) / BUDGET)
   np.testing.assert_allclose(metrics['expected_bytes'], expected_bytes, 1e-6)

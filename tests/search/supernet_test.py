@@ -8,7 +8,7 @@ import pytest
 
 from embedcomp import Group, Scheme, methods
 from embedcomp.compression.space import SearchSpace
-from embedcomp.search.supernet import Supernet, SupernetEmbed
+from embedcomp.search.supernet import Supernet
 from embedcomp.table import read
 from tests.search.plain_supernet import (
   ALL,
@@ -29,6 +29,7 @@ from tests.search.plain_supernet import (
   plain_table,
   weights,
 )
+from tests.table.jaxprs import dot_precisions
 
 
 @pytest.mark.parametrize('option', range(len(OPTIONS)))
@@ -70,6 +71,18 @@ def test_logits_are_inner_products(rng):
     close(logits(*weights(), chosen, hidden), expected)
 
 
+@pytest.mark.parametrize('num_tokens', [VOCAB - 1, VOCAB])
+@pytest.mark.parametrize('is_mixed', [False, True])
+def test_products_are_taken_in_float32(num_tokens, is_mixed):
+  """Accelerators round factors to fewer bits unless they are asked not to."""
+  chosen = np.ones((3, len(OPTIONS)), np.float32) if is_mixed else all_bins(1)
+  ids = np.zeros(num_tokens, np.int32)
+  hidden = np.zeros((2, FEATURES), np.float32)
+  found = dot_precisions(SUPERNET.lookup, *weights(), chosen, ids)
+  found |= dot_precisions(SUPERNET.logits, *weights(), chosen, hidden)
+  assert found == {(jax.lax.Precision.HIGHEST,) * 2}
+
+
 def test_many_tokens_cost_and_give_no_more_than_words(rng):
   """With more tokens than words each word is made once."""
   ids = rng.integers(0, VOCAB, (2, 30)).astype(np.int32)
@@ -107,18 +120,18 @@ def expected_gradients(mixture, slopes):
   """By hand: what is rounded or coded passes its gradient on as it is."""
   basis = np.asarray(weights()[0]['basis'])
   inner = slopes @ basis.T  # [V, R]
-  odds = mixture[BIN_OF_WORD]
+  probabilities = mixture[BIN_OF_WORD]
   total = {
     'coefficients': np.zeros((VOCAB, RANK)),
     'basis': np.zeros_like(basis),
-    'dropped': odds[:, 0] @ inner,
+    'dropped': probabilities[:, 0] @ inner,
   }
   for option in range(1, len(OPTIONS)):
     keep = np.arange(RANK) < {1: 2, 3: 3}.get(option, RANK)
     free = keep & ~clipped(option)
-    total['coefficients'] += odds[:, option, None] * free * inner
+    total['coefficients'] += probabilities[:, option, None] * free * inner
   for option in range(len(OPTIONS)):
-    own = odds[:, option, None] * plain_coefficients(option)
+    own = probabilities[:, option, None] * plain_coefficients(option)
     total['basis'] += own.T @ slopes
   return total
 
@@ -251,24 +264,6 @@ def test_init_gives_vectors_of_unit_norm_on_average():
     lambda x: (x.shape, x.dtype), buffers
   )
   assert not np.asarray(buffers['codebooks']).any()
-
-
-def test_the_layer_reads_its_mixture():
-  module = SupernetEmbed(SUPERNET)
-  variables = jax.jit(module.init)(jax.random.key(0), IDS)
-  assert set(variables) == {'params', 'buffers', 'mixture'}
-  np.testing.assert_allclose(
-    variables['mixture']['odds'], np.full((3, len(OPTIONS)), 0.1), rtol=1e-6
-  )
-  params, buffers = weights()
-  apply_fn = jax.jit(module.apply, static_argnames='method')
-  for chosen in (np.array([1, 6, 3], np.int32), variables['mixture']['odds']):
-    filled = {'params': params, 'buffers': buffers, 'mixture': {'odds': chosen}}
-    words = apply_fn(filled, IDS)
-    close(words, lookup(*weights(), chosen, IDS))
-    scores = apply_fn(filled, np.asarray(words), method='attend')
-    expected = np.asarray(words) @ np.asarray(lookup(*weights(), chosen, ALL)).T
-    close(scores, expected)
 
 
 @pytest.mark.parametrize('rank', [0, 9])

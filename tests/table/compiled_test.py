@@ -1,18 +1,24 @@
-"""Tests of compiled programs: what XLA really allocates when tables are read.
+"""Tests of programs: what is really computed and allocated to read tables.
 
 V, D and the group sizes are numbers that nothing else in the programs equals,
 so that a shape in the text of a program tells what an array is.
 """
 
+import functools
+import itertools
 import math
 import re
 
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.lax import Precision
 
 from embedcomp import Group, Scheme, methods
-from embedcomp.table import read
+from embedcomp.methods import forms
+from embedcomp.table import group_params, read
+from tests.methods.method_test import CONFIGS, name_of
+from tests.table.jaxprs import dot_precisions
 
 V, D, NUM_TOKENS = 20_011, 52, 37
 TABLE_BYTES = V * D * 4
@@ -41,14 +47,28 @@ SCHEMES = {
   'rvq': uniform(methods.ResidualQuantization(3, 64)),
   'mixed': MIXED,
 }
-BOTH_FORMS = pytest.mark.parametrize('form', ['trainable', 'frozen'])
+COMPUTED = {
+  'hashed': uniform(methods.Hashed(500, 'int8')),
+  'tensor_train': uniform(methods.TensorTrain(5, 'bfloat16')),
+  'projected_pq': uniform(methods.ProjectedQuantization(12, 3, 16, 'int8')),
+}
+TABLES = {
+  'dense_bfloat16': uniform(methods.Dense('bfloat16')),
+  'dense_float16': uniform(methods.Dense('float16')),
+  'dpq_sx': uniform(methods.DifferentiableSoftmax(13, 16)),
+}
+BOTH_FORMS = pytest.mark.parametrize('form', ['trainable', 'stored'])
 EACH_SCHEME = pytest.mark.parametrize('name', SCHEMES)
 
 
 def abstract_params(scheme: Scheme, form: str = 'trainable'):
   def make():
-    params = read.init(scheme, jax.random.key(0))
-    return read.freeze(scheme, params) if form == 'frozen' else params
+    params = group_params.init(jax.random.key(0), scheme)
+    return (
+      group_params.quantize_params(scheme, params)
+      if form == 'stored'
+      else params
+    )
 
   return jax.eval_shape(make)
 
@@ -111,15 +131,66 @@ def test_lookup_does_no_work_on_the_vocabulary(name, form):
   assert compiled.memory_analysis().temp_size_in_bytes < TABLE_BYTES / 20
 
 
-def test_lookup_of_frozen_int8_decodes_the_tokens_alone():
+def test_lookup_of_stored_int8_decodes_the_tokens_alone():
   scheme = uniform(methods.Dense('int8'))
   compiled = compile_for(
     lambda params, ids: read.lookup(scheme, params, ids),
-    abstract_params(scheme, 'frozen'),
+    abstract_params(scheme, 'stored'),
     abstract_ids(),
   )
   assert all(V not in dims for dims in float_results(compiled))
   assert compiled.memory_analysis().temp_size_in_bytes < TABLE_BYTES / 20
+
+
+@pytest.mark.parametrize('num_tokens', [NUM_TOKENS, V + 1009])
+@pytest.mark.parametrize(
+  ('name', 'form'),
+  [
+    *itertools.product(SCHEMES, ['trainable', 'stored']),
+    *itertools.product(COMPUTED, ['trainable', 'stored']),
+    *itertools.product(TABLES, ['stored']),  # else a table is what they are
+  ],
+)
+def test_lookup_makes_no_table_for_any_number_of_tokens(name, form, num_tokens):
+  scheme = (SCHEMES | COMPUTED | TABLES)[name]
+  compiled = compile_for(
+    lambda params, ids: read.lookup(scheme, params, ids),
+    abstract_params(scheme, form),
+    jax.ShapeDtypeStruct((num_tokens,), jnp.int32),
+  )
+  assert_no_table(compiled, scheme)
+
+
+@pytest.mark.parametrize('name', ['pq', 'vq_int8', 'subvectors'])
+def test_the_gradient_of_gathers_makes_no_table_for_many_tokens(name):
+  subvectors = Scheme(D, MIXED.groups[1:], 'stored')
+  scheme = SCHEMES.get(name, subvectors)
+  trainable, stored = forms.split_params(abstract_params(scheme))
+
+  def loss_fn(trainable, stored, ids):
+    params = forms.merge_params(trainable, stored)
+    return jnp.square(read.lookup(scheme, params, ids)).sum()
+
+  ids = jax.ShapeDtypeStruct((V + 1009,), jnp.int32)
+  compiled = compile_for(jax.grad(loss_fn), trainable, stored, ids)
+  assert_no_table(compiled, scheme)
+
+
+@pytest.mark.parametrize('num_tokens', [5, 70])
+@BOTH_FORMS
+@pytest.mark.parametrize('method', CONFIGS, ids=name_of)
+def test_products_are_taken_in_float32(method, form, num_tokens):
+  """Accelerators round factors to fewer bits unless they are asked not to."""
+  scheme = Scheme(12, (Group(61, method),))
+  params = abstract_params(scheme, form)
+  ids = jax.ShapeDtypeStruct((num_tokens,), jnp.int32)
+  hidden = jax.ShapeDtypeStruct((3, 12), jnp.float32)
+  lookup = functools.partial(read.lookup, scheme)
+  logits = functools.partial(read.logits, scheme)
+  found = dot_precisions(lookup, params, ids)
+  assert dot_precisions(logits, params, hidden)
+  found |= dot_precisions(logits, params, hidden)
+  assert found == {(Precision.HIGHEST, Precision.HIGHEST)}
 
 
 @BOTH_FORMS
@@ -139,11 +210,11 @@ def test_logits_do_not_rebuild_the_table(name, form):
 
 
 @pytest.mark.parametrize('stored', ['int8', 'int4', 'bfloat16', 'float16'])
-def test_logits_of_a_frozen_dense_group_decode_blocks(stored):
+def test_logits_of_a_stored_dense_group_decode_blocks(stored):
   scheme = uniform(methods.Dense(stored))
   compiled = compile_for(
     lambda params, hidden: read.logits(scheme, params, hidden),
-    abstract_params(scheme, 'frozen'),
+    abstract_params(scheme, 'stored'),
     jax.ShapeDtypeStruct((3, D), jnp.float32),
   )
   for dims in float_results(compiled):
@@ -154,13 +225,13 @@ def test_logits_of_a_frozen_dense_group_decode_blocks(stored):
 @EACH_SCHEME
 def test_the_gradient_of_lookup_does_not_rebuild_the_table(name):
   scheme = SCHEMES[name]
-  floats, integers = read.partition(abstract_params(scheme))
+  trainable, stored = forms.split_params(abstract_params(scheme))
 
-  def loss_fn(floats, integers, ids):
-    params = read.combine(floats, integers)
+  def loss_fn(trainable, stored, ids):
+    params = forms.merge_params(trainable, stored)
     return jnp.square(read.lookup(scheme, params, ids)).sum()
 
-  compiled = compile_for(jax.grad(loss_fn), floats, integers, abstract_ids())
+  compiled = compile_for(jax.grad(loss_fn), trainable, stored, abstract_ids())
   assert_no_table(compiled, scheme)
   assert compiled.memory_analysis().temp_size_in_bytes < TABLE_BYTES / 2
 
@@ -168,16 +239,16 @@ def test_the_gradient_of_lookup_does_not_rebuild_the_table(name):
 @EACH_SCHEME
 def test_the_gradient_of_a_tied_softmax_does_not_rebuild_the_table(name):
   scheme = SCHEMES[name]
-  floats, integers = read.partition(abstract_params(scheme))
+  trainable, stored = forms.split_params(abstract_params(scheme))
 
-  def loss_fn(floats, integers, ids, labels):
-    params = read.combine(floats, integers)
+  def loss_fn(trainable, stored, ids, labels):
+    params = forms.merge_params(trainable, stored)
     hidden = read.lookup(scheme, params, ids)
     log_odds = jax.nn.log_softmax(read.logits(scheme, params, hidden))
     return -jnp.take_along_axis(log_odds, labels[:, None], 1).mean()
 
   ids = jax.ShapeDtypeStruct((3,), jnp.int32)
-  compiled = compile_for(jax.grad(loss_fn), floats, integers, ids, ids)
+  compiled = compile_for(jax.grad(loss_fn), trainable, stored, ids, ids)
   assert_no_table(compiled, scheme)
   # Logits of three tokens and their gradients, in a few copies.
   temp = compiled.memory_analysis().temp_size_in_bytes

@@ -1,6 +1,7 @@
 """Tests of reading and converting a whole scheme."""
 
 import functools
+from unittest import mock
 
 import chex
 import flax.linen as nn
@@ -12,12 +13,16 @@ import pytest
 from hypothesis import strategies as st
 
 from embedcomp import Group, Scheme, methods
+from embedcomp.methods import forms
+from embedcomp.table import group_params
 from embedcomp.table import read as grouped
 from embedcomp.table.order import (
   check_order,
   groups_from_order,
   order_from_groups,
 )
+from tests.methods.method_test import CONFIGS
+from tests.methods.plain_tables import plain_table, plain_values
 from tests.table.scheme_strategies import random_schemes
 
 # One of everything that is read in its own way: joined pieces of one width and
@@ -44,7 +49,7 @@ FEW = hypothesis.settings(max_examples=10)
 
 
 @functools.cache
-def params_of(scheme: Scheme, seed: int = 0, is_frozen: bool = False):
+def params_of(scheme: Scheme, seed: int = 0, is_stored: bool = False):
   """Params fitted to a random table, words in a random order if one is stored.
 
   Fitting runs in NumPy: to draw params would compile much for every scheme.
@@ -54,51 +59,87 @@ def params_of(scheme: Scheme, seed: int = 0, is_frozen: bool = False):
   for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes)):
     table = rng.normal(size=shape).astype(np.float32) / np.sqrt(scheme.features)
     fitted = group.method.fit(table, np.ones(shape.num_words), seed)
-    params[grouped.group_name(index)] = fitted
+    params[group_params.group_name(index)] = fitted
   if scheme.order == 'stored':
     sizes = [group.size for group in scheme.groups]
     groups = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
     order = order_from_groups(groups)
-    params['order'] = jnp.asarray(check_order(scheme, order))
-  return grouped.freeze(scheme, params) if is_frozen else params
+    params['order'] = forms.Stored(jnp.asarray(check_order(scheme, order)))
+  return group_params.quantize_params(scheme, params) if is_stored else params
+
+
+def plain_words(scheme, stored):
+  """[V, D] table of stored params in plain NumPy, in the order of ids."""
+  tables = []
+  for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes)):
+    real = dict(stored[group_params.group_name(index)])
+    codes = real.pop('codes', None)
+    real = {name: plain_values(factor) for name, factor in real.items()}
+    codes = None if codes is None else np.asarray(codes.values)
+    tables.append(plain_table(group.method.name, real, codes, shape))
+  table = np.concatenate(tables)
+  return (
+    table[np.asarray(stored['order'].values)] if 'order' in stored else table
+  )
+
+
+def small_blocks():
+  """Blocks so short that 60 tokens are several, the last one not full."""
+  return mock.patch.object(grouped, 'TOKENS_BLOCK', 16)
 
 
 @FEW
 @hypothesis.given(random_schemes(), st.integers(0, 99), st.booleans())
-def test_reading_equals_the_table(scheme, seed, is_frozen):
-  params = params_of(scheme, seed, is_frozen)
-  table = np.asarray(grouped.reconstruct(scheme, params))
+def test_reading_equals_the_plain_table(scheme, seed, is_stored):
+  params = params_of(scheme, seed, is_stored)
+  table = plain_words(scheme, params_of(scheme, seed, is_stored=True))
   assert table.shape == (scheme.vocab_size, scheme.features)
   rng = np.random.default_rng(seed)
-  ids = rng.integers(scheme.vocab_size, size=(3, 20))
-  words = grouped.lookup(scheme, params, ids)
-  assert words.dtype == jnp.float32
-  np.testing.assert_allclose(words, table[ids], rtol=1e-5, atol=1e-6)
+  with small_blocks():
+    for shape in ((2, 2), (3, 20)):  # few tokens, and as many as words or more
+      ids = rng.integers(scheme.vocab_size, size=shape)
+      words = grouped.lookup(scheme, params, ids)
+      assert words.dtype == jnp.float32
+      np.testing.assert_allclose(words, table[ids], rtol=1e-5, atol=3e-6)
   hidden = rng.normal(size=(2, 3, scheme.features)).astype(np.float32)
   logits = grouped.logits(scheme, params, hidden)
-  np.testing.assert_allclose(logits, hidden @ table.T, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(logits, hidden @ table.T, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize('is_stored', [False, True])
+@pytest.mark.parametrize('num_tokens', [1, 20, 123, 124, 300])
+def test_few_and_many_tokens_equal_the_plain_table(num_tokens, is_stored, rng):
+  """Both sides of every way to read: joined, alone, and in blocks."""
+  table = plain_words(MIXED, params_of(MIXED, is_stored=True))
+  ids = rng.integers(123, size=num_tokens)
+  with small_blocks():
+    words = grouped.lookup(MIXED, params_of(MIXED, 0, is_stored), ids)
+  np.testing.assert_allclose(words, table[ids], rtol=1e-5, atol=3e-6)
 
 
 @FEW
 @hypothesis.given(random_schemes(), st.integers(0, 99))
-def test_freezing_what_is_thawed_gives_it_back(scheme, seed):
-  frozen = params_of(scheme, seed, is_frozen=True)
-  again = grouped.freeze(scheme, grouped.thaw(scheme, frozen))
-  chex.assert_trees_all_equal(again, frozen)
-  chex.assert_trees_all_equal_dtypes(again, frozen)
-  chex.assert_trees_all_equal(grouped.freeze(scheme, frozen), frozen)
+def test_quantizing_what_is_dequantized_gives_it_back(scheme, seed):
+  stored = params_of(scheme, seed, is_stored=True)
+  again = group_params.quantize_params(
+    scheme, group_params.dequantize_params(scheme, stored)
+  )
+  chex.assert_trees_all_equal(again, stored)
+  chex.assert_trees_all_equal_dtypes(again, stored)
+  chex.assert_trees_all_equal(
+    group_params.quantize_params(scheme, stored), stored
+  )
 
 
-@pytest.mark.parametrize('is_frozen', [False, True])
-def test_combine_reverses_partition(is_frozen):
-  params = params_of(MIXED, 0, is_frozen)
-  floats, integers = grouped.partition(params)
-  for leaf in jax.tree.leaves(floats):
-    assert jnp.issubdtype(leaf.dtype, jnp.floating)
-  for leaf in jax.tree.leaves(integers):
-    assert jnp.issubdtype(leaf.dtype, jnp.integer)
-  chex.assert_trees_all_equal(grouped.combine(floats, integers), params)
-  chex.assert_trees_all_equal(grouped.combine(integers, floats), params)
+@pytest.mark.parametrize('is_stored', [False, True])
+def test_merging_reverses_splitting(is_stored):
+  params = params_of(MIXED, 0, is_stored)
+  trainable, stored = forms.split_params(params)
+  assert forms.is_stored(stored)
+  assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(trainable))
+  assert is_stored == (trainable == {})
+  chex.assert_trees_all_equal(forms.merge_params(trainable, stored), params)
+  chex.assert_trees_all_equal(forms.merge_params(stored, trainable), params)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +148,9 @@ def test_combine_reverses_partition(is_frozen):
     3,
     np.int64(122),
     [0, 122, 3],
+    ((0, 1), (2, 122)),
+    np.array(7, np.uint16),
+    jnp.int32(122),
     np.array([], np.int32),
     np.zeros((2, 0, 3), np.int64),
     np.arange(123, dtype=np.uint8).reshape(3, 41),
@@ -123,7 +167,10 @@ def test_ids_of_any_shape_and_integer_dtype(ids):
   np.testing.assert_allclose(words, table[np.asarray(ids)], atol=1e-6)
 
 
-@pytest.mark.parametrize('ids', [1.0, [0.5], np.zeros(2, bool), True, ['a']])
+@pytest.mark.parametrize(
+  'ids',
+  [1.0, [0.5], np.zeros(2, bool), True, ['a'], None, [], 1j, jnp.zeros(2)],
+)
 def test_ids_that_are_not_integers_are_refused(ids):
   with pytest.raises(TypeError, match='ids must be integers, got'):
     grouped.lookup(MIXED, params_of(MIXED), ids)
@@ -159,19 +206,21 @@ def test_traced_ids_out_of_range_give_nan(num_words, dtype):
 
 
 def test_invalid_ids_have_no_gradient():
-  floats, integers = grouped.partition(params_of(MIXED))
+  trainable, stored = forms.split_params(params_of(MIXED))
 
   @jax.jit
-  def gradients_of(floats, ids):
-    def loss_fn(floats):
-      params = grouped.combine(floats, integers)
+  def gradients_of(trainable, ids):
+    def loss_fn(trainable):
+      params = forms.merge_params(trainable, stored)
       words = grouped.lookup(MIXED, params, ids)
       return jnp.where(jnp.isnan(words), 0, words).sum()
 
-    return jax.grad(loss_fn)(floats)
+    return jax.grad(loss_fn)(trainable)
 
-  gradients = gradients_of(floats, jnp.array([-1, 123, 2**30]))
-  chex.assert_trees_all_equal(gradients, jax.tree.map(jnp.zeros_like, floats))
+  gradients = gradients_of(trainable, jnp.array([-1, 123, 2**30]))
+  chex.assert_trees_all_equal(
+    gradients, jax.tree.map(jnp.zeros_like, trainable)
+  )
 
 
 def test_one_dense_group_is_flax_embed_to_the_bit():
@@ -201,52 +250,52 @@ def test_one_dense_group_is_flax_embed_to_the_bit():
   )
 
 
-@pytest.mark.parametrize('num_tokens', [4, 200])  # few and many are joined
+@pytest.mark.parametrize('num_tokens', [4, 200])
 def test_gradients_equal_those_of_the_table(num_tokens):
-  floats, integers = grouped.partition(params_of(MIXED))
+  trainable, stored = forms.split_params(params_of(MIXED))
   ids = np.random.default_rng(0).integers(123, size=num_tokens)
   target = jax.random.normal(jax.random.key(2), (num_tokens, 12))
 
-  def loss_fn(read, floats):
-    params = grouped.combine(floats, integers)
+  def loss_fn(read, trainable):
+    params = forms.merge_params(trainable, stored)
     return jnp.square(read(params) - target).sum()
 
   ours = functools.partial(loss_fn, lambda p: grouped.lookup(MIXED, p, ids))
   plain = functools.partial(
     loss_fn, lambda p: grouped.reconstruct(MIXED, p)[ids]
   )
-  gradients, expected = jax.grad(ours)(floats), jax.grad(plain)(floats)
+  gradients, expected = jax.grad(ours)(trainable), jax.grad(plain)(trainable)
   chex.assert_trees_all_close(gradients, expected, **GRADIENTS)
 
 
 def test_gradients_of_logits_equal_those_of_the_table():
-  floats, integers = grouped.partition(params_of(MIXED))
+  trainable, stored = forms.split_params(params_of(MIXED))
   hidden = jax.random.normal(jax.random.key(2), (5, 12))
   labels = jnp.array([0, 50, 122, 7, 99])
 
-  def loss_fn(read, floats, hidden):
-    logits = read(grouped.combine(floats, integers), hidden)
+  def loss_fn(read, trainable, hidden):
+    logits = read(forms.merge_params(trainable, stored), hidden)
     return -jax.nn.log_softmax(logits)[jnp.arange(5), labels].sum()
 
   ours = functools.partial(loss_fn, lambda p, h: grouped.logits(MIXED, p, h))
   plain = functools.partial(
     loss_fn, lambda p, h: h @ grouped.reconstruct(MIXED, p).T
   )
-  gradients = jax.grad(ours, (0, 1))(floats, hidden)
-  expected = jax.grad(plain, (0, 1))(floats, hidden)
+  gradients = jax.grad(ours, (0, 1))(trainable, hidden)
+  expected = jax.grad(plain, (0, 1))(trainable, hidden)
   chex.assert_trees_all_close(gradients, expected, **GRADIENTS)
 
 
 def test_reading_and_its_gradient_work_under_vmap():
-  floats, integers = grouped.partition(params_of(MIXED))
+  trainable, stored = forms.split_params(params_of(MIXED))
   ids = np.arange(120).reshape(3, 40)
 
-  def loss_fn(floats, ids):
-    words = grouped.lookup(MIXED, grouped.combine(floats, integers), ids)
+  def loss_fn(trainable, ids):
+    words = grouped.lookup(MIXED, forms.merge_params(trainable, stored), ids)
     return jnp.square(words).sum()
 
-  mapped = jax.vmap(jax.value_and_grad(loss_fn), (None, 0))(floats, ids)
-  single = [jax.value_and_grad(loss_fn)(floats, row) for row in ids]
+  mapped = jax.vmap(jax.value_and_grad(loss_fn), (None, 0))(trainable, ids)
+  single = [jax.value_and_grad(loss_fn)(trainable, row) for row in ids]
   expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *single)
   chex.assert_trees_all_close(mapped, expected, **GRADIENTS)
 
@@ -264,27 +313,110 @@ def test_each_shape_of_ids_is_traced_once():
   def scheme():
     return Scheme(4, (Group(9, Counted()),))
 
-  params = grouped.init(scheme(), jax.random.key(0))
+  params = group_params.init(jax.random.key(0), scheme())
   for ids in ([1, 2], [3, 4], [[1, 2]], [8, 0], [[5, 6]]):
     grouped.lookup(scheme(), params, np.array(ids))
   assert Counted.num_traces == 2
 
 
-def test_commitment_is_that_of_the_groups_that_have_one():
+@pytest.mark.parametrize('num_tokens', [4, 60])
+def test_commitment_is_that_of_the_groups_that_have_one(num_tokens, rng):
   nearest = methods.DifferentiableNearest(3, 4)
   scheme = Scheme(6, (Group(4, methods.Dense()), Group(9, nearest)))
   params = params_of(scheme)
-  ids = jnp.array([[0, 4], [12, 3]])
+  own = params['group_1']
+  # Queries apart from their codewords, so that there is something to pay.
+  queries = own['queries'] + rng.normal(size=(9, 6)).astype(np.float32)
+  params = dict(params, group_1=dict(own, queries=queries))
+  ids = rng.integers(13, size=(2, num_tokens // 2))
+  books = np.asarray(own['codebooks'])  # [M, K, d]
+  blocks = np.asarray(queries).reshape(9, 3, 1, 2)
+  lost = np.square(blocks - books).sum(-1).min(-1).sum(-1)  # [W]
+  by_rank = np.concatenate([np.zeros(4), lost / (np.square(books).mean() * 6)])
   terms = grouped.commitment(scheme, params, ids)
-  expected = nearest.commitment(
-    params['group_1'], jnp.array([0, 8]), scheme.shapes[1]
-  )
-  np.testing.assert_allclose(terms[0, 1], expected[0], rtol=1e-6)
-  np.testing.assert_allclose(terms[1, 0], expected[1], rtol=1e-6)
-  assert terms[0, 0] == terms[1, 1] == 0
-  frozen = params_of(scheme, is_frozen=True)
-  assert grouped.commitment(scheme, frozen, ids) is None
+  assert terms.any()
+  np.testing.assert_allclose(terms, by_rank[ids], rtol=1e-5)
+
+  def penalty(queries):
+    group_1 = dict(own, queries=queries)
+    terms = grouped.commitment(scheme, dict(params, group_1=group_1), ids)
+    return terms.sum()
+
+  counts = np.bincount(ids.ravel(), minlength=13)[4:]
+  slopes = np.abs(np.asarray(jax.grad(penalty)(queries))).sum(1)
+  np.testing.assert_array_equal(slopes > 0, counts > 0)
+  stored = params_of(scheme, is_stored=True)
+  assert grouped.commitment(scheme, stored, ids) is None
   assert grouped.commitment(MIXED, params_of(MIXED), ids) is None
+
+
+EVERY = Scheme(
+  12, tuple(Group(61, method) for method in CONFIGS), order='stored'
+)
+
+
+@pytest.mark.parametrize('is_stored', [False, True])
+def test_64_bit_mode_changes_nothing(is_stored, rng):
+  params = params_of(EVERY, 0, is_stored)
+  table = plain_words(EVERY, params_of(EVERY, 0, is_stored=True))
+  hidden = rng.normal(size=(2, 12))
+  with jax.enable_x64(True):
+    for num_tokens in (5, 900):  # read token by token, and in blocks
+      ids = rng.integers(EVERY.vocab_size, size=num_tokens)
+      words = grouped.lookup(EVERY, params, ids)
+      assert words.dtype == jnp.float32
+      np.testing.assert_allclose(words, table[ids], rtol=1e-5, atol=3e-6)
+    logits = grouped.logits(EVERY, params, hidden)
+    assert logits.dtype == jnp.float32
+    np.testing.assert_allclose(logits, hidden @ table.T, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+  ('method', 'num_tokens'),
+  [
+    (methods.Dense(), 1),  # read alone
+    (methods.VectorQuantization(2), 3),  # joined pieces
+    (methods.LowRank(1), 3),  # joined bases
+    (methods.LowRank(1), 7),  # in blocks
+  ],
+)
+def test_no_nan_is_made_unless_an_id_is_out_of_range(method, num_tokens):
+  scheme = Scheme(2, (Group(6, method),))
+  params = params_of(scheme, is_stored=True)
+  ids = np.arange(num_tokens) % 6
+  with jax.disable_jit(), jax.debug_nans(True):
+    words = grouped.lookup(scheme, params, ids)
+  np.testing.assert_allclose(words, plain_words(scheme, params)[ids], atol=1e-6)
+
+
+@pytest.mark.parametrize('is_stored', [False, True])
+def test_of_nothing_nothing_is_read(is_stored):
+  params = params_of(EVERY, 0, is_stored)
+  words = grouped.lookup(EVERY, params, np.zeros((3, 0), np.int32))
+  assert words.shape == (3, 0, 12)
+  assert words.dtype == jnp.float32
+  terms = grouped.commitment(EVERY, params, np.zeros(0, np.int32))
+  assert terms is None if is_stored else terms.shape == (0,)
+  logits = grouped.logits(EVERY, params, jnp.zeros((2, 0, 12)))
+  assert logits.shape == (2, 0, EVERY.vocab_size)
+  assert logits.dtype == jnp.float32
+
+
+def test_forward_derivatives_of_many_tokens(rng):
+  """Tokens in blocks have both derivatives, forward and reverse."""
+  trainable, stored = forms.split_params(params_of(MIXED))
+  ids = rng.integers(123, size=200)
+
+  def words_of(trainable):
+    return grouped.lookup(MIXED, forms.merge_params(trainable, stored), ids)
+
+  tangents = jax.tree.map(jnp.cos, trainable)
+  words, slopes = jax.jvp(words_of, (trainable,), (tangents,))
+  _, pull = jax.vjp(words_of, trainable)
+  (gradients,) = pull(jnp.ones_like(words))
+  products = jax.tree.map(lambda x, y: (x * y).sum(), gradients, tangents)
+  total = sum(jax.tree.leaves(products))
+  np.testing.assert_allclose(slopes.sum(), total, rtol=1e-4)
 
 
 def test_ranks_go_by_group_and_then_by_id():
@@ -305,13 +437,13 @@ def test_orders_that_a_file_cannot_express_are_refused(order):
   method = methods.Dense()
   scheme = Scheme(2, (Group(2, method), Group(2, method)), 'stored')
   with pytest.raises(ValueError, match='order must'):
-    grouped.init(scheme, jax.random.key(0), np.array(order))
+    group_params.init(jax.random.key(0), scheme, np.array(order))
 
 
 def test_an_order_needs_a_scheme_that_stores_it():
   scheme = Scheme(2, (Group(4, methods.Dense()),))
   with pytest.raises(ValueError, match="needs a scheme with order='stored'"):
-    grouped.init(scheme, jax.random.key(0), np.arange(4))
+    group_params.init(jax.random.key(0), scheme, np.arange(4))
 
 
 @pytest.mark.parametrize('shape', [(), (11,), (12, 3)])
@@ -327,7 +459,7 @@ def test_more_tokens_than_words_are_read_alike(rng):
     order='stored',
   )
   order = order_from_groups(rng.permutation([0] * 3 + [1] * 17))
-  params = grouped.init(scheme, jax.random.key(0), order)
+  params = group_params.init(jax.random.key(0), scheme, order)
   # Sums of whole numbers are exact in whatever order a program takes them.
   params['group_1'] = {
     'basis': jnp.asarray(rng.integers(-9, 10, size=(4, 8)), jnp.float32),

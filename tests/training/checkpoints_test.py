@@ -2,6 +2,8 @@
 
 import resource
 import shutil
+import subprocess
+import sys
 from collections import namedtuple
 
 import jax
@@ -22,6 +24,7 @@ def state_of(step):
   return {
     'params': {'a': rng.random(300, np.float32), 'none': None, 'empty': {}},
     'codes': (jnp.arange(3, dtype=jnp.uint8), jnp.array([True, False])),
+    'no_bins': (jnp.zeros((0, 7)), np.zeros((3, 0), np.int8)),
     'half': jnp.full((2, 3), step, jnp.bfloat16),
     'step': jnp.int32(step),
     'key': jax.random.key(step),
@@ -144,10 +147,12 @@ def test_a_half_written_one_is_not_there(folder):
   [
     lambda state: {**state, 'half': jnp.ones((2, 3))},
     lambda state: {**state, 'step': jnp.zeros(2, jnp.int32)},
+    lambda state: {**state, 'no_bins': (jnp.zeros((0, 7)), np.zeros((0,)))},
+    lambda state: {**state, 'no_bins': (jnp.zeros(1), state['no_bins'][1])},
     lambda state: {**state, 'more': jnp.ones(2)},
     lambda state: {k: v for k, v in state.items() if k != 'step'},
   ],
-  ids=['dtype', 'shape', 'more', 'less'],
+  ids=['dtype', 'shape', 'empty', 'no longer empty', 'more', 'less'],
 )
 def test_a_state_of_another_program_is_refused_and_kept(folder, change):
   with training.Checkpoints(folder) as checkpoints:
@@ -160,7 +165,7 @@ def test_a_state_of_another_program_is_refused_and_kept(folder, change):
 def test_a_full_disk_is_noticed_before_writing(folder, monkeypatch):
   usage = namedtuple('usage', 'total used free')
   monkeypatch.setattr(shutil, 'disk_usage', lambda path: usage(9, 9, 1234))
-  message = r'step 20 .*No space left .* 1,234 bytes free.* of step 15'
+  message = r'step 20 .*No space left .* 1,234 bytes free.*Free .* of step 15'
   with training.Checkpoints(folder) as checkpoints:
     with pytest.raises(OSError, match=message):
       save(checkpoints, 20)
@@ -185,8 +190,31 @@ def test_a_disk_that_fills_while_writing_loses_nothing(tmp_path):
     finally:
       resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert checkpoints.latest_step() == 1
+    checkpoints.save(3, large)
   with training.Checkpoints(folder) as checkpoints:
-    checkpoints.save(2, large)
     restored = checkpoints.restore(large)
+    checkpoints.save(4, large)  # clears away what was left of step 2
   np.testing.assert_array_equal(restored.state['a'], large['a'])
-  assert names_in(folder) == ['1', '2']
+  assert names_in(folder) == ['3', '4']
+
+
+def test_what_is_not_the_system_is_not_said_to_be(folder):
+  """Such errors say what happened; none of them speaks of free space."""
+  with training.Checkpoints(folder) as checkpoints:
+    with pytest.raises(ValueError, match='15'):
+      save(checkpoints, 15)
+    with pytest.raises(TypeError):
+      checkpoints.save(20, {'a': np.ones(2)}, {'odd': object()})
+    assert_restored(checkpoints.restore(state_of(0)), 15)
+    save(checkpoints, 20)
+
+
+def test_a_system_without_locks_is_refused_in_words():
+  code = (
+    "import sys; sys.modules['fcntl'] = None; import embedcomp.training as t\n"
+    'try:\n  t.Checkpoints\nexcept ImportError as error:\n  print(error)'
+  )
+  run = subprocess.run(
+    [sys.executable, '-c', code], capture_output=True, text=True, check=True
+  )
+  assert 'on Windows, use WSL' in run.stdout

@@ -61,8 +61,8 @@ def test_means_are_over_all_batches_without_dropout(wrap, rng):
   batches = batches_of(rng, lambda size: rng.integers(0, CLASSES, size))
   variables = variables_of(rng, CLASSES)
   logits, labels, weights = joined(batches, variables)
-  odds = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-  losses = -np.log(odds[np.arange(len(labels)), labels])
+  probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+  losses = -np.log(probs[np.arange(len(labels)), labels])
   is_right = logits.argmax(1) == labels
   assert 0 < is_right @ weights < weights.sum()
   found = training.make_evaluator(Task('classification', Scores()), wrap)(

@@ -59,7 +59,7 @@ def test_resumed_is_uninterrupted(whole, tmp_path, step_fn, stops):
   assert tiny_run.metrics_of(tmp_path) == tiny_run.metrics_of(whole[0])
 
 
-def test_killed_is_uninterrupted(whole, tmp_path):
+def test_killed_is_uninterrupted(whole, tmp_path, step_fn):
   """Killed while it saves, then at a random moment."""
   for death in ('while-saving', 'any-time'):
     process = subprocess.Popen(
@@ -72,7 +72,7 @@ def test_killed_is_uninterrupted(whole, tmp_path):
         time.sleep(random.Random(0).uniform(0.5, 2))
         process.kill()
     assert process.returncode == -signal.SIGKILL
-  assert_same(tiny_run.run(tmp_path), whole[1])
+  assert_same(tiny_run.run(tmp_path, step_fn=step_fn), whole[1])
   assert tiny_run.metrics_of(tmp_path) == tiny_run.metrics_of(whole[0])
 
 
@@ -116,8 +116,9 @@ def test_the_best_state_is_not_the_last_one(tmp_path, step_fn):
   state = tiny_run.run(
     tmp_path,
     step_fn=step_fn,
-    evaluate=lambda state: {'score': next(values)},
-    keep_best=('score', 'max'),
+    evaluation=training.Evaluation(
+      lambda state: {'score': next(values)}, ('score', 'max')
+    ),
   )
   assert state.best.step == 10
   assert state.best.value == 5
@@ -125,19 +126,20 @@ def test_the_best_state_is_not_the_last_one(tmp_path, step_fn):
 
 
 def test_keep_best_names_a_metric(tmp_path, step_fn):
+  odd = training.Evaluation(tiny_run.evaluator(), ('odd', 'max'))
   with pytest.raises(ValueError, match=r'keep_best must name .* got odd'):
-    tiny_run.run(tmp_path, step_fn=step_fn, keep_best=('odd', 'max'))
+    tiny_run.run(tmp_path, step_fn=step_fn, evaluation=odd)
 
 
-def test_keep_best_says_what_is_better(tmp_path, step_fn):
+def test_keep_best_says_what_is_better():
   with pytest.raises(ValueError, match=r"'max' or 'min', got .*'more'"):
-    tiny_run.run(tmp_path, step_fn=step_fn, keep_best=('loss', 'more'))
+    training.Evaluation(tiny_run.evaluator(), ('loss', 'more'))
 
 
 def test_the_first_state_stays_usable(tmp_path, step_fn):
   state = tiny_run.first_state()
   cadence = training.Cadence(3, log_every=2, checkpoint_every=2)
-  kwargs = {'progress': False}
+  kwargs = {'describe': None}
   one = training.run(step_fn, state, tiny_run.batch_at, cadence, **kwargs)
   two = training.run(step_fn, state, tiny_run.batch_at, cadence, **kwargs)
   assert_same(one, two)

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -9,8 +10,8 @@ import pytest
 from embedcomp import training
 
 
-def write_some(workdir, stage='train', steps=(1, 2, 3), **options):
-  with training.MetricsLog(workdir, stage, **options) as log:
+def write_some(workdir, phase='train', steps=(1, 2, 3), **options):
+  with training.MetricsLog(workdir, phase, **options) as log:
     log.resume(0)
     for step in steps:
       log.write(step, {'loss': 1 / step})
@@ -56,7 +57,7 @@ def test_a_half_written_line_is_cut_off(tmp_path, num_lost):
   assert [json.loads(line)['step'] for line in lines_of(tmp_path)] == [1, 2, 3]
 
 
-def test_stages_have_steps_of_their_own(tmp_path):
+def test_phases_have_steps_of_their_own(tmp_path):
   write_some(tmp_path, 'search')
   write_some(tmp_path, 'finetune')
   with training.MetricsLog(tmp_path, 'search') as log:
@@ -86,10 +87,17 @@ def test_a_damaged_line_is_named(tmp_path, line):
     training.MetricsLog(tmp_path).resume(1)
 
 
-def test_a_full_disk_is_a_clear_error(tmp_path):
-  class FullDisk:
+@pytest.mark.parametrize(
+  ('number', 'message'),
+  [
+    (errno.ENOSPC, r'step 4 \(No space .*: free some space, then run'),
+    (errno.EIO, r'step 4 \(Input/output error\): mend that, then run'),
+  ],
+)
+def test_a_broken_disk_is_a_clear_error(tmp_path, number, message):
+  class BrokenDisk:
     def write(self, data):
-      raise OSError(errno.ENOSPC, 'No space left on device')
+      raise OSError(number, os.strerror(number))
 
     def close(self):
       pass
@@ -98,12 +106,10 @@ def test_a_full_disk_is_a_clear_error(tmp_path):
   with training.MetricsLog(tmp_path) as log:
     log.resume(3)
     log._file.close()
-    log._file = FullDisk()
-    with pytest.raises(
-      OSError, match=r'step 4 \(No space .*free some'
-    ) as error:
+    log._file = BrokenDisk()
+    with pytest.raises(OSError, match=message) as error:
       log.write(4, {'loss': 1.0})
-  assert error.value.errno == errno.ENOSPC
+  assert error.value.errno == number
   assert len(training.read_metrics(tmp_path)) == 3
 
 

@@ -20,9 +20,14 @@ PARAMS = {
 
 def updates(optimizer, grads, steps=1):
   state, params = optimizer.init(PARAMS), PARAMS
-  for grad in grads[:steps]:
+
+  @jax.jit
+  def step(grad, state, params):
     found, state = optimizer.update(grad, state, params)
-    params = optax.apply_updates(params, found)
+    return state, optax.apply_updates(params, found)
+
+  for grad in grads[:steps]:
+    state, params = step(grad, state, params)
   return jax.tree.map(lambda new, old: np.asarray(new - old), params, PARAMS)
 
 

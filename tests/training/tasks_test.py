@@ -8,10 +8,6 @@ import numpy as np
 import pytest
 
 from embedcomp import Group, GroupedEmbed, Scheme, methods
-from embedcomp.compression.space import SearchSpace
-from embedcomp.nn import PooledClassifier
-from embedcomp.search import step
-from embedcomp.search.supernet import Supernet, SupernetEmbed
 from embedcomp.training.tasks import Task
 
 VOCAB, FEATURES, CLASSES = 12, 4, 3
@@ -78,9 +74,9 @@ def plain_losses(kind, batch):
   task, params, variables, _ = build(kind)
   logits = task.model.apply({'params': params, **variables}, batch['ids'])
   logits = np.asarray(logits, np.float64)
-  odds = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+  probs = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
   labels = batch['labels'][..., None]
-  losses = -np.log(np.take_along_axis(odds, labels, -1))[..., 0]
+  losses = -np.log(np.take_along_axis(probs, labels, -1))[..., 0]
   return losses, logits.argmax(-1) == batch['labels']
 
 
@@ -215,34 +211,58 @@ def test_there_must_be_something_to_summarise():
     build('language_model')[0].summarise({'weight': 0, 'cross_entropy': 0})
 
 
+def correlations_of(predictions, labels, weights=None):
+  """Spearman's and Pearson's r of rows that carry some weight."""
+  weights = np.ones(len(labels)) if weights is None else weights
+  rows = {
+    'predictions': np.array(predictions, np.float32),
+    'labels': np.array(labels, np.float32),
+    'weights': np.array(weights, np.float32),
+  }
+  sums = {'weight': 2.0, 'squared_error': 3.0, 'rows': rows}
+  found = Task('regression', model=None).summarise(sums)
+  assert found.pop('loss') == 1.5
+  return found
+
+
+def test_correlations_by_hand():
+  """Ranks 1, 2.5, 2.5, 4 against 1, 2, 3, 4: 4.5 of sqrt(4.5 * 5)."""
+  found = correlations_of([0, 7, 7, 8], [-9, -1, 0, 1e30])
+  assert found['spearman'] == pytest.approx(np.sqrt(0.9))
+  # Deviations -1, 0, 1 against -1, 1, 0: 1 of sqrt(2 * 2).
+  found = correlations_of([1, 2, 3], [0, 2, 1])
+  assert found['pearson'] == pytest.approx(0.5)
+  found = correlations_of([1, 2, 4], [3, 2, 0])
+  assert found == {
+    'spearman': pytest.approx(-1),
+    'pearson': pytest.approx(-1),
+  }
+
+
+def test_only_rows_with_weight_correlate():
+  found = correlations_of([1, 2, 3, 9], [0, 2, 1, 0], [1, 0.5, 1, 0])
+  assert found['pearson'] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+  ('predictions', 'labels'),
+  [([2, 2, 2], [1, 2, 3]), ([1, 2, 3], [0.5] * 3), ([1], [1])],
+)
+def test_what_is_constant_has_no_correlation(predictions, labels):
+  found = correlations_of(predictions, labels)
+  assert found == {'spearman': 0, 'pearson': 0}
+
+
+def test_rounding_does_not_lead_beyond_one():
+  first = np.array([0.8, 1.5], np.float32)
+  found = correlations_of(first, 3 * first + 1)
+  assert found['pearson'] <= 1
+  assert found['pearson'] == pytest.approx(1)
+
+
 def test_other_kinds_are_refused():
   with pytest.raises(ValueError, match=r"one of .* got 'ranking'"):
     Task('ranking', Model(nn.Embed(VOCAB, FEATURES), False))
-
-
-def test_a_model_around_a_supernet_learns_weights_and_mixtures():
-  options = (methods.Dense(), methods.LowRank(2), methods.Drop())
-  space = SearchSpace(FEATURES, (0, 2, 6, VOCAB), options)
-  embedder = SupernetEmbed(Supernet(space, FEATURES))
-  task = Task('classification', PooledClassifier(embedder, CLASSES))
-  batch = batch_of('classification')
-  variables = task.init(jax.random.key(0), batch)
-  weights = variables.pop('params')
-  assert set(variables) == {'buffers', 'mixture'}
-
-  def loss_of(weights, mixture):
-    collections = step.with_mixture(variables, mixture)
-    return task.loss_fn(weights, collections, batch, None)[0]
-
-  relaxed = jax.jit(jax.value_and_grad(loss_of, argnums=(0, 1)))
-  even = np.full((3, 3), 1 / 3, np.float32)
-  _, (of_weights, of_mixture) = relaxed(weights, even)
-  assert np.abs(of_weights['embedder']['coefficients']).max() > 0
-  assert np.abs(of_mixture).max() > 0
-  # A mixture of one option is that option.
-  chosen = jax.jit(loss_of)(weights, np.array([0, 1, 2], np.int32))
-  loss, _ = relaxed(weights, np.eye(3, dtype=np.float32))
-  np.testing.assert_allclose(chosen, loss, rtol=1e-5)
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -285,17 +305,17 @@ def drawn_slopes(kind, value, batch, num_draws, **more):
 
 @pytest.mark.parametrize('chance', [0.0, 0.5])
 def test_classes_are_drawn_from_what_the_model_says(chance):
-  """Slopes are e_k - p, with the odds that class k is drawn by."""
-  odds = np.array([0.5, 0.3, 0.2])
+  """Slopes are e_k - p, with the probabilities that class k is drawn by."""
+  probs = np.array([0.5, 0.3, 0.2])
   batch = {'ids': np.zeros((2, 1), np.int32), 'weights': np.array([2.0, 0.0])}
-  value = (tuple(np.log(odds)),) * 2
+  value = (tuple(np.log(probs)),) * 2
   found = drawn_slopes('classification', value, batch, 4000, chance=chance)
   assert (found[:, 1] == 0).all(), 'what has no weight does not count'
   drawn = found[:, 0].argmax(-1)
-  expected = 2 * (np.eye(3)[drawn] - odds)
+  expected = 2 * (np.eye(3)[drawn] - probs)
   np.testing.assert_allclose(found[:, 0], expected, atol=1e-5)
   shares = np.bincount(drawn, minlength=3) / 4000
-  wanted = (1 - chance) * odds + chance / 3
+  wanted = (1 - chance) * probs + chance / 3
   np.testing.assert_allclose(shares, wanted, atol=0.03)
 
 

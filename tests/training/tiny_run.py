@@ -1,5 +1,6 @@
 """A run small enough for tests; as a program, one that tests may kill."""
 
+import functools
 import os
 import pathlib
 import signal
@@ -54,6 +55,7 @@ def train_step(wrap=training.jit_step, **options):
   return wrap(step, options.pop('mesh', mesh), **options)
 
 
+@functools.cache
 def evaluator():
   mesh = training.data_mesh(jax.devices()[:1])
   step = training.jit_step(training.make_eval_step(loss_fn), mesh, donate=False)
@@ -64,9 +66,8 @@ def evaluator():
 def run(workdir, batch_at=batch_at, step_fn=None, **options):
   """The whole run, or what is left of it."""
   options = {
-    'evaluate': evaluator(),
-    'keep_best': ('loss', 'min'),
-    'progress': False,
+    'evaluation': training.Evaluation(evaluator(), ('loss', 'min')),
+    'describe': None,
     **options,
   }
   cadence = training.Cadence(

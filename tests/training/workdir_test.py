@@ -18,7 +18,7 @@ def changed(**model):
   return {**CONFIG, 'model': {**CONFIG['model'], **model}}
 
 
-def test_a_claim_is_written_and_holds(tmp_path):
+def test_a_binding_is_written_and_holds(tmp_path):
   workdir = training.bind_workdir(tmp_path / 'new' / 'run', CONFIG)
   written = (workdir / 'config.json').read_bytes()
   assert json.loads(written)['model'] == {

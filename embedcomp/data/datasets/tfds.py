@@ -1,11 +1,11 @@
 """Data sets of TensorFlow Datasets, ours and theirs, without TensorFlow."""
 
 import contextlib
+import dataclasses
 import difflib
 import io
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import array_record  # noqa: F401  what TFDS reads with; else it fails late
@@ -18,6 +18,7 @@ from embedcomp._internal import progress as bars
 from embedcomp.data import labels
 from embedcomp.data.datasets import builders, names, pip_files
 from embedcomp.data.documents import UNSEEN, Documents, TextDataset
+from embedcomp.data.fields import BY_DEFAULT, Field, Fields
 
 _SPLITS = {
   'train': 'train',
@@ -29,11 +30,8 @@ _SPLITS = {
 
 def load_prepared(
   name: str,
+  fields: Fields = BY_DEFAULT,
   *,
-  text_field: str | Sequence[str] | None = None,
-  pair_field: str | None = None,
-  label_field: str | None = None,
-  real_labels: bool = False,
   cache_dir: str | os.PathLike | None = None,
   progress: bool = True,
 ) -> TextDataset:
@@ -42,12 +40,9 @@ def load_prepared(
   Args:
     name: of `builders.BUILDERS`, or of TensorFlow Datasets
       (`name/config:version`).
-    text_field: features of the texts, joined by spaces; all others of type
-      Text if not given.
-    pair_field: feature of the second texts; None for texts that stand alone.
-    label_field: feature of the label; the only one of type ClassLabel if not
-      given, or 'label' for real numbers.
-    real_labels: whether labels are real numbers.
+    fields: features of texts and labels. Texts are by default all features of
+      type Text that are nothing else; the label is the only feature of type
+      ClassLabel, or 'label' for real numbers.
     cache_dir: `cache_folder()` if not given.
     progress: whether to show progress.
 
@@ -65,50 +60,31 @@ def load_prepared(
     # Made anew, to see what is written, by whatever process it was.
     builder = _make_builder(name, folder, cache_dir)
   features = dict(builder.info.features.items())
-  text_fields = [text_field] if isinstance(text_field, str) else text_field
-  if text_fields is None:
-    others = (pair_field, label_field)
-    text_fields = [
-      field
-      for field, feature in features.items()
-      if isinstance(feature, tfds.features.Text) and field not in others
-    ]
-  _check_texts('text_field', name, features, text_fields)
-  if pair_field is not None:
-    _check_texts('pair_field', name, features, [pair_field])
-  if real_labels:
-    label_field = _real_label_field(name, features, label_field)
-  else:
-    label_field = _label_field(name, features, label_field)
+  found = _find_fields(name, features, fields)
   splits = {}
   for split, own_name in _SPLITS.items():
     if split not in builder.info.splits or own_name in splits:
       continue
-    source = builder.as_data_source(split=split)
-    description = f'reading {name} ({split})'
-    examples = bars.track(source, description, enabled=progress)
-    documents = _documents(
-      examples,
-      text_fields,
-      pair_field,
-      label_field,
-      np.float32 if real_labels else np.int64,
+    examples = bars.track(
+      builder.as_data_source(split=split),
+      f'reading {name} ({split})',
+      enabled=progress,
     )
-    labelled = documents.labels
-    if labelled is None or not (labelled == UNSEEN).all():
+    documents = _documents(examples, found)
+    if documents.labels is None or (documents.labels != UNSEEN).any():
       splits[own_name] = documents
   if 'train' not in splits:
     raise ValueError(
       f'{name} has no labelled training split, but {[*builder.info.splits]}.'
     )
-  names = ()
-  if label_field and not real_labels:
-    names = tuple(features[label_field].names)
-  return TextDataset(name, names, labels.with_test_split(splits))
+  label_names = ()
+  if found.label_field and not found.real_labels:
+    label_names = tuple(features[found.label_field].names)
+  return TextDataset(name, label_names, labels.with_test_split(splits))
 
 
 def _make_builder(name: str, folder: Path, cache_dir):
-  """The builder of a name; nothing is downloaded yet."""
+  """Makes the builder of a name; nothing is downloaded yet."""
   data_dir = folder / 'tensorflow_datasets'
   options = {'data_dir': data_dir, 'file_format': 'array_record'}
   if name in builders.BUILDERS:
@@ -133,7 +109,7 @@ def _make_builder(name: str, folder: Path, cache_dir):
 
 
 def _is_prepared(builder) -> bool:
-  """Whether it is written; `builder.is_prepared` would warn if it is not."""
+  """True if it is written; `builder.is_prepared` would warn if it is not."""
   return (Path(builder.data_dir) / 'dataset_info.json').exists()
 
 
@@ -163,6 +139,24 @@ def _prepare(builder, name: str, progress: bool) -> None:
       tfds.enable_progress_bar()
 
 
+def _find_fields(name: str, features, fields: Fields) -> Fields:
+  """Checks which features are given, and finds the others by their types."""
+  texts, pair, label = fields.text_fields, fields.pair_field, fields.label_field
+  if texts is None:
+    texts = tuple(
+      field
+      for field, feature in features.items()
+      if isinstance(feature, tfds.features.Text) and field not in (pair, label)
+    )
+  _check_texts('text_field', name, features, texts)
+  if pair is not None:
+    _check_texts('pair_field', name, features, [pair])
+  find_label = _real_label_field if fields.real_labels else _label_field
+  return dataclasses.replace(
+    fields, text_field=texts, label_field=find_label(name, features, label)
+  )
+
+
 def _check_texts(option: str, name, features, fields) -> None:
   """Raises ValueError unless fields are features that are texts."""
   kinds = [type(features.get(field)) for field in fields]
@@ -173,8 +167,8 @@ def _check_texts(option: str, name, features, fields) -> None:
     )
 
 
-def _label_field(name, features, chosen: str | None) -> str | None:
-  """The feature of the label; None for text without a label."""
+def _label_field(name, features, chosen: Field | None) -> Field | None:
+  """Finds the feature of the label; None for text without a label."""
   fields = [chosen]
   if chosen is None:
     fields = [
@@ -193,8 +187,8 @@ def _label_field(name, features, chosen: str | None) -> str | None:
   return fields[0]
 
 
-def _real_label_field(name, features, chosen: str | None) -> str:
-  """The feature of a label that is a number."""
+def _real_label_field(name, features, chosen: Field | None) -> Field:
+  """Finds the feature of a label that is a number."""
   field = 'label' if chosen is None else chosen
   feature = features.get(field)
   is_scalar = isinstance(feature, tfds.features.Tensor) and not feature.shape
@@ -211,23 +205,25 @@ def _real_label_field(name, features, chosen: str | None) -> str:
 
 
 def _describe(features) -> str:
+  """Lists features and their types, for errors."""
   kinds = [f'{field} ({type(f).__name__})' for field, f in features.items()]
   return ', '.join(kinds)
 
 
-def _documents(
-  examples, text_fields, pair_field, label_field, label_dtype
-) -> Documents:
-  """The documents of one split."""
+def _documents(examples, fields: Fields) -> Documents:
+  """Reads the documents of one split."""
   texts, pairs, found = [], [], []
+  text_fields = fields.text_fields or ()
   for example in examples:
-    texts.append(' '.join(example[field].decode() for field in text_fields))
-    if pair_field is not None:
-      pairs.append(example[pair_field].decode())
-    if label_field:
-      found.append(example[label_field])
+    words = (example[field].decode() for field in text_fields)
+    texts.append(' '.join(words))
+    if fields.pair_field is not None:
+      pairs.append(example[fields.pair_field].decode())
+    if fields.label_field:
+      found.append(example[fields.label_field])
+  dtype = np.float32 if fields.real_labels else np.int64
   return Documents(
-    texts,
-    np.array(found, label_dtype) if label_field else None,
-    None if pair_field is None else pairs,
+    tuple(texts),
+    np.array(found, dtype) if fields.label_field else None,
+    None if fields.pair_field is None else tuple(pairs),
   )

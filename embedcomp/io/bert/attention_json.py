@@ -127,7 +127,8 @@ def _to_entry(attention_fn: AttentionFn) -> dict[str, Any]:
     return {'type': _DENSE}
   for name, kind in _TYPES.items():
     if type(attention_fn) is kind:
-      return {'type': name, **dataclasses.asdict(attention_fn)}
+      attention: Any = attention_fn  # a dataclass
+      return {'type': name, **dataclasses.asdict(attention)}
   kinds = [kind.__name__ for kind in _TYPES.values()]
   raise ValueError(
     f'attention_fn must be dense_attention or one of {kinds} to be written to '

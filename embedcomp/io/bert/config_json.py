@@ -114,7 +114,7 @@ def to_config(fields: Mapping[str, Any]) -> BertConfig:
       f'model_type must be one of {sorted(_CLASSES)}, got {family!r}.'
     )
   _check_supported(fields)
-  known = {'model_type': family}
+  known: dict[str, Any] = {'model_type': family}
   if family == 'distilbert':
     known |= _DISTILBERT_FIXED
     fields = {'classifier_dropout': 0.2} | _rename(fields)

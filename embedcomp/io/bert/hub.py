@@ -5,11 +5,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from embedcomp._internal import optional
+
 _HUB_NAME = re.compile(r'[\w.-]+(/[\w.-]+)?')
 
 
-def find_folder(path: str | os.PathLike, patterns: Sequence[str]) -> Path:
-  """The directory of a model, fetched if it is a name on the hub.
+def find_folder(path: str | os.PathLike[str], patterns: Sequence[str]) -> Path:
+  """Finds the directory of a model, fetching it if it is a name on the hub.
 
   Args:
     path: a directory, or a name.
@@ -32,11 +34,10 @@ def find_folder(path: str | os.PathLike, patterns: Sequence[str]) -> Path:
   if not _HUB_NAME.fullmatch(name) or name.startswith('.'):
     raise FileNotFoundError(f'there is no directory {path}.')
   try:
-    import huggingface_hub
-  except ImportError:
+    huggingface_hub = optional.require('huggingface_hub', extra='hub')
+  except ImportError as error:
     raise FileNotFoundError(
-      f'there is no directory {name}. A model of the Hugging Face hub is '
-      'fetched with: pip install huggingface_hub.'
+      f'there is no directory {name}, and none can be fetched: {error}'
     ) from None
   try:
     found = huggingface_hub.snapshot_download(

@@ -1,4 +1,4 @@
-"""The int8 weights of a BERT in its files (see `nn.int8`).
+"""The int8 weights of a BERT in its files (see `nn.bert.int8`).
 
 `config.json` says so under a key of our own:
 
@@ -16,22 +16,22 @@ import numpy as np
 
 from embedcomp.io.bert.safetensors_files import Tensor
 from embedcomp.io.bert.tensor_names import Leaf
+from embedcomp.methods.forms import Stored
 from embedcomp.methods.storage import Factor
 from embedcomp.nn.bert import int8
-from embedcomp.types import Params
 
 KEY = 'embedcomp_weights'
 _DTYPES = {'values': 'I8', 'scale': 'BF16'}
 
 
 def from_fields(fields: Mapping[str, Any]) -> str:
-  """How the weights of a model are stored.
+  """Reads how the weights of a model are stored.
 
   Args:
     fields: of a `config.json`.
 
   Returns:
-    One of `nn.int8.WEIGHTS`; 'float32' if the fields do not say.
+    One of `nn.bert.int8.WEIGHTS`; 'float32' if the fields do not say.
 
   Raises:
     ValueError: for anything else.
@@ -43,12 +43,12 @@ def from_fields(fields: Mapping[str, Any]) -> str:
 
 
 def to_fields(weights: str) -> dict[str, Any]:
-  """What `from_fields` reads the storage from; nothing for float32."""
+  """The fields that `from_fields` reads; none for float32."""
   return {} if weights == 'float32' else {KEY: weights}
 
 
 def is_int8(leaf: Leaf) -> bool:
-  """Whether an int8 model stores this array as int8."""
+  """True if an int8 model stores this array as int8."""
   return _axes(leaf) is not None
 
 
@@ -81,15 +81,15 @@ def check(leaf: Leaf, tensors: Mapping[str, Tensor]) -> None:
       tensors[part].check(shape, (dtype,))
 
 
-def read(leaf: Leaf, tensors: Mapping[str, Tensor]) -> Params:
-  """An array in frozen form, of tensors that have been checked.
+def read(leaf: Leaf, tensors: Mapping[str, Tensor]) -> Stored:
+  """Reads a stored array from tensors that have been checked.
 
   Args:
     leaf: an array that is stored as int8.
     tensors: of the checkpoint, by canonical name.
 
   Returns:
-    NumPy's `{'values': int8, 'scale': bfloat16}`.
+    int8 values and bfloat16 scales, NumPy's.
 
   Raises:
     ValueError: for scales that are not positive and finite, or values out of
@@ -100,9 +100,9 @@ def read(leaf: Leaf, tensors: Mapping[str, Tensor]) -> Params:
     factor = _factor(name, leaf)
     stored = {part: tensors[part].stored() for part in factor.file_tensors()}
     parts.append(factor.unpack(stored))
-  values = leaf.from_tensors([np.asarray(part['values']) for part in parts])
-  scales = np.concatenate([np.asarray(part['scale']) for part in parts])
-  return {'values': values, 'scale': scales.reshape(_whole(leaf).scale_shape)}
+  values = leaf.from_tensors([np.asarray(part.values) for part in parts])
+  scales = np.concatenate([np.asarray(part.scale) for part in parts])
+  return Stored(values, scales.reshape(_whole(leaf).scale_shape))
 
 
 def write(leaf: Leaf, value: Any) -> dict[str, np.ndarray]:
@@ -110,7 +110,7 @@ def write(leaf: Leaf, value: Any) -> dict[str, np.ndarray]:
 
   Args:
     leaf: an array that is stored as int8.
-    value: its frozen form.
+    value: its stored form.
 
   Returns:
     The tensors.
@@ -119,21 +119,14 @@ def write(leaf: Leaf, value: Any) -> dict[str, np.ndarray]:
     ValueError: for what cannot be read again.
   """
   whole = _whole(leaf)
-  found = {key: np.asarray(value[key]) for key in _DTYPES}
-  expected = dict(zip(_DTYPES, whole.file_tensors().values()))
-  for key, (dtype, shape) in expected.items():
-    if (found[key].dtype, found[key].shape) != (dtype, shape):
-      raise ValueError(
-        f'{whole.name}/{key} must be {dtype}{list(shape)}, '
-        f'got {found[key].dtype}{list(found[key].shape)}.'
-      )
-  whole.unpack({f'{whole.name}.{key}': array for key, array in found.items()})
-  values = leaf.to_tensors(found['values'])
-  scales = found['scale'].reshape(len(leaf.names), -1, 1)
+  whole.check(value, is_stored=True)
+  whole.unpack(whole.pack(value))
+  values = leaf.to_tensors(np.asarray(value.values))
+  scales = np.asarray(value.scale).reshape(len(leaf.names), -1, 1)
   tensors = {}
   for name, *parts in zip(leaf.names, values, scales):
     tensors[name] = np.empty((0, leaf.tensor_shape[1]), np.float32)
-    packed = _factor(name, leaf).pack(dict(zip(_DTYPES, parts)))
+    packed = _factor(name, leaf).pack(Stored(*parts))
     tensors |= {key: np.ascontiguousarray(part) for key, part in packed.items()}
   return tensors
 
@@ -144,7 +137,9 @@ def _axes(leaf: Leaf) -> tuple[int, ...] | None:
 
 def _whole(leaf: Leaf) -> Factor:
   """The array in params, for its shapes and checks."""
-  return Factor('/'.join(leaf.path), leaf.shape, 'int8', _axes(leaf))
+  axes = _axes(leaf)
+  assert axes is not None  # all leaves here are such as `is_int8` says
+  return Factor('/'.join(leaf.path), leaf.shape, 'int8', axes)
 
 
 def _factor(name: str, leaf: Leaf) -> Factor:

@@ -1,5 +1,6 @@
 """Params of a BERT from the tensors of a checkpoint, and back."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,42 +14,54 @@ from embedcomp.attention.dot_product import dense_attention
 from embedcomp.io.bert import int8_tensors, tensor_names
 from embedcomp.io.bert.safetensors_files import Tensor
 from embedcomp.io.bert.tensor_names import Leaf
+from embedcomp.methods.forms import Stored
 from embedcomp.nn.bert.config import BertConfig
 from embedcomp.nn.bert.encoder import AttentionFns, per_layer
-from embedcomp.nn.bert.int8 import is_frozen
 from embedcomp.nn.bert.layers import BertLayer
 from embedcomp.types import Params
 
 _MAX_NAMED = 20
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Layout:
+  """Everything that tells which arrays a model has.
+
+  Attributes:
+    config: sizes.
+    head: see `from_pretrained`; 'pooler' for `Bert` with one, when written.
+    num_labels: of a classifier.
+    is_packed: whether the words are elsewhere.
+    attention_fn: of the model, which may have params.
+    weights: how kernels and small tables are stored, see `Bert`.
+  """
+
+  config: BertConfig
+  head: str | None
+  num_labels: int
+  is_packed: bool
+  attention_fn: AttentionFns = dense_attention
+  weights: str = 'float32'
+
+
 def from_tensors(
-  config: BertConfig,
+  layout: Layout,
   tensors: Mapping[str, Tensor],
-  head: str | None,
-  num_labels: int,
   *,
-  is_packed: bool,
   is_relabelled: bool,
+  is_new_attention: bool,
   seed: int,
-  attention_fn: AttentionFns = dense_attention,
-  is_new_attention: bool = False,
-  weights: str = 'float32',
 ) -> tuple[Params, list[str], list[str]]:
   """Params of a model, but for the words of a packed one.
 
   Args:
-    config: sizes.
+    layout: of the model.
     tensors: of the checkpoint, by canonical name.
-    head: see `from_pretrained`.
-    num_labels: of a classifier.
-    is_packed: whether the words are elsewhere.
     is_relabelled: whether a last layer of another number of labels is passed
       over.
+    is_new_attention: whether params of the attention start from zero where
+      they are missing.
     seed: of the noise in place of what a head lacks.
-    attention_fn: of the model, which may have params.
-    is_new_attention: whether these start from zero where they are missing.
-    weights: how kernels and small tables are stored, see `Bert`.
 
   Returns:
     The params, names of tensors that the head lacks, and names in the file of
@@ -57,29 +70,30 @@ def from_tensors(
   Raises:
     ValueError: for tensors that are missing or contradict the config.
   """
+  config, head, weights = layout.config, layout.head, layout.weights
   if config.num_hidden_layers > len(tensors):
     raise ValueError(
       f'num_hidden_layers must be that of the checkpoint, which has '
       f'{len(tensors)} tensors, got {config.num_hidden_layers}.'
     )
   tensors = _name_bias(config, tensors)
-  wanted = _encoder_leaves(config, head, is_packed)
-  extra = _head_leaves(config, tensors, head, num_labels)
+  wanted = _encoder_leaves(config, head, layout.is_packed)
+  extra = _head_leaves(config, tensors, head, layout.num_labels)
   if head is None:
     wanted, extra = wanted + extra, []
   lacking = [
     leaf for leaf in extra if _is_lacking(leaf, tensors, is_relabelled)
   ]
   wanted += [leaf for leaf in extra if leaf not in lacking]
-  learned = _attention_leaves(config, head, attention_fn)
+  learned = _attention_leaves(config, head, layout.attention_fn)
   new = [
     leaf for leaf in learned if is_new_attention and _is_absent(leaf, tensors)
   ]
   wanted += [leaf for leaf in learned if leaf not in new]
-  _check(wanted, tensors, is_packed, weights)
+  _check(wanted, tensors, layout.is_packed, weights)
   arrays = {leaf.path: _read(leaf, tensors, weights) for leaf in wanted}
   if head == 'masked_lm':
-    _check_tied(config, tensors, is_packed)
+    _check_tied(config, tensors, layout.is_packed)
   arrays |= _make_noise(config, lacking, seed)
   arrays |= {leaf.path: np.zeros(leaf.shape, np.float32) for leaf in new}
   params = jax.tree.map(jnp.asarray, arrays)
@@ -95,26 +109,14 @@ def from_tensors(
 
 
 def to_tensors(
-  config: BertConfig,
-  params: Mapping[str, Any],
-  head: str | None,
-  num_labels: int,
-  *,
-  is_packed: bool,
-  attention_fn: AttentionFns = dense_attention,
-  weights: str = 'float32',
+  layout: Layout, params: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
   """The tensors of a checkpoint, under their names in a file.
 
   Args:
-    config: sizes.
-    params: of the model, frozen if its weights are int8; of the words only a
+    layout: of the model.
+    params: of the model, stored if its weights are int8; of the words only a
       dense table, if not packed.
-    head: see `from_pretrained`; 'pooler' for `Bert` with one.
-    num_labels: of a classifier.
-    is_packed: whether the words are elsewhere.
-    attention_fn: of the model, which may have params.
-    weights: how kernels and small tables are stored, see `Bert`.
 
   Returns:
     The tensors, float32 but for int8 weights. The words of a packed one are
@@ -123,17 +125,16 @@ def to_tensors(
   Raises:
     ValueError: for params that contradict the config, or are not finite.
   """
-  head_leaves = tensor_names.head_leaves(config, head, num_labels)
+  config, head, weights = layout.config, layout.head, layout.weights
+  head_leaves = tensor_names.head_leaves(config, head, layout.num_labels)
   has_prefix = head not in (None, 'pooler', 'sentence')
   base = None if head == 'pooler' else head
   leaves = [
-    *_encoder_leaves(config, base, is_packed),
-    *_attention_leaves(config, base, attention_fn),
+    *_encoder_leaves(config, base, layout.is_packed),
+    *_attention_leaves(config, base, layout.attention_fn),
     *head_leaves,
   ]
-  found = traverse_util.flatten_dict(
-    dict(params), is_leaf=lambda _, value: is_frozen(value)
-  )
+  found = traverse_util.flatten_dict(dict(params))
   paths = {leaf.path for leaf in leaves}
   if set(found) != paths:
     missing, unknown = paths - set(found), set(found) - paths
@@ -142,12 +143,12 @@ def to_tensors(
       f'unknown {_join(unknown)}.'
     )
   prefix = tensor_names.PREFIXES[config.model_type] if has_prefix else ''
-  tensors = {}
+  tensors: dict[str, np.ndarray] = {}
   for leaf in leaves:
     start = prefix if leaf.in_encoder else ''
     made = _write(leaf, found[leaf.path], weights)
     tensors |= {start + name: tensor for name, tensor in made.items()}
-  if is_packed:
+  if layout.is_packed:
     empty = np.empty((0, config.hidden_size), np.float32)
     tensors[prefix + tensor_names.WORDS] = empty
   return tensors
@@ -163,7 +164,7 @@ def _encoder_leaves(config, head, is_packed: bool) -> list[Leaf]:
 
 
 def _attention_leaves(config, head, attention_fn: AttentionFns) -> list[Leaf]:
-  """What the attentions of the layers have learned, mostly nothing."""
+  """Arrays that the attentions of the layers have learned, mostly none."""
   functions = per_layer(attention_fn)
   shapes = [_attention_shapes(config, function) for function in functions]
   return [
@@ -277,7 +278,7 @@ def _check_tied(config, tensors, is_packed: bool) -> None:
 
 
 def _make_noise(config, leaves: list[Leaf], seed: int) -> dict:
-  """What a new layer starts from, by path."""
+  """Makes the arrays that a new layer starts from, by path."""
   rng = np.random.default_rng(seed)
   arrays = {}
   for leaf in leaves:
@@ -292,7 +293,12 @@ def _make_noise(config, leaves: list[Leaf], seed: int) -> dict:
 
 def _check_leaf(leaf: Leaf, value: Any) -> np.ndarray:
   """A leaf of params as finite float32 of the right shape."""
-  name, array = '/'.join(leaf.path), np.asarray(value)
+  name = '/'.join(leaf.path)
+  if isinstance(value, Stored):
+    raise ValueError(
+      f'{name} must be floats, got {value}; dequantize_encoder makes them.'
+    )
+  array = np.asarray(value)
   if array.shape != leaf.shape or not jnp.issubdtype(array.dtype, jnp.floating):
     raise ValueError(
       f'{name} must be floats {list(leaf.shape)}, '

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
-import numpy as np
 
 from embedcomp.io import files, packed
 from embedcomp.io.bert import (
@@ -24,6 +23,7 @@ from embedcomp.io.bert import (
   safetensors_files,
 )
 from embedcomp.io.bert import params as bert_params
+from embedcomp.methods.forms import Stored
 from embedcomp.nn.bert import int8
 from embedcomp.nn.bert.config import BertConfig
 from embedcomp.nn.bert.encoder import AttentionFns, Bert, per_layer
@@ -74,6 +74,16 @@ def from_pretrained(
 ) -> tuple[nn.Module, Params]:
   """Reads a model of the BERT family: BERT, RoBERTa, XLM-R or DistilBERT.
 
+  The params are for `model.apply({'params': params}, ids)`. To train them, set
+  apart what is stored in few bits, of which no gradient can be taken:
+
+    trainable, stored = embedcomp.split_params(params)
+    model.apply({'params': trainable, 'stored': stored}, ids)
+
+  and differentiate by `trainable`. Where a packed table or int8 weights are to
+  learn as well, `embedcomp.dequantize_params` and `dequantize_encoder` make
+  floats of them.
+
   Args:
     path: a directory of Hugging Face's or of `save_pretrained`, or the name of
       a model on its hub, which `huggingface_hub` then fetches.
@@ -96,13 +106,10 @@ def from_pretrained(
   Returns:
     The model, and params for `model.apply({'params': params}, input_ids,
     attention_mask, token_type_ids)`. Words of a packed directory are in
-    `params['embedder']`, frozen, together with their integers;
-    `embedcomp.partition` sets those apart for training. So are weights that
-    are stored as int8; `embedcomp.dequantize_encoder` makes floats of them.
+    `params['embedder']`; they and weights of int8 are `embedcomp.Stored`.
 
   Raises:
     FileNotFoundError: if there is no such directory, or a file is missing.
-    ImportError: without safetensors.
     OSError: if a model cannot be fetched.
     ValueError: for what is damaged, contradictory or not supported.
   """
@@ -121,19 +128,22 @@ def from_pretrained(
   embedder, words = None, None
   if is_packed:
     embedder, words = _read_words(folder / config_json.EMBEDDING_FILE, config)
+  layout = bert_params.Layout(
+    config=config,
+    head=head,
+    num_labels=labels,
+    is_packed=is_packed,
+    attention_fn=attention_fn,
+    weights=weights,
+  )
   with safetensors_files.open_tensors(folder, config.model_type) as tensors:
     try:
       params, lacking, unknown = bert_params.from_tensors(
-        config,
+        layout,
         tensors,
-        head,
-        labels,
-        is_packed=is_packed,
         is_relabelled=num_labels is not None,
-        seed=seed,
-        attention_fn=attention_fn,
         is_new_attention=is_new_attention,
-        weights=weights,
+        seed=seed,
       )
     except ValueError as error:
       raise ValueError(f'{folder} is not valid: {error}') from None
@@ -177,15 +187,14 @@ def save_pretrained(
   Args:
     path: of the directory; made if there is none.
     model: `Bert` or one of `nn.bert.heads`.
-    params: of the model; what is compressed trainable or frozen, together with
-      its integers.
+    params: of the model, trainable and stored ones together; what is
+      compressed may be either.
     dense: whether to write compressed words as a dense table, too, and int8
       weights as floats.
     labels: names of a classifier's labels, in their order.
     tokenizer_from: a directory whose tokenizer is copied.
 
   Raises:
-    ImportError: without safetensors.
     OSError: if a file cannot be written.
     TypeError: for a model that is none of these.
     ValueError: for params that contradict the model, or that a file of the
@@ -205,7 +214,7 @@ def save_pretrained(
   if scheme is None:
     others['embedder'] = words
   elif dense:
-    others['embedder'] = {'embedding': _decompress(scheme, words)}
+    others['embedder'] = {'embedding': read.reconstruct(scheme, words)}
   text = config_json.to_text(
     config,
     head,
@@ -214,21 +223,21 @@ def save_pretrained(
     own=_attention_fields(model.attention_fn) | int8_tensors.to_fields(weights),
   )
   kind = 'pooler' if head is None and model.add_pooler else head
-  tensors = bert_params.to_tensors(
-    config,
-    others,
-    kind,
-    num_labels,
+  layout = bert_params.Layout(
+    config=config,
+    head=kind,
+    num_labels=num_labels,
     is_packed=is_packed,
     attention_fn=model.attention_fn,
     weights=weights,
   )
+  tensors = bert_params.to_tensors(layout, others)
   copies = _find_tokenizer(tokenizer_from)
   with files.write_together(path, last=CONFIG_FILE) as new:
     safetensors_files.write_tensors(
       new / safetensors_files.WEIGHTS_FILE, tensors
     )
-    if is_packed:
+    if is_packed and scheme is not None:
       packed.save(new / config_json.EMBEDDING_FILE, scheme, words)
     for source in copies:
       shutil.copyfile(source, new / source.name)
@@ -265,14 +274,15 @@ def _lengthen(
   first = config.first_position
   table = encoder['embeddings']['position']
   rows = extend_positions(
-    int8.thaw(table['embedding']),
+    int8.dequantize(table['embedding']),
     first + max_length,
     positions,
     num_fixed=first + 1,
   )
-  if int8.is_frozen(table['embedding']):
-    rows = int8.freeze(rows, (0,), 'position')
-  table['embedding'] = rows
+  is_stored = isinstance(table['embedding'], Stored)
+  table['embedding'] = (
+    int8.quantize(rows, (0,), 'position') if is_stored else rows
+  )
   return dataclasses.replace(config, max_position_embeddings=first + max_length)
 
 
@@ -331,7 +341,10 @@ def _find_head(model: nn.Module) -> str | None:
 def _find_scheme(model: nn.Module, params: Params) -> Scheme | None:
   """The scheme of a model's words; None if they are a dense table."""
   if 'embedder' not in params:
-    raise ValueError(f"params must have 'embedder', got {sorted(params)}.")
+    raise ValueError(
+      f"params must have 'embedder', got {sorted(params)}; put trainable and "
+      'stored params together with embedcomp.merge_params.'
+    )
   embedder, config = model.embedder, model.config
   if type(embedder) is nn.Embed:
     return None
@@ -363,17 +376,6 @@ def _attention_fields(attention_fn: AttentionFns) -> config_json.Fields:
       stacklevel=3,
     )
     return {}
-
-
-def _decompress(scheme: Scheme, words: Params) -> np.ndarray:
-  names = {read.group_name(index) for index in range(len(scheme.groups))}
-  names |= {'order'} if scheme.order == 'stored' else set()
-  if set(words) != names:
-    raise ValueError(
-      f'embedder must have {sorted(names)}, got {sorted(words)}; put floats '
-      'and integers together again with embedcomp.combine.'
-    )
-  return np.asarray(read.reconstruct(scheme, words))
 
 
 def _check_labels(

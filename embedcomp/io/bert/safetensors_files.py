@@ -5,11 +5,12 @@ The files are not trusted, and pickles are not read.
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 
 from embedcomp.io import files
 from embedcomp.io.bert import config_json, tensor_names
@@ -70,21 +71,6 @@ class Tensor:
     return array
 
 
-def import_safetensors():
-  """The `safetensors` library.
-
-  Raises:
-    ImportError: naming the extra that has it.
-  """
-  try:
-    import safetensors.numpy
-  except ImportError as error:
-    raise ImportError(
-      'checkpoints need safetensors: pip install "embedcomp[files]".'
-    ) from error
-  return safetensors
-
-
 @contextlib.contextmanager
 def open_tensors(folder: Path, family: str) -> Iterator[dict[str, Tensor]]:
   """Opens the weights of a directory.
@@ -98,10 +84,8 @@ def open_tensors(folder: Path, family: str) -> Iterator[dict[str, Tensor]]:
 
   Raises:
     FileNotFoundError: if there are no weights.
-    ImportError: without safetensors.
     ValueError: if they are damaged, or not in safetensors files.
   """
-  safetensors = import_safetensors()
   found: dict[str, Tensor] = {}
   with contextlib.ExitStack() as stack:
     for path, names in _weight_files(folder).items():
@@ -129,7 +113,7 @@ def open_tensors(folder: Path, family: str) -> Iterator[dict[str, Tensor]]:
     yield found
 
 
-def _weight_files(folder: Path) -> dict[Path, set[str] | None]:
+def _weight_files(folder: Path) -> Mapping[Path, set[str] | None]:
   """Finds the files that hold weights, and the names in each; None for all."""
   if (folder / WEIGHTS_FILE).exists():
     return {folder / WEIGHTS_FILE: None}
@@ -142,7 +126,7 @@ def _weight_files(folder: Path) -> dict[Path, set[str] | None]:
     shards = config_json.parse_fields(text).get('weight_map')
     if not isinstance(shards, dict) or not shards:
       raise ValueError('weight_map must say where each tensor is.')
-    by_file: dict[Path, set[str] | None] = {}
+    by_file: dict[Path, set[str]] = {}
     for name, shard in shards.items():
       is_name = isinstance(shard, str) and shard.endswith('.safetensors')
       if not is_name or Path(shard).name != shard:
@@ -177,10 +161,8 @@ def write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
     tensors: by name.
 
   Raises:
-    ImportError: without safetensors.
     OSError: if it cannot be written.
   """
-  safetensors = import_safetensors()
   try:
     # Transformers asks for this word.
     safetensors.numpy.save_file(tensors, path, metadata={'format': 'pt'})

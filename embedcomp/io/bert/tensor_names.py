@@ -207,9 +207,9 @@ def encoder_leaves(
     'mlp_out': (wide, (features,)),
   }
   for index in range(config.num_hidden_layers):
-    for module, names in modules.items():
+    for module, suffixes in modules.items():
       path = (*inside, f'layer_{index}', module)
-      names = [f'{stack}.{index}.{name}' for name in names]
+      names = [f'{stack}.{index}.{suffix}' for suffix in suffixes]
       if module in shapes:
         yield from _linear(path, names, *shapes[module])
       else:

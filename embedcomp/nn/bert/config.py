@@ -25,6 +25,7 @@ def gelu(x: Array) -> jax.Array:
     >>> print(gelu(jnp.array([0.0, 9.0])))
     [0. 9.]
   """
+  x = jnp.asarray(x)
   # By erf, as in PyTorch: `jax.nn.gelu` takes erfc, which XLA makes of more
   # operations on a CPU.
   return 0.5 * x * (1 + jax.lax.erf(x * 0.5**0.5))

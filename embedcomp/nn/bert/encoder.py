@@ -8,6 +8,7 @@ References:
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -125,10 +126,11 @@ class Bert(nn.Module):
         f'the model has positions for {config.longest_input} tokens, got '
         f'{input_ids.shape[1]}: cut the texts.'
       )
+    embedder: Any = self.embedder  # of `__post_init__` at the latest
     hidden = BertEmbeddings(
       config, self.dtype, self.weights, name='embeddings'
     )(
-      self.embedder(input_ids),
+      embedder(input_ids),
       input_ids,
       token_type_ids,
       deterministic=deterministic,
@@ -140,9 +142,10 @@ class Bert(nn.Module):
       layer = BertLayer(
         config, attention_fn, self.dtype, self.weights, name=f'layer_{index}'
       )
+      encode: Callable[..., Any] = layer
       if self.remat and not self.is_initializing():
-        layer = recomputed_layer(layer)
-      hidden, weights = layer(
+        encode = recomputed_layer(layer)
+      hidden, weights = encode(
         hidden,
         mask,
         deterministic=deterministic,
@@ -150,7 +153,8 @@ class Bert(nn.Module):
       )
       sow_hidden_state(self, hidden)
       hidden_states.append(hidden)
-      attentions.append(weights)
+      if weights is not None:
+        attentions.append(weights)
     pooled = None
     if self.add_pooler:
       pooled = pool_first(

@@ -235,7 +235,8 @@ class BertMaskedLM(BertModel):
     hidden = layer_norm(config, 'transform_norm', self.dtype)(hidden)
     # Tokens in one axis: XLA's gradient of the table is faster on CPUs.
     flat = hidden.reshape(-1, config.hidden_size)
-    logits = self.embedder.attend(flat).astype(jnp.float32)
+    embedder: Any = self.embedder  # which scores words as well
+    logits = embedder.attend(flat).astype(jnp.float32)
     bias = self.param('bias', nn.initializers.zeros, logits.shape[-1:])
     return (logits + bias[None]).reshape(*hidden.shape[:-1], -1)
 

@@ -6,19 +6,18 @@ Kernels have a scale for each output, the tables of positions and of token types
 one for each row. Biases, norms and what scores labels stay float32. The word
 embeddings have schemes of their own.
 
-An array takes one of two forms, each read as it comes:
+An array takes one of two forms (see `methods.forms`), each read as it comes:
 
   trainable  the float32 array of a model that knows nothing of this. It is
              rounded as it is read, its scales following from what it holds;
              the gradient is that of what was read.
-  frozen     {'values': int8, 'scale': bfloat16}, which have no gradient. As in
-             `GroupedEmbed`, integers may be in 'params' or in 'buffers'.
+  stored     `Stored` int8 values and bfloat16 scales, which have no gradient,
+             in the collection 'stored' or among the params.
 
-To go from frozen to trainable and back changes no bit.
+To go from stored to trainable and back changes no bit.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
@@ -27,6 +26,7 @@ import numpy as np
 from flax import traverse_util
 
 from embedcomp.methods import rounding, storage
+from embedcomp.methods.forms import Stored
 from embedcomp.nn.embedding import to_params
 from embedcomp.types import Array, Params
 
@@ -59,11 +59,11 @@ def quantize_encoder(
 
   Args:
     model: `Bert` or one with a head.
-    params: of the model, together with their integers; arrays that are int8
-      already stay as they are.
+    params: of the model, trainable and stored ones together; those that are
+      stored already stay as they are.
 
   Returns:
-    The model with `weights='int8'`, and params in frozen form.
+    The model with `weights='int8'`, and params whose int8 arrays are stored.
 
   Raises:
     ValueError: for weights that are not finite floats.
@@ -73,14 +73,16 @@ def quantize_encoder(
     >>> bert = embedcomp.Bert(embedcomp.BertConfig(9, 8, 1, 2, 16))
     >>> params = bert.init(jax.random.key(0), jnp.array([[2, 5]]))['params']
     >>> small, stored = quantize_encoder(bert, params)
-    >>> print(small.weights, stored['pooler']['kernel']['values'].dtype)
+    >>> print(small.weights, stored['pooler']['kernel'].values.dtype)
     int8 int8
   """
-  flat = _flatten(params)
+  flat = traverse_util.flatten_dict(dict(params))
   for path, leaf in flat.items():
+    if isinstance(leaf, Stored):
+      continue
     axes = scale_axes(path, np.ndim(leaf))
-    if axes is not None and not is_frozen(leaf):
-      flat[path] = freeze(leaf, axes, '/'.join(path))
+    if axes is not None:
+      flat[path] = quantize(leaf, axes, '/'.join(path))
   return _with_weights(model, 'int8'), traverse_util.unflatten_dict(flat)
 
 
@@ -91,8 +93,8 @@ def dequantize_encoder(
 
   Args:
     model: `Bert` or one with a head.
-    params: of the model, together with their integers. If it is an int8 model
-      they may be trainable, and are rounded as it reads them.
+    params: of the model, trainable and stored ones together. Those of an int8
+      model may be trainable, and are rounded as it reads them.
 
   Returns:
     The model with `weights='float32'`, and float32 params of the same outputs.
@@ -113,16 +115,16 @@ def dequantize_encoder(
   """
   if model.weights == 'int8':
     params = quantize_encoder(model, params)[1]
-  flat = _flatten(params)
+  flat = traverse_util.flatten_dict(dict(params))
   for path, leaf in flat.items():
-    # Words have frozen forms of their own, which stay as they are.
-    if is_frozen(leaf) and scale_axes(path, leaf['values'].ndim) is not None:
-      flat[path] = thaw(leaf)
+    # Words are stored by a scheme of their own, and stay as they are.
+    if isinstance(leaf, Stored) and scale_axes(path, np.ndim(leaf.values)):
+      flat[path] = dequantize(leaf)
   return _with_weights(model, 'float32'), traverse_util.unflatten_dict(flat)
 
 
 def scale_axes(path: tuple[str, ...], ndim: int) -> tuple[int, ...] | None:
-  """Which axes of an array of params have scales of their own.
+  """Axes of an array of params that have scales of their own.
 
   Args:
     path: keys that lead to it.
@@ -142,13 +144,8 @@ def scale_axes(path: tuple[str, ...], ndim: int) -> tuple[int, ...] | None:
   return (0,) if is_table else None
 
 
-def is_frozen(leaf: Any) -> bool:
-  """Whether an array of params is in its frozen form."""
-  return isinstance(leaf, Mapping) and set(leaf) == {'values', 'scale'}
-
-
-def freeze(values: Array, axes: tuple[int, ...], name: str) -> Params:
-  """The frozen form of an array.
+def quantize(values: Array, axes: tuple[int, ...], name: str) -> Stored:
+  """Rounds an array to its stored form.
 
   Args:
     values: [...] float.
@@ -156,13 +153,13 @@ def freeze(values: Array, axes: tuple[int, ...], name: str) -> Params:
     name: for the error.
 
   Returns:
-    `{'values': int8, 'scale': bfloat16}`.
+    int8 values and bfloat16 scales.
 
   Raises:
     ValueError: unless all are finite floats.
 
   Example:
-    >>> print(freeze(jnp.array([[254.0, -3.0]]), (0,), 'x')['values'])
+    >>> print(quantize(jnp.array([[254.0, -3.0]]), (0,), 'x').values)
     [[127  -2]]
   """
   values = np.asarray(values)
@@ -172,16 +169,16 @@ def freeze(values: Array, axes: tuple[int, ...], name: str) -> Params:
   values = values.astype(np.float32)
   factor = storage.Factor(name, values.shape, 'int8', axes)
   scale = rounding.absmax_scale(values, _others(axes, values.ndim), 8)
-  return factor.freeze({'values': values, 'scale': jnp.asarray(scale)})
+  return factor.quantize({'values': values, 'scale': jnp.asarray(scale)})
 
 
-def thaw(leaf: Any) -> Any:
-  """The float32 array of a frozen form; anything else stays as it is."""
-  return storage.read(leaf, 'int8') if is_frozen(leaf) else leaf
+def dequantize(leaf: Any) -> Any:
+  """The float32 array of a stored form; anything else stays as it is."""
+  return storage.read(leaf, 'int8') if isinstance(leaf, Stored) else leaf
 
 
 def round_as_stored(values: Array, axes: tuple[int, ...]) -> jax.Array:
-  """What is left of an array once it is stored, gradients straight through.
+  """Rounds an array as `quantize` does, gradients passed straight through.
 
   Args:
     values: [...] float.
@@ -193,44 +190,46 @@ def round_as_stored(values: Array, axes: tuple[int, ...]) -> jax.Array:
   still = jax.lax.stop_gradient(values).astype(jnp.float32)
   scale = rounding.absmax_scale(still, _others(axes, values.ndim), 8)
   rounded = storage.read({'values': still, 'scale': scale}, 'int8')
-  # The bracket is exactly 0.
-  return rounded + (values - jax.lax.stop_gradient(values))
+  return rounding.straight_through(rounded, values)
 
 
-class _Int8Param:
+if TYPE_CHECKING:
+  _Mixin = nn.Module  # of which it overrides a method
+else:
+  _Mixin = object
+
+
+class _Int8Param(_Mixin):
   """A module that reads the one param of it that is not a bias as int8."""
 
-  def param(self, name, init_fn, shape, *args, **kwargs):
+  def param(self, name, init_fn, *args, **kwargs):
     """The param as floats, whichever form it has."""
     if name == 'bias':
-      return super().param(name, init_fn, shape, *args, **kwargs)
+      return super().param(name, init_fn, *args, **kwargs)
+    shape = args[0]
     axes = self._scale_axes(len(shape))
     leaf = to_params(self.variables).get(name)
-    if not isinstance(leaf, Mapping):
-      values = super().param(name, init_fn, shape, *args, **kwargs)
-      return round_as_stored(values, axes)
-    self._check('/'.join((*self.path, name)), leaf, shape, axes)
-    return jax.lax.stop_gradient(storage.read(leaf, 'int8'))
+    path = '/'.join((*self.path, name))
+    if isinstance(leaf, Stored):
+      storage.Factor(path, tuple(shape), 'int8', axes).check(leaf, True)
+      return storage.read(leaf, 'int8')
+    if leaf is None and not self.is_mutable_collection('params'):
+      raise ValueError(
+        f"{path} is missing; pass both collections, 'params' and 'stored'."
+      )
+    values = super().param(name, init_fn, *args, **kwargs)
+    return round_as_stored(values, axes)
 
-  def _check(self, name, leaf, shape, axes) -> None:
-    if not is_frozen(leaf):
-      raise ValueError(
-        f"{name} must have 'values' and 'scale', got {sorted(leaf)}; pass both "
-        "collections, 'params' and 'buffers'."
-      )
-    factor = storage.Factor(name, tuple(shape), 'int8', axes)
-    found = leaf['values'].shape, leaf['scale'].shape
-    if found != (factor.shape, factor.scale_shape):
-      raise ValueError(
-        f'{name} must have values {list(factor.shape)} and scales '
-        f'{list(factor.scale_shape)}, got {list(map(list, found))}.'
-      )
+  def _scale_axes(self, ndim: int) -> tuple[int, ...]:
+    """Axes along which scales differ: the rows of a table."""
+    del ndim
+    return (0,)
 
 
 class Int8Dense(_Int8Param, nn.DenseGeneral):
   """A linear layer whose kernel is stored as int8, a scale for each output."""
 
-  def _scale_axes(self, ndim):
+  def _scale_axes(self, ndim: int) -> tuple[int, ...]:
     outputs = self.features
     num_outputs = 1 if isinstance(outputs, int) else len(outputs)
     return tuple(range(ndim - num_outputs, ndim))
@@ -239,19 +238,9 @@ class Int8Dense(_Int8Param, nn.DenseGeneral):
 class Int8Embed(_Int8Param, nn.Embed):
   """A table that is stored as int8, a scale for each row."""
 
-  def _scale_axes(self, ndim):
-    del ndim
-    return (0,)
-
 
 def _others(axes: tuple[int, ...], ndim: int) -> tuple[int, ...]:
   return tuple(axis for axis in range(ndim) if axis not in axes)
-
-
-def _flatten(params: Params) -> dict[tuple[str, ...], Any]:
-  return traverse_util.flatten_dict(
-    dict(params), is_leaf=lambda _, leaf: is_frozen(leaf)
-  )
 
 
 def _with_weights(model: nn.Module, weights: str) -> nn.Module:

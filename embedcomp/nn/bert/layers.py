@@ -193,12 +193,12 @@ class BertLayer(nn.Module):
     if config.model_type != 'distilbert':
       attended = drop(attended)
     hidden = layer_norm(config, 'attention_norm', dtype)(hidden + attended)
-    inner = dense(config.intermediate_size, 'mlp_in')
-    inner = ACTIVATIONS[config.hidden_act](inner(hidden))
+    inner = dense(config.intermediate_size, 'mlp_in')(hidden)
+    inner = ACTIVATIONS[config.hidden_act](inner)
     outer = dense(config.hidden_size, 'mlp_out')(inner)
     hidden = layer_norm(config, 'mlp_norm', dtype)(hidden + drop(outer))
     hidden = hidden.reshape(batch, length, features)
     weights = None
     if output_attentions:
       weights = attention_weights(query, key, mask)
-    return hidden, weights
+    return jnp.asarray(hidden), weights

@@ -7,8 +7,6 @@ import flax.linen as nn
 import flax.struct
 import jax
 
-from embedcomp.types import Array
-
 # The collection of variables into which models sow these outputs.
 OUTPUTS_COLLECTION = 'distillation'
 _HIDDEN_STATES = 'hidden_states'
@@ -35,7 +33,7 @@ class ModelOutputs:
 
   @classmethod
   def from_variables(
-    cls, output: Array, variables: Mapping[str, Any]
+    cls, output: jax.Array, variables: Mapping[str, Any]
   ) -> 'ModelOutputs':
     """Collects what `apply(..., mutable=[OUTPUTS_COLLECTION])` has returned.
 

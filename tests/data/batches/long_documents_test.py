@@ -17,9 +17,9 @@ def tokenizer():
   return tiny('WordPiece')
 
 
-def pieces_of(tokenizer, text):
-  (pieces,) = tokenizer.pieces([text])
-  return pieces.tolist()
+def subwords_of(tokenizer, text):
+  (subwords,) = tokenizer.subwords([text])
+  return subwords.tolist()
 
 
 @pytest.mark.parametrize(
@@ -52,14 +52,14 @@ def test_sentences_hold_all_words_in_order(text):
 def test_drawn_sentences_fill_the_room_in_order(lengths, room, seed):
   """Each piece is of its own, so that the order shows."""
   numbers = np.arange(sum(lengths))
-  pieces = np.split(numbers, np.cumsum(lengths)[:-1]) if lengths else []
+  subwords = np.split(numbers, np.cumsum(lengths)[:-1]) if lengths else []
   rng = np.random.default_rng(seed)
-  drawn = long_documents.drawn_sentences(pieces, room, rng)
+  drawn = long_documents.drawn_sentences(subwords, room, rng)
   assert drawn.dtype == np.int32
   assert len(drawn) == min(room, sum(lengths))
   assert (np.diff(drawn) > 0).all()
   cut = 0
-  for piece in pieces:  # a start of each, whole but for one at most
+  for piece in subwords:  # a start of each, whole but for one at most
     kept = np.intersect1d(piece, drawn)
     np.testing.assert_array_equal(kept, piece[: len(kept)])
     cut += 0 < len(kept) < len(piece)
@@ -67,10 +67,10 @@ def test_drawn_sentences_fill_the_room_in_order(lengths, room, seed):
 
 
 def test_all_sentences_are_as_likely(rng):
-  pieces = np.arange(40).reshape(10, 4)
+  subwords = np.arange(40).reshape(10, 4)
   counts = np.zeros(40)
   for _ in range(2000):
-    counts[long_documents.drawn_sentences(pieces, 12, rng)] += 1
+    counts[long_documents.drawn_sentences(subwords, 12, rng)] += 1
   np.testing.assert_allclose(counts / 2000, 0.3, atol=0.05)
 
 
@@ -80,15 +80,17 @@ def test_texts_are_read_in_other_sentences_at_each_draw(tokenizer):
     tokenizer, [text, 'cat', ''], 10, seed=4
   )
   draws = [draw(number) for number in range(5)]
-  known = [pieces_of(tokenizer, one) for one in long_documents.sentences(text)]
+  known = [
+    subwords_of(tokenizer, one) for one in long_documents.sentences(text)
+  ]
   for first, second, third in draws:
     assert len(first.ids) == 10
     assert first.ids[0] == CLS
     assert first.ids[-1] == SEP
-    # Sentences have two pieces each or more, and the last one drawn is cut.
+    # Sentences have two subwords each or more, and the last one drawn is cut.
     inner = first.ids[1:-1].tolist()
     assert sum(one[0] in inner for one in known) >= 3
-    assert second.ids.tolist() == [CLS, *pieces_of(tokenizer, 'cat'), SEP]
+    assert second.ids.tolist() == [CLS, *subwords_of(tokenizer, 'cat'), SEP]
     assert third.ids.tolist() == [CLS, SEP]
     assert not first.token_types.any()
   assert len({tuple(first.ids.tolist()) for first, *_ in draws}) > 1
@@ -115,7 +117,7 @@ def test_windows_follow_each_other(window, max_length):
     parts = [one.ids[n : n + size] for n in range(0, len(one.ids), size)]
     assert all(part[0] == CLS and part[-1] == SEP for part in parts)
     inner = [id for part in parts for id in part[1:-1].tolist()]
-    assert inner == pieces_of(tokenizer, text)[:room]
+    assert inner == subwords_of(tokenizer, text)[:room]
     assert len(one.ids) <= max_length
     assert one.token_types.shape == one.ids.shape
 

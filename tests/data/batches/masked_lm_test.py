@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from embedcomp.data import MaskedLMBatches, RenumberedBatches, token_stream
+from embedcomp.data import (
+  MaskedLMBatches,
+  RenumberedBatches,
+  Shard,
+  token_stream,
+)
 from tests.data.tiny_tokenizers import KINDS, TEXTS, tiny
 
 TOKENIZER = tiny('WordPiece')
@@ -18,9 +23,9 @@ def stream_of(num_tokens):
 def restored(batch):
   """[B, T] rows with the words that were masked put back."""
   ids = batch['ids'].copy()
-  for row, places in enumerate(batch['places']):
+  for row, positions in enumerate(batch['mask_positions']):
     for place, label, weight in zip(
-      places, batch['labels'][row], batch['weights'][row]
+      positions, batch['labels'][row], batch['weights'][row]
     ):
       if weight:
         ids[row, place] = label
@@ -38,12 +43,12 @@ def test_rows_by_hand():
   batches = MaskedLMBatches([9, 8, 7, 6, 5], TOKENIZER, 2, 5)
   (batch,) = batches.for_evaluation()
   assert restored(batch).tolist() == [[2, 9, 8, 7, 3], [2, 6, 5, 3, 0]]
-  assert batch['places'].shape == (2, 1)
+  assert batch['mask_positions'].shape == (2, 1)
   assert batch['weights'].tolist() == [[1], [1]]
   dtypes = {name: array.dtype.name for name, array in batch.items()}
   assert dtypes == {
     'ids': 'int32',
-    'places': 'int32',
+    'mask_positions': 'int32',
     'labels': 'int32',
     'weights': 'float32',
   }
@@ -53,7 +58,7 @@ def test_fillers_have_nothing_to_guess():
   (batch,) = MaskedLMBatches([9, 8], TOKENIZER, 3, 4).for_evaluation()
   assert restored(batch).tolist() == [[2, 9, 8, 3], [0] * 4, [0] * 4]
   assert batch['weights'].tolist() == [[1], [0], [0]]
-  assert batch['places'][1:].tolist() == [[0], [0]]
+  assert batch['mask_positions'][1:].tolist() == [[0], [0]]
 
 
 def test_epochs_hold_the_whole_stream_with_other_masks():
@@ -82,12 +87,12 @@ def test_shares():
   batches = MaskedLMBatches(tokens, TOKENIZER, 64, 102)
   found = [batches.at(step) for step in range(batches.num_batches)]
   whole = {n: np.concatenate([batch[n] for batch in found]) for n in found[0]}
-  assert whole['places'].shape[1] == 15
+  assert whole['mask_positions'].shape[1] == 15
   full = whole['weights'].all(axis=1)
   assert full.sum() >= 599, 'all rows but the last and fillers are full'
-  places, labels = whole['places'][full], whole['labels'][full]
-  assert all(len(set(row)) == 15 for row in places.tolist())
-  seen = np.take_along_axis(whole['ids'][full], places, axis=1)
+  positions, labels = whole['mask_positions'][full], whole['labels'][full]
+  assert all(len(set(row)) == 15 for row in positions.tolist())
+  seen = np.take_along_axis(whole['ids'][full], positions, axis=1)
   is_masked = seen == TOKENIZER.mask_id
   is_kept = seen == labels
   number = labels.size
@@ -100,7 +105,7 @@ def test_shares():
     deviation = np.sqrt(number * share * (1 - share))
     assert abs(found - number * share) < 4 * deviation
   # Places are spread evenly, and strangers are ordinary words.
-  counts = np.bincount(places.ravel(), minlength=102)[1:-1]
+  counts = np.bincount(positions.ravel(), minlength=102)[1:-1]
   assert abs(counts - number / 100).max() < 4.5 * np.sqrt(number / 100)
   strangers = seen[~is_masked & ~is_kept]
   assert not np.isin(strangers, TOKENIZER.special_ids).any()
@@ -130,8 +135,7 @@ def test_a_batch_depends_on_seed_and_step_alone():
   evaluated = list(batches.for_evaluation())
   again = MaskedLMBatches(*args, seed=3)
   shards = [
-    MaskedLMBatches(*args, seed=3, num_shards=2, shard=shard)
-    for shard in (0, 1)
+    MaskedLMBatches(*args, seed=3, shard=Shard(shard, 2)) for shard in (0, 1)
   ]
 
   def join(parts):
@@ -154,7 +158,7 @@ def test_a_batch_depends_on_seed_and_step_alone():
 def test_an_evaluation_has_noise_of_its_own():
   batches = MaskedLMBatches(stream_of(100), TOKENIZER, 1, 102)
   (evaluated,) = batches.for_evaluation()
-  assert (batches.at(0)['places'] != evaluated['places']).any()
+  assert (batches.at(0)['mask_positions'] != evaluated['mask_positions']).any()
 
 
 def test_renumbered_rows_spell_the_same_words():
@@ -164,13 +168,13 @@ def test_renumbered_rows_spell_the_same_words():
   old, new = batches.at(1), RenumberedBatches(batches, new_ids).at(1)
   np.testing.assert_array_equal(new['ids'], new_ids[old['ids']])
   np.testing.assert_array_equal(new['labels'], new_ids[old['labels']])
-  np.testing.assert_array_equal(new['places'], old['places'])
+  np.testing.assert_array_equal(new['mask_positions'], old['mask_positions'])
 
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_texts_become_rows(kind):
   tokenizer = tiny(kind)
-  tokens = token_stream(tokenizer.pieces(TEXTS), separator=tokenizer.sep_id)
+  tokens = token_stream(tokenizer.subwords(TEXTS), separator=tokenizer.sep_id)
   batch = MaskedLMBatches(tokens, tokenizer, 4, 24).at(0)
   rows = restored(batch)
   is_row = batch['weights'].any(axis=1)

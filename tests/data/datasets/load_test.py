@@ -8,7 +8,7 @@ import pytest
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import registered
 
-from embedcomp.data import BUILT_IN, GENERATED, load
+from embedcomp.data import BUILT_IN, GENERATED, Fields, load
 from embedcomp.data.datasets import builders, corpora
 
 
@@ -23,12 +23,7 @@ def packages(monkeypatch, tmp_path):
     rows = [('space', f'{corpus} {split} moon café'), ('autos', 'wheels')]
     return rows * (3 if split == 'train' else 1)
 
-  def movie_sentences(split, cache_dir):
-    calls.append(('movie_reviews', split))
-    return [(0.5, f'good {split}'), (-0.25, 'bad'), (-4.0, 'worse')]
-
   monkeypatch.setattr(corpora, 'topic_documents', topic_documents)
-  monkeypatch.setattr(corpora, 'movie_sentences', movie_sentences)
   return calls
 
 
@@ -82,6 +77,8 @@ def test_topics(tmp_path, packages, capfd):
   dataset = load('r8', cache_dir=tmp_path, progress=False)
   output = capfd.readouterr()
   assert (output.out, output.err) == ('', '')
+  files = [path.name for path in tmp_path.rglob('*') if path.is_file()]
+  assert any('array_record' in name for name in files)
   assert (dataset.name, dataset.label_names) == ('r8', ('autos', 'space'))
   assert pairs(dataset.splits['train'], dataset.label_names) == [
     *[('r8 train moon café', 'space')] * 3,
@@ -95,16 +92,11 @@ def test_topics(tmp_path, packages, capfd):
   assert packages == [], 'what is prepared needs no source'
 
 
-def test_movie_reviews(tmp_path, capfd):
-  dataset = load('movie_reviews', cache_dir=tmp_path)
+def test_progress_goes_to_stderr(tmp_path, capfd):
+  load('r52', cache_dir=tmp_path)
   output = capfd.readouterr()
   assert output.out == ''
-  assert 'movie_reviews' in output.err
-  assert pairs(dataset.splits['test'], dataset.label_names) == [
-    *[('bad', 'negative'), ('good test', 'positive'), ('worse', 'negative')],
-  ]
-  files = [path.name for path in tmp_path.rglob('*') if path.is_file()]
-  assert any('array_record' in name for name in files)
+  assert 'r52' in output.err
 
 
 @pytest.mark.parametrize('name', BUILT_IN)
@@ -115,31 +107,38 @@ def test_every_built_in_name_has_a_builder(name):
 
 
 def test_killed_preparation_leaves_nothing(tmp_path, monkeypatch):
-  def die(split, cache_dir):
-    raise KeyboardInterrupt
+  documents_of = corpora.topic_documents
+
+  def die(corpus, split, cache_dir):
+    if split == 'test':
+      raise KeyboardInterrupt
+    return documents_of(corpus, split, cache_dir)
 
   with monkeypatch.context() as patch:
-    patch.setattr(corpora, 'movie_sentences', die)
+    patch.setattr(corpora, 'topic_documents', die)
     with pytest.raises(KeyboardInterrupt):
-      load('movie_reviews', cache_dir=tmp_path, progress=False)
+      load('r8', cache_dir=tmp_path, progress=False)
   assert not [path for path in tmp_path.rglob('*') if path.is_file()]
-  dataset = load('movie_reviews', cache_dir=tmp_path, progress=False)
-  assert len(dataset.splits['train']) == 3
+  dataset = load('r8', cache_dir=tmp_path, progress=False)
+  assert len(dataset.splits['train']) == 6
 
 
 def test_two_processes_may_prepare_at_once(tmp_path, packages, monkeypatch):
   """The second one starts and ends while the first one is at it."""
-  sentences = corpora.movie_sentences
+  documents_of = corpora.topic_documents
 
-  def start_another(split, cache_dir):
-    monkeypatch.setattr(corpora, 'movie_sentences', sentences)
-    load('movie_reviews', cache_dir=tmp_path, progress=False)
-    return sentences(split, cache_dir)
+  def start_another(corpus, split, cache_dir):
+    monkeypatch.setattr(corpora, 'topic_documents', documents_of)
+    load('r8', cache_dir=tmp_path, progress=False)
+    packages.append('the second one has ended')
+    return documents_of(corpus, split, cache_dir)
 
-  monkeypatch.setattr(corpora, 'movie_sentences', start_another)
-  dataset = load('movie_reviews', cache_dir=tmp_path, progress=False)
-  assert len(dataset.splits['train']) == 3
-  assert packages.count(('movie_reviews', 'train')) == 2
+  monkeypatch.setattr(corpora, 'topic_documents', start_another)
+  dataset = load('r8', cache_dir=tmp_path, progress=False)
+  assert len(dataset.splits['train']) == 6
+  ended = packages.index('the second one has ended')
+  assert ('r8', 'train') in packages[:ended]
+  assert ('r8', 'train') in packages[ended:]
 
 
 def test_published_data_set(tmp_path, publish):
@@ -154,19 +153,20 @@ def test_published_data_set(tmp_path, publish):
     'test': 2,
     'validation': 1,
   }
-  chosen = load('pets', cache_dir=tmp_path, progress=False, text_field='one')
+  one = Fields(text_field='one')
+  chosen = load('pets', one, cache_dir=tmp_path, progress=False)
   assert set(chosen.splits['test'].texts) == {'test'}
 
 
 def test_pairs_of_a_published_data_set(tmp_path, publish):
   publish({'train': [0, 1], 'test': [0]})
-  dataset = load('pets', pair_field='two', cache_dir=tmp_path, progress=False)
+  two = Fields(pair_field='two')
+  dataset = load('pets', two, cache_dir=tmp_path, progress=False)
   assert dataset.splits['train'].texts == ('train', 'train')
   assert sorted(dataset.splits['train'].pairs) == ['0', '1']
   swapped = load(
     'pets',
-    text_field='two',
-    pair_field='one',
+    Fields(text_field='two', pair_field='one'),
     cache_dir=tmp_path,
     progress=False,
   )
@@ -189,8 +189,7 @@ def test_real_labels_of_a_published_data_set(tmp_path, publish, dtype):
   publish(splits, features)
   dataset = load(
     'pets',
-    pair_field='two',
-    real_labels=True,
+    Fields(pair_field='two', real_labels=True),
     cache_dir=tmp_path,
     progress=False,
   )
@@ -241,7 +240,12 @@ def test_text_without_labels(tmp_path, publish):
 def test_wrong_fields(tmp_path, publish, options, message):
   publish({'train': [0, 1], 'test': [0]})
   with pytest.raises(ValueError, match=message):
-    load('pets', cache_dir=tmp_path, progress=False, **options)
+    load('pets', Fields(**options), cache_dir=tmp_path, progress=False)
+
+
+def test_there_is_a_field_for_the_text():
+  with pytest.raises(ValueError, match=r'one field or more, got \[\]'):
+    Fields(text_field=[])
 
 
 def test_real_valued_labels_are_refused_unless_asked_for(tmp_path, publish):
@@ -292,8 +296,7 @@ def test_folder_with_a_built_in_name(tmp_path, monkeypatch):
 
 
 def test_without_tensorflow_datasets(monkeypatch):
-  monkeypatch.setitem(sys.modules, 'embedcomp.data.datasets.tfds', None)
-  monkeypatch.delattr('embedcomp.data.datasets.tfds')
+  monkeypatch.setitem(sys.modules, 'tensorflow_datasets.text', None)
   with pytest.raises(ImportError, match=r'pip install "embedcomp\[data\]"'):
     load('r8')
 
@@ -330,8 +333,8 @@ def test_generated_texts(name, tmp_path, capsys):
 @pytest.mark.parametrize(
   ('name', 'options', 'reason'),
   [
-    ('listops', {'text_field': 'text'}, 'choose no fields'),
-    ('needle', {'real_labels': True}, 'choose no fields and no real labels'),
+    ('listops', {'fields': Fields(text_field='text')}, 'choose no fields'),
+    ('needle', {'fields': Fields(real_labels=True)}, 'and no real labels'),
     ('needle', {'length_range': (20,)}, r'two numbers .*, got \(20,\)'),
     ('listops', {'num_documents': (1, 1)}, r'three, got .* and \(1, 1\)'),
     ('r8', {'length_range': (20, 30)}, "not for 'r8'"),

@@ -1,10 +1,7 @@
 """Packages are fetched whole or not at all, and none of their code runs."""
 
 import hashlib
-import io
-import os
 import subprocess
-import tarfile
 import zipfile
 from pathlib import Path
 
@@ -31,7 +28,6 @@ class Pip:
 
   def __call__(self, command, **kwargs):
     self.commands.append(command)
-    self.environment = kwargs['env']
     folder = Path(command[command.index('--dest') + 1])
     return self.act(folder)
 
@@ -153,62 +149,3 @@ def test_killed_unpacking_leaves_nothing(pip, tmp_path, monkeypatch):
     pip_files.minilm_l6(tmp_path / 'cache')
   names = [path.name for path in (tmp_path / 'cache').iterdir()]
   assert names == ['fake-1.0.whl']
-
-
-def make_archive(path: Path, files: dict[str, str]) -> str:
-  """Writes a source archive and returns its checksum."""
-  with tarfile.open(path, 'w:gz') as archive:
-    for name, text in files.items():
-      entry = tarfile.TarInfo(name)
-      entry.size = len(text.encode())
-      archive.addfile(entry, io.BytesIO(text.encode()))
-  return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-@pytest.fixture
-def archive(pip):
-  pip.wheel = pip.wheel.with_name('fake-1.0.tar.gz')
-  code = 'raise SystemExit("the code of a package must not run")'
-  pip.sha256 = make_archive(pip.wheel, {'fake-1.0/setup.py': code})
-  return pip
-
-
-def test_source_archive_is_fetched_once(archive, tmp_path):
-  cache = tmp_path / 'cache'
-  path = pip_files.fetch_source_archive('fake', '1.0', archive.sha256, cache)
-  assert path == cache / 'fake-1.0.tar.gz'
-  assert path.read_bytes() == archive.wheel.read_bytes()
-  assert list(cache.iterdir()) == [path]
-  pip_files.fetch_source_archive('fake', '1.0', archive.sha256, cache)
-  assert len(archive.commands) == 1
-
-
-def test_source_archive_is_not_built(archive, tmp_path):
-  """A build backend of ours stands where pip looks for setuptools."""
-  ran = {}
-
-  def look(folder):
-    root = archive.environment['PYTHONPATH'].split(os.pathsep)[0]
-    scope = {}
-    exec(Path(root, 'setuptools', 'build_meta.py').read_text(), scope)
-    name = scope['__legacy__'].prepare_metadata_for_build_wheel(str(tmp_path))
-    ran['name'] = name
-    ran['metadata'] = (tmp_path / name / 'METADATA').read_text()
-    return archive.download(folder)
-
-  archive.act = look
-  pip_files.fetch_source_archive('fake', '1.0', archive.sha256, tmp_path / 'c')
-  (command,) = archive.commands
-  assert {'--no-build-isolation', '--no-binary=:all:'} <= set(command)
-  assert ran['name'] == 'fake-1.0.dist-info'
-  assert ran['metadata'].splitlines()[1:] == ['Name: fake', 'Version: 1.0']
-
-
-def test_real_pip_runs_no_code_of_the_package(archive, tmp_path, monkeypatch):
-  """From a folder of files, without an index or a network."""
-  monkeypatch.setattr(pip_files, '_run', subprocess.run)
-  monkeypatch.setenv('PIP_NO_INDEX', '1')
-  monkeypatch.setenv('PIP_FIND_LINKS', str(archive.wheel.parent))
-  cache = tmp_path / 'cache'
-  path = pip_files.fetch_source_archive('fake', '1.0', archive.sha256, cache)
-  assert path.read_bytes() == archive.wheel.read_bytes()

@@ -126,9 +126,9 @@ def test_rows_of_queries_are_rows_of_the_kernel(folder):
     name = f'{LAYER}attention.self.{part}.weight'
     row = 1 * 3 + 2  # of head 1, feature 2
     stored = kernel['kernel']
-    scale = stored['scale'][0, share, 1, 2]
+    scale = stored.scale[0, share, 1, 2]
     assert scale == found[f'{name}.scale'][row, 0]
-    values = stored['values'][:, share, 1, 2]
+    values = stored.values[:, share, 1, 2]
     np.testing.assert_array_equal(values, found[f'{name}.values'][row])
 
 
@@ -145,8 +145,8 @@ def test_an_export_computes_what_the_int8_model_does(folder, tmp_path):
 
 
 def test_words_may_be_packed_beside(tmp_path):
-  words = embedcomp.init(SCHEME, jax.random.key(0), np.arange(11))
-  words = embedcomp.freeze(SCHEME, words)
+  words = embedcomp.init(jax.random.key(0), SCHEME, np.arange(11))
+  words = embedcomp.quantize_params(SCHEME, words)
   small, stored = quantized(Bert(CONFIG))
   model = small.clone(embedder=GroupedEmbed(SCHEME), parent=None)
   params = stored | {'embedder': words}
@@ -172,10 +172,10 @@ def test_more_positions_are_stored_as_int8_too(folder, how):
   with_more = embedcomp.from_pretrained(folder, max_length=12, positions=how)
   model, params = with_more
   assert model.config.max_position_embeddings == 12
-  old = int8.thaw(before['embeddings']['position']['embedding'])
+  old = int8.dequantize(before['embeddings']['position']['embedding'])
   leaf = params['embeddings']['position']['embedding']
-  new = np.asarray(int8.thaw(leaf))
-  assert (leaf['values'].dtype, new.shape) == (np.int8, (12, D))
+  new = np.asarray(int8.dequantize(leaf))
+  assert (leaf.values.dtype, new.shape) == (np.int8, (12, D))
   if how == 'tiled':
     rows = [0, *(1 + np.arange(11) % (P - 1))]
     np.testing.assert_array_equal(new, old[np.array(rows)])
@@ -190,7 +190,9 @@ def test_a_head_that_is_missing_starts_from_floats(tmp_path):
   with pytest.warns(UserWarning, match='start from noise'):
     model, params = embedcomp.from_pretrained(tmp_path, head='classification')
   assert params['pooler']['kernel'].dtype == np.float32
-  assert int8.is_frozen(params['bert']['layer_0']['mlp_in']['kernel'])
+  assert isinstance(
+    params['bert']['layer_0']['mlp_in']['kernel'], embedcomp.Stored
+  )
   embedcomp.save_pretrained(tmp_path, model, params)
   found = embedcomp.from_pretrained(tmp_path, head='classification')[1]
   assert_same(found, quantize_encoder(model, params)[1])
@@ -272,9 +274,9 @@ def test_a_config_that_does_not_say_so_is_refused(folder):
 @pytest.mark.parametrize(
   ('values', 'scale', 'match'),
   [
-    (np.ones((D, D), 'f4'), np.ones((1, D)), 'kernel/values must be int8'),
-    (np.ones((D, 2), 'i1'), np.ones((1, D)), r'values must be int8\[6, 6\]'),
-    (np.ones((D, D), 'i1'), np.ones((D, 1)), r'scale must be bfloat16\[1, 6\]'),
+    (np.ones((D, D), 'f4'), np.ones((1, D)), 'kernel.values must be int8'),
+    (np.ones((D, 2), 'i1'), np.ones((1, D)), r'values must be \[6, 6\]'),
+    (np.ones((D, D), 'i1'), np.ones((D, 1)), r'scale must be \[1, 6\]'),
     (np.ones((D, D), 'i1'), np.zeros((1, D)), 'kernel.scale must be positive'),
     (np.full((D, D), -128, 'i1'), np.ones((1, D)), 'values must be at least'),
   ],
@@ -283,7 +285,7 @@ def test_params_that_cannot_be_read_again_are_not_written(
   folder, values, scale, match
 ):
   model, params = embedcomp.from_pretrained(folder)
-  leaf = {'values': values, 'scale': scale.astype(ml_dtypes.bfloat16)}
+  leaf = embedcomp.Stored(values, scale.astype(ml_dtypes.bfloat16))
   params['pooler']['kernel'] = leaf
   before = contents(folder)
   with pytest.raises(ValueError, match=match):

@@ -19,6 +19,7 @@ from embedcomp.nn import (
   BertTokenClassifier,
   SentenceEncoder,
 )
+from embedcomp.table.order import order_from_groups
 from tests.io.bert.directories import (
   CONFIG,
   FIELDS,
@@ -58,9 +59,9 @@ def make_config(family: str) -> BertConfig:
 @pytest.fixture(scope='module')
 def words():
   order = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [3, 4, 4]))
-  order = embedcomp.table.read.order_from_groups(order)
-  trainable = embedcomp.init(SCHEME, jax.random.key(0), order)
-  return embedcomp.freeze(SCHEME, trainable)
+  order = order_from_groups(order)
+  trainable = embedcomp.init(jax.random.key(0), SCHEME, order)
+  return embedcomp.quantize_params(SCHEME, trainable)
 
 
 @pytest.fixture
@@ -138,20 +139,40 @@ def test_packed_models_compute_and_train(folder, loaded):
   found = jax.jit(model.apply)({'params': params}, IDS)
   last = expected.last_hidden_state
   np.testing.assert_allclose(found.last_hidden_state, last, atol=1e-5)
-  thawed = embedcomp.thaw(SCHEME, params['embedder'])
-  floats, integers = embedcomp.partition(params | {'embedder': thawed})
+  masters = embedcomp.dequantize_params(SCHEME, params['embedder'])
+  trainable, stored = embedcomp.split_params(params | {'embedder': masters})
 
   @jax.jit
   @jax.grad
-  def derive(floats):
-    params = embedcomp.combine(floats, integers)
+  def derive(trainable):
+    params = embedcomp.merge_params(trainable, stored)
     return (model.apply({'params': params}, IDS).pooler_output ** 2).sum()
 
-  gradients = jax.tree.leaves(derive(floats))
+  gradients = jax.tree.leaves(derive(trainable))
   assert all(np.isfinite(leaf).all() for leaf in gradients)
-  trained = params | {'embedder': thawed}
+  trained = params | {'embedder': masters}
   embedcomp.save_pretrained(folder, model, trained)
   assert_same(embedcomp.from_pretrained(folder)[1], params)
+
+
+def test_packed_models_train_around_their_stored_words(folder):
+  model, params = embedcomp.from_pretrained(folder)
+  trainable, stored = embedcomp.split_params(params)
+  assert list(stored) == ['embedder']
+  assert stored['embedder'].keys() == params['embedder'].keys()
+
+  @jax.jit
+  def derive(trainable, stored):
+    def total(trainable):
+      variables = {'params': trainable, 'stored': stored}
+      return (model.apply(variables, IDS).pooler_output ** 2).sum()
+
+    return jax.value_and_grad(total)(trainable)
+
+  value, gradients = derive(trainable, stored)
+  output = model.apply({'params': params}, IDS).pooler_output
+  np.testing.assert_allclose(value, (output**2).sum(), rtol=1e-5)
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
 
 
 def test_compressed_words_can_be_written_as_a_dense_table(folder, loaded):
@@ -294,7 +315,7 @@ def test_damaged_or_foreign_words_are_refused(tmp_path, folder):
   with pytest.raises(ValueError, match='not a valid packed file'):
     embedcomp.from_pretrained(folder)
   scheme = Scheme(D, (Group(V + 1, methods.Drop()),))
-  packed.save(path, scheme, embedcomp.init(scheme, jax.random.key(0)))
+  packed.save(path, scheme, embedcomp.init(jax.random.key(0), scheme))
   with pytest.raises(ValueError, match=r'11 words and 6 .*got \(12, 6\)'):
     embedcomp.from_pretrained(folder)
   path.unlink()
@@ -323,10 +344,10 @@ def test_params_that_contradict_the_model_are_refused(tmp_path, loaded):
     with pytest.raises(ValueError, match=match):
       embedcomp.save_pretrained(tmp_path / 'new', model, wrong)
   model, params = loaded
-  floats, _ = embedcomp.partition(params)
+  trainable, _ = embedcomp.split_params(params)
   for dense in (True, False):
-    with pytest.raises(ValueError, match=r'must have .*order'):
-      embedcomp.save_pretrained(tmp_path / 'b', model, floats, dense=dense)
+    with pytest.raises(ValueError, match=r"have 'embedder'.*merge_params"):
+      embedcomp.save_pretrained(tmp_path / 'b', model, trainable, dense=dense)
   assert not (tmp_path / 'new').exists()
 
 

@@ -201,13 +201,13 @@ def outputs_and_gradients(
   gradients, outputs = derive(params)
   is_pooled = isinstance(model, Bert) and model.add_pooler
   head = 'pooler' if is_pooled else HEADS[type(model).__name__]
-  tensors = bert_params.to_tensors(
-    model.config,
-    gradients,
-    head,
-    getattr(model, 'num_labels', 0),
+  layout = bert_params.Layout(
+    config=model.config,
+    head=head,
+    num_labels=getattr(model, 'num_labels', 0),
     is_packed=False,
   )
+  tensors = bert_params.to_tensors(layout, gradients)
   return {k: np.asarray(v) for k, v in outputs.items()}, tensors
 
 

@@ -119,12 +119,14 @@ def test_one_dense_group_is_a_dense_table(model, params):
   chex.assert_trees_all_close(found, expected, atol=1e-6)
 
 
-def test_frozen_words_with_integers_are_read_from_params(params):
+def test_stored_words_are_read_from_params(params):
   scheme = Scheme(
     12,
     (Group(8, methods.Dense('int8')), Group(12, methods.VectorQuantization(4))),
   )
-  words = embedcomp.freeze(scheme, embedcomp.init(scheme, jax.random.key(0)))
+  words = embedcomp.quantize_params(
+    scheme, embedcomp.init(jax.random.key(0), scheme)
+  )
   model = Bert(CONFIG, GroupedEmbed(scheme))
   params = params | {'embedder': words}
   found = jax.jit(model.apply)({'params': params}, IDS)

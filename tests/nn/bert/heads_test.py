@@ -98,7 +98,9 @@ def test_compressed_words_are_scored_as_their_table_is():
     (Group(8, methods.Dense('int8')), Group(12, methods.LowRank(3))),
     order='stored',
   )
-  words = embedcomp.freeze(scheme, embedcomp.init(scheme, jax.random.key(0)))
+  words = embedcomp.quantize_params(
+    scheme, embedcomp.init(jax.random.key(0), scheme)
+  )
   params = random_params(BertMaskedLM(CONFIG))
   model = BertMaskedLM(CONFIG, GroupedEmbed(scheme))
   found = model.apply({'params': params | {'embedder': words}}, IDS)

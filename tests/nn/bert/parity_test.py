@@ -1,7 +1,7 @@
 """BERT, RoBERTa and DistilBERT compute what PyTorch's transformers do.
 
 Where there is PyTorch it is asked; everywhere, its numbers that were kept (see
-`make_bert_goldens`) are compared with. Outputs and gradients in float32 are to
+`make_goldens`) are compared with. Outputs and gradients in float32 are to
 agree to 1e-4; the small models do to 1e-5.
 """
 
@@ -25,9 +25,16 @@ TOLERANCE, SMALL_TOLERANCE = 1e-4, 1e-5
 HAS_TORCH = all(
   importlib.util.find_spec(name) for name in ('torch', 'transformers')
 )
-needs_torch = pytest.mark.skipif(
-  not HAS_TORCH, reason='needs: pip install "embedcomp[parity]".'
-)
+
+
+def needs_torch(test):
+  """Marks a test of what PyTorch computes."""
+  reason = 'needs: pip install "embedcomp[parity]".'
+  return pytest.mark.torch(
+    pytest.mark.skipif(not HAS_TORCH, reason=reason)(test)
+  )
+
+
 each_case = pytest.mark.parametrize('name', bert_cases.CASES)
 
 
@@ -183,7 +190,7 @@ def test_transformers_does_not_take_a_packed_directory_for_a_whole_one(
   scheme = embedcomp.Scheme(
     24, (embedcomp.Group(23, embedcomp.methods.Drop()),)
   )
-  words = embedcomp.init(scheme, jax.random.key(0))
+  words = embedcomp.init(jax.random.key(0), scheme)
   model = model.clone(embedder=embedcomp.GroupedEmbed(scheme))
   params = params | {'embedder': words}
   embedcomp.save_pretrained(tmp_path / 'packed', model, params)

@@ -1,0 +1,5 @@
+"""The command `embedcomp` as `python -m embedcomp`."""
+
+from embedcomp.cli.main import main
+
+main()

@@ -1,0 +1,152 @@
+"""Params of a scheme, group by group: made, converted, checked.
+
+`params` is a nested dict: `group_0`, `group_1`, ... hold each method's arrays
+and `order` the rank of each id, [V] int32, where the scheme stores one.
+`methods.forms` says what the trainable and the stored form are; groups may
+have different ones.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from embedcomp.methods import registry
+from embedcomp.methods.forms import Stored, spec
+from embedcomp.table.order import check_order
+from embedcomp.table.scheme import Scheme
+from embedcomp.types import Params, PRNGKey
+
+
+def group_name(index: int) -> str:
+  """The key of a group in `params`."""
+  return f'group_{index}'
+
+
+def init(
+  key: PRNGKey, scheme: Scheme, order: np.ndarray | None = None
+) -> Params:
+  """Makes trainable params from noise.
+
+  Args:
+    key: random key.
+    scheme: the scheme.
+    order: [V] rank of each id, for schemes that store one; ids as they come
+      if not given.
+
+  Returns:
+    params in trainable form.
+
+  Raises:
+    TypeError: for arguments in another order.
+    ValueError: for an order that the scheme cannot have.
+  """
+  _check_scheme(scheme, 'key, scheme, order')
+  params: Params = {}
+  keys = jax.random.split(key, len(scheme.groups))
+  for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes)):
+    params[group_name(index)] = group.method.init(keys[index], shape)
+  if scheme.order == 'stored':
+    if order is None:
+      order = np.arange(scheme.vocab_size)
+    params['order'] = Stored(jnp.asarray(check_order(scheme, order)))
+  elif order is not None:
+    raise ValueError("an order needs a scheme with order='stored'.")
+  return params
+
+
+def quantize_params(scheme: Scheme, params: Params) -> Params:
+  """Rounds params to the numbers that are written to disk.
+
+  Args:
+    scheme: the scheme.
+    params: of the scheme; groups that are stored already stay as they are.
+
+  Returns:
+    params in stored form, without arrays that only training needs.
+
+  Raises:
+    TypeError: for arguments in another order.
+    ValueError: for params that are not the scheme's.
+  """
+  return _convert(scheme, params, 'quantize')
+
+
+def dequantize_params(scheme: Scheme, params: Params) -> Params:
+  """Makes float32 masters of stored numbers; `quantize_params` reverses it.
+
+  Args:
+    scheme: the scheme.
+    params: of the scheme; groups that are trainable already stay as they are.
+
+  Returns:
+    params in trainable form, which read as those that were given.
+
+  Raises:
+    TypeError: for arguments in another order.
+    ValueError: for params that are not the scheme's.
+  """
+  return _convert(scheme, params, 'dequantize')
+
+
+def _convert(scheme: Scheme, params: Params, method_name: str) -> Params:
+  check_params(scheme, params)
+  converted = {
+    group_name(index): getattr(group.method, method_name)(
+      params[group_name(index)], shape
+    )
+    for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes))
+  }
+  if scheme.order == 'stored':
+    converted['order'] = params['order']
+  return converted
+
+
+def check_params(
+  scheme: Scheme, params: Params, arguments: str = 'scheme, params'
+) -> None:
+  """Checks that params are those of a scheme, by types and shapes alone.
+
+  No array is read: params may be traced, and a call costs microseconds.
+
+  Args:
+    scheme: the scheme.
+    params: either form.
+    arguments: of the function that was called, for the error.
+
+  Raises:
+    TypeError: if one of the two is something else.
+    ValueError: naming group and array, what was found and what is expected.
+  """
+  _check_scheme(scheme, arguments)
+  if not isinstance(params, Mapping):
+    raise TypeError(
+      f'params must be a dict, got {spec(params)}; the arguments are '
+      f'({arguments}).'
+    )
+  names = [group_name(index) for index in range(len(scheme.groups))]
+  names += ['order'] * (scheme.order == 'stored')
+  if set(params) != set(names):
+    raise ValueError(
+      f'params must have {names}, got {sorted(params)}; pass both collections, '
+      "'params' and 'stored', of init, from_params or to_variables."
+    )
+  for name, group, shape in zip(names, scheme.groups, scheme.shapes):
+    try:
+      group.method.check(params[name], shape)
+    except ValueError as error:
+      method = registry.describe(group.method)
+      raise ValueError(f'{name}, {method}: {error}') from None
+  if scheme.order == 'stored':
+    # The part is what the file holds: the group of each id instead of ranks.
+    scheme.order_part.check(params['order'], is_stored=True)
+
+
+def _check_scheme(scheme: Any, arguments: str) -> None:
+  if not isinstance(scheme, Scheme):
+    raise TypeError(
+      f'scheme must be a Scheme, got {spec(scheme)}; the arguments are '
+      f'({arguments}).'
+    )

@@ -1,0 +1,167 @@
+"""Compressing the table of word embeddings in a directory of a model."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from embedcomp import methods as methods_lib
+from embedcomp.compression import frequency
+from embedcomp.compression.budget import parse_budget
+from embedcomp.compression.post_training import CONTEXTUAL_METHODS
+from embedcomp.compression.post_training import compress as compress_table
+from embedcomp.data.subword_tokenizer import SubwordTokenizer
+from embedcomp.io import files
+from embedcomp.io.bert.pretrained import save_pretrained
+from embedcomp.nn.bert import int8
+from embedcomp.nn.embedding import GroupedEmbed
+from embedcomp.types import Array, Params
+from embedcomp.workflows.model_info import ModelInfo, measured
+from embedcomp.workflows.read_model import LabelledModel, read_model
+
+
+def compress_model(
+  model_dir: str | os.PathLike[str],
+  output_dir: str | os.PathLike[str],
+  *,
+  budget: float | int | str,
+  texts: Iterable[str],
+  methods: Sequence[str | methods_lib.Method] = CONTEXTUAL_METHODS,
+  head: str | None = None,
+  weights: str | None = None,
+  keep_ids: bool = False,
+  seed: int = 0,
+  progress: bool = True,
+) -> ModelInfo:
+  """Compresses the word embeddings of a model of the BERT family.
+
+  Nothing is trained. Tokens of the tokenizer are renumbered, the most frequent
+  first, so that no order of ids is stored; special tokens keep their ids.
+
+  Args:
+    model_dir: a directory with `config.json`, `model.safetensors` and a
+      tokenizer, whose table is dense.
+    output_dir: a directory that is new or empty.
+    budget: largest size of the table: a share of the float32 table (float in
+      (0, 1)), a number of bytes (int), or a factor (`'40x'`). Never exceeded.
+    texts: like what the model is going to read. Their tokens say which words
+      are frequent.
+    methods: as for `embedcomp.compress`.
+    head: the head to keep, or 'encoder' for none; None keeps the one that the
+      config names.
+    weights: 'int8' or 'float32', the type of all other weights; None leaves
+      them as they are.
+    keep_ids: whether the tokenizer stays as it is, and an order is stored.
+    seed: of whatever is random; equal seeds give equal results.
+    progress: whether to show a progress bar.
+
+  Returns:
+    Kind and sizes of the model that was written.
+
+  Raises:
+    FileNotFoundError: if a file is missing.
+    OSError: if a file cannot be written.
+    ValueError: for arguments that do not suit, for a model that is compressed
+      already, and for files that are damaged or not supported; nothing is
+      written.
+
+  Example:
+    embedcomp.compress_model('bert', 'small', budget='40x', texts=lines)
+  """
+  _check_options(budget, texts, methods, weights, seed)
+  files.check_new_folder(output_dir, 'output_dir')
+  model, params, labels = read_model(model_dir, head)
+  if isinstance(model.embedder, GroupedEmbed):
+    raise ValueError(
+      f'{model_dir} is compressed already: start from the dense model.'
+    )
+  tokenizer = SubwordTokenizer.load(model_dir)
+  counts = _count(tokenizer, texts, model.config.vocab_size)
+  if not keep_ids:
+    tokenizer, params, counts = _in_order(tokenizer, params, counts)
+  scheme, table = compress_table(
+    params['embedder']['embedding'],
+    importance=frequency.contextual_importance(counts),
+    budget=budget,
+    methods=methods,
+    seed=seed,
+    progress=progress,
+  )
+  if weights == 'int8':
+    model, params = int8.quantize_encoder(model, params)
+  elif weights == 'float32':
+    model, params = int8.dequantize_encoder(model, params)
+  model = model.clone(embedder=GroupedEmbed(scheme), parent=None)
+  params = {**params, 'embedder': table}
+  with tempfile.TemporaryDirectory() as folder:
+    if not keep_ids:
+      tokenizer.save(folder)
+    save_pretrained(
+      output_dir,
+      model,
+      params,
+      labels=labels,
+      tokenizer_from=model_dir if keep_ids else folder,
+    )
+  return measured(LabelledModel(model, params, labels))
+
+
+def _check_options(
+  budget: float | int | str,
+  texts: Iterable[str],
+  methods: Sequence[str | methods_lib.Method],
+  weights: str | None,
+  seed: int,
+) -> None:
+  """Refuses what can be refused before any file is read."""
+  parse_budget(budget, sys.maxsize)  # the table has not been read
+  if isinstance(texts, (str, bytes, os.PathLike)):
+    raise ValueError(f'texts must be several str, got {texts!r}.')
+  for method in methods:
+    if isinstance(method, str):
+      methods_lib.get(method)
+  if weights is not None and weights not in int8.WEIGHTS:
+    raise ValueError(
+      f'weights must be None or one of {int8.WEIGHTS}, got {weights!r}.'
+    )
+  if type(seed) is not int or seed < 0:
+    raise ValueError(f'seed must be an int from 0 on, got {seed!r}.')
+
+
+def _count(
+  tokenizer: SubwordTokenizer, texts: Iterable[str], num_rows: int
+) -> np.ndarray:
+  """[V] tokens of each row of a table that may be longer than a tokenizer."""
+  if len(tokenizer) > num_rows:
+    raise ValueError(
+      f'the tokenizer has {len(tokenizer)} tokens and the table {num_rows} '
+      'rows: they are not of one model.'
+    )
+  counts = tokenizer.count(texts, special=True)
+  if not counts.any():
+    raise ValueError('texts must hold some text, got none.')
+  return np.pad(counts, (0, num_rows - len(tokenizer)))
+
+
+def _in_order(
+  tokenizer: SubwordTokenizer, params: Params, counts: np.ndarray
+) -> tuple[SubwordTokenizer, Params, np.ndarray]:
+  """Renumbers tokens by falling frequency, around those that are fixed."""
+  num_tokens = len(tokenizer)
+  # Rows without a token stay where the tokenizer has none.
+  fixed = [*tokenizer.fixed_ids, *range(num_tokens, len(counts))]
+  order = frequency.rank_order_around(counts, np.array(fixed))
+  try:
+    tokenizer = tokenizer.reordered(order[:num_tokens])
+  except ValueError as error:
+    raise ValueError(f'{error} Or keep the ids (keep_ids).') from None
+  table: Array = params['embedder']['embedding']
+  params = {**params, 'embedder': {'embedding': np.asarray(table)[order]}}
+  if 'bias' in params:  # of a masked language model, one for each word
+    params['bias'] = params['bias'][order]
+  # Fixed ids count for as much as what comes after them, so that ids are in
+  # order and none is stored.
+  falling = np.maximum.accumulate(counts[order][::-1])[::-1]
+  return tokenizer, params, falling
