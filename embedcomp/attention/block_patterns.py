@@ -167,7 +167,7 @@ def count_levels(num_chunks: int, num_levels: int | None, reach: int) -> int:
   if num_chunks <= reach + 1:  # all are near
     return 0
   # At the last level, the blocks of each pair are near to all other pairs.
-  count = 1 + max(0, math.ceil(math.log2(num_chunks / (2 * reach + 2))))
+  count = 1 + math.ceil(math.log2(num_chunks / (2 * reach + 2)))
   return count if num_levels is None else min(count, num_levels)
 
 

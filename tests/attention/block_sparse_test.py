@@ -110,6 +110,11 @@ def test_gradients_of_half_precision_are_summed_in_single():
   assert gradient.item() == 600
 
 
+def test_a_key_alone_drops_nothing(arrays):
+  found = attend_heads(*arrays, TABLE, dropout_key=jax.random.key(0))
+  np.testing.assert_array_equal(found, attend_heads(*arrays, TABLE))
+
+
 def test_dropout_leaves_out_each_weight_by_itself(arrays):
   """Values that tell the keys apart: outputs are weights."""
   query, key, _, bias = arrays
