@@ -8,6 +8,7 @@ of the machine does to a file, and the way back to the checkpoint before.
 
 import contextlib
 import errno
+import json
 import logging
 import os
 import re
@@ -116,10 +117,14 @@ class Checkpoints:
     Raises:
       OSError: if it cannot be written, as on a full disk; says why. The
         checkpoints before it are untouched.
+      TypeError: if the metadata do not go into JSON.
       ValueError: if there is a checkpoint of this step.
     """
     arrays = _to_arrays(state)
     metadata = {'checksum': _checksum(arrays), 'metadata': metadata or {}}
+    # Orbax would notice while its threads write the arrays, and what they still
+    # write after the error is in the way of the next checkpoint of this step.
+    json.dumps(metadata)
     try:
       self._check_space(arrays)
       with _errors_not_logged():

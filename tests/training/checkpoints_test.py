@@ -203,8 +203,10 @@ def test_what_is_not_the_system_is_not_said_to_be(folder):
   with training.Checkpoints(folder) as checkpoints:
     with pytest.raises(ValueError, match='15'):
       save(checkpoints, 15)
+    names = names_in(folder)
     with pytest.raises(TypeError):
       checkpoints.save(20, {'a': np.ones(2)}, {'odd': object()})
+    assert names_in(folder) == names  # nothing had been begun
     assert_restored(checkpoints.restore(state_of(0)), 15)
     save(checkpoints, 20)
 
