@@ -160,7 +160,7 @@ def test_int8_models_are_trained_on(finished, folder, tmp_path):
   for path in (workdir, tmp_path / 'more'):
     model, params = embedcomp.from_pretrained(path / 'model')
     assert model.weights == 'int8'
-    kernels.append(params['layer_0']['mlp_in']['kernel']['values'])
+    kernels.append(params['layer_0']['mlp_in']['kernel'].values)
   assert (kernels[0] != kernels[1]).any()
 
 
