@@ -1,5 +1,6 @@
 """Progress bars for long work."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -34,3 +35,29 @@ def track(
 
     return iter(tqdm(iterable, desc=description, leave=False, **options))
   return iter(iterable)
+
+
+def step_bar(start: int, num_steps: int, enabled: bool) -> Any:
+  """Makes a bar from the first step on, restarted or not; seldom redrawn.
+
+  Args:
+    start: steps that are done already.
+    num_steps: of the whole work.
+    enabled: whether to show it.
+
+  Returns:
+    A bar of tqdm's, to be closed.
+  """
+  if enabled:
+    from tqdm.auto import tqdm
+  else:  # spares notebooks without ipywidgets the warning above
+    from tqdm.std import tqdm
+
+  return tqdm(
+    initial=start,
+    total=num_steps,
+    unit='step',
+    disable=not enabled,
+    dynamic_ncols=True,
+    mininterval=0.2 if sys.stderr.isatty() else 30.0,
+  )

@@ -7,7 +7,6 @@ bit, but for their times.
 
 import concurrent.futures
 import math
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from embedcomp._internal.progress import step_bar
 from embedcomp.training.data_parallel import CompiledStep
 from embedcomp.training.state import Best, TrainState, with_best
 
@@ -150,7 +150,7 @@ def run(
   def load(step):
     return [step_fn.shard(batch) for batch in batch_at(step)]
 
-  with _progress_bar(start, cadence.num_steps, describe is not None) as bar:
+  with step_bar(start, cadence.num_steps, describe is not None) as bar:
     report = _Report(log, bar, describe, seconds)
     batches = _made_ahead(load, range(start, cadence.num_steps))
     for step, batch in enumerate(batches, start + 1):
@@ -227,21 +227,6 @@ def _made_ahead(
       yield pending.popleft().result()
   finally:
     pool.shutdown(cancel_futures=True)
-
-
-def _progress_bar(start: int, num_steps: int, enabled: bool) -> Any:
-  """Makes a bar from the first step on, restarted or not; seldom redrawn."""
-  # Imported here: in notebooks without ipywidgets the import itself warns.
-  from tqdm.auto import tqdm
-
-  return tqdm(
-    initial=start,
-    total=num_steps,
-    unit='step',
-    disable=not enabled,
-    dynamic_ncols=True,
-    mininterval=0.2 if sys.stderr.isatty() else 30.0,
-  )
 
 
 def _means(window: list[dict[str, jax.Array]]) -> dict[str, float]:
