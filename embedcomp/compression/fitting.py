@@ -7,11 +7,13 @@ import numpy as np
 
 from embedcomp._internal.progress import track
 from embedcomp.compression import frequency
+from embedcomp.compression.shared_axes import Axes, StoredAxes
 from embedcomp.compression.weighted_table import WeightedTable, check_table
 from embedcomp.methods import Method, storage
 from embedcomp.methods.forms import Stored
+from embedcomp.methods.graded import GradedCodes
 from embedcomp.table import read
-from embedcomp.table.group_params import group_name
+from embedcomp.table.group_params import gather_groups
 from embedcomp.table.order import order_from_groups
 from embedcomp.table.scheme import Scheme
 from embedcomp.types import Array, Params, Shape
@@ -73,7 +75,12 @@ def check_scheme(scheme: Scheme, usage: str) -> None:
 
 
 def fit_groups(
-  table: WeightedTable, scheme: Scheme, *, seed: int = 0, progress: bool = True
+  table: WeightedTable,
+  scheme: Scheme,
+  *,
+  axes: StoredAxes | None = None,
+  seed: int = 0,
+  progress: bool = True,
 ) -> Params:
   """Fits a scheme's methods to the words of their groups.
 
@@ -81,6 +88,7 @@ def fit_groups(
     table: with importance.
     scheme: of the same size. With a stored order its groups take the words by
       falling importance, else by id.
+    axes: of graded codes; principal axes of the table if not given.
     seed: of whatever is random.
     progress: whether to show a progress bar.
 
@@ -94,7 +102,7 @@ def fit_groups(
   stored = scheme.order == 'stored'
   ids_by_rank = table.ids if stored else np.arange(scheme.vocab_size)
   group_of_id = np.empty(scheme.vocab_size, np.int32)
-  params: Params = {}
+  by_group = []
   groups = track(
     enumerate(zip(scheme.groups, scheme.shapes)),
     'fitting groups',
@@ -110,11 +118,15 @@ def fit_groups(
     # Words of no importance cost nothing, but a fit needs some.
     if not importance.any():
       importance = np.ones_like(importance)
-    fitted = group.method.fit(table.vectors(ids), importance, seed)
-    fitted = group.method.quantize(fitted, shape)
-    params[group_name(index)] = _multiplied(
-      group.method, fitted, table.scale, shape
-    )
+    method, vectors = group.method, table.vectors(ids)
+    if isinstance(method, GradedCodes):
+      axes = axes or Axes.of(table, None).stored(method)
+      fitted = axes.fit(method, vectors, importance, seed)
+    else:
+      fitted = method.fit(vectors, importance, seed)
+    fitted = method.quantize(fitted, shape)
+    by_group.append(_multiplied(method, fitted, table.scale, shape))
+  params = gather_groups(scheme, by_group)
   if stored:
     order = order_from_groups(group_of_id)
     params['order'] = Stored(jnp.asarray(order))
@@ -125,8 +137,8 @@ def _multiplied(
   method: Method, params: Params, factor: float, shape: Shape
 ) -> Params:
   """Returns stored params whose words are a power of two times as large."""
-  # Words are linear in each factor, so that any one of them does.
-  part = next(p for p in method.parts(shape) if isinstance(p, storage.Factor))
+  # Words are linear in each factor, so that any one of them does, but a mean.
+  *_, part = [p for p in method.parts(shape) if isinstance(p, storage.Factor)]
   leaf = params[part.name]
   values = np.asarray(leaf.scale if part.is_integer else leaf.values)
   # In NumPy, for XLA's products flush the smallest floats to zero.

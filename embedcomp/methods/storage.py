@@ -21,7 +21,7 @@ The arrays of a part take one of two forms (see `forms`):
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -114,6 +114,8 @@ class Factor:
     scale_axes: the axes along which an integer storage keeps separate scales;
       the others share one.
     role: heading under which the bytes are reported.
+    shared: whether groups of a scheme that have an equal part have it in
+      common, so that it is stored once.
   """
 
   name: str
@@ -121,6 +123,7 @@ class Factor:
   storage: str = 'float32'
   scale_axes: tuple[int, ...] = (0,)
   role: str = 'factors'
+  shared: bool = False
 
   def __post_init__(self) -> None:
     check_storage(self.storage)
@@ -278,6 +281,7 @@ class Codes:
   shape: tuple[int, ...]
   num_values: int
   role: str = 'codes'
+  shared: ClassVar[bool] = False  # codes are a group's own
 
   @property
   def size(self) -> int:

@@ -1,12 +1,13 @@
 """Params of a scheme, group by group: made, converted, checked.
 
-`params` is a nested dict: `group_0`, `group_1`, ... hold each method's arrays
-and `order` the rank of each id, [V] int32, where the scheme stores one.
+`params` is a nested dict: `group_0`, `group_1`, ... hold each method's arrays,
+`shared` those that several groups have in common, and `order` the rank of each
+id, [V] int32, where the scheme stores one.
 `methods.forms` says what the trainable and the stored form are; groups may
 have different ones.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,9 +21,50 @@ from embedcomp.table.scheme import Scheme
 from embedcomp.types import Params, PRNGKey
 
 
+SHARED = 'shared'
+
+
 def group_name(index: int) -> str:
   """The key of a group in `params`."""
   return f'group_{index}'
+
+
+def method_params(scheme: Scheme, params: Params, index: int) -> Params:
+  """All params that the method of a group takes: its own and shared ones.
+
+  Args:
+    scheme: the scheme.
+    params: of the scheme, either form.
+    index: of the group.
+  """
+  own = params[group_name(index)]
+  if not scheme.shared_parts:
+    return own
+  taken = scheme.groups[index].method.parts(scheme.shapes[index])
+  shared = params[SHARED]
+  return {**own, **{p.name: shared[p.name] for p in taken if p.shared}}
+
+
+def gather_groups(scheme: Scheme, by_group: Sequence[Params]) -> Params:
+  """Params of a scheme, but for its order, from those of each method.
+
+  Args:
+    scheme: the scheme.
+    by_group: [G] as from `method_params`; what is shared is taken from the
+      first group that has it.
+  """
+  shared = {part.name for part in scheme.shared_parts}
+  params: Params = {}
+  for index, found in enumerate(by_group):
+    params[group_name(index)] = {
+      name: leaf for name, leaf in found.items() if name not in shared
+    }
+  if shared:
+    params[SHARED] = {
+      name: next(found[name] for found in by_group if name in found)
+      for name in shared
+    }
+  return params
 
 
 def init(
@@ -44,10 +86,14 @@ def init(
     ValueError: for an order that the scheme cannot have.
   """
   _check_scheme(scheme, 'key, scheme, order')
-  params: Params = {}
   keys = jax.random.split(key, len(scheme.groups))
-  for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes)):
-    params[group_name(index)] = group.method.init(keys[index], shape)
+  params = gather_groups(
+    scheme,
+    [
+      group.method.init(keys[index], shape)
+      for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes))
+    ],
+  )
   if scheme.order == 'stored':
     if order is None:
       order = np.arange(scheme.vocab_size)
@@ -93,12 +139,15 @@ def dequantize_params(scheme: Scheme, params: Params) -> Params:
 
 def _convert(scheme: Scheme, params: Params, method_name: str) -> Params:
   check_params(scheme, params)
-  converted = {
-    group_name(index): getattr(group.method, method_name)(
-      params[group_name(index)], shape
-    )
-    for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes))
-  }
+  converted = gather_groups(
+    scheme,
+    [
+      getattr(group.method, method_name)(
+        method_params(scheme, params, index), shape
+      )
+      for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes))
+    ],
+  )
   if scheme.order == 'stored':
     converted['order'] = params['order']
   return converted
@@ -127,21 +176,35 @@ def check_params(
       f'({arguments}).'
     )
   names = [group_name(index) for index in range(len(scheme.groups))]
+  names += [SHARED] * bool(scheme.shared_parts)
   names += ['order'] * (scheme.order == 'stored')
   if set(params) != set(names):
     raise ValueError(
       f'params must have {names}, got {sorted(params)}; pass both collections, '
       "'params' and 'stored', of init, from_params or to_variables."
     )
-  for name, group, shape in zip(names, scheme.groups, scheme.shapes):
+  _check_shared(scheme, params)
+  for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes)):
+    name = group_name(index)
     try:
-      group.method.check(params[name], shape)
+      group.method.check(method_params(scheme, params, index), shape)
     except ValueError as error:
       method = registry.describe(group.method)
       raise ValueError(f'{name}, {method}: {error}') from None
   if scheme.order == 'stored':
     # The part is what the file holds: the group of each id instead of ranks.
     scheme.order_part.check(params['order'], is_stored=True)
+
+
+def _check_shared(scheme: Scheme, params: Params) -> None:
+  """Raises ValueError unless what groups share is there, and nothing else."""
+  names = sorted(part.name for part in scheme.shared_parts)
+  if not names:
+    return
+  shared = params[SHARED]
+  found = sorted(shared) if isinstance(shared, Mapping) else spec(shared)
+  if found != names:
+    raise ValueError(f'{SHARED} must have {names}, got {found}.')
 
 
 def _check_scheme(scheme: Any, arguments: str) -> None:

@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from embedcomp.methods import base, gather
-from embedcomp.table.group_params import check_params, group_name
+from embedcomp.methods import base, gather, graded
+from embedcomp.table.group_params import check_params, method_params
 from embedcomp.table.order import check_ids
 from embedcomp.table.scheme import Scheme
 from embedcomp.types import Array, Params
@@ -74,7 +74,7 @@ def _lookup(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
   if not _is_many(scheme, flat.size):
     words = _by_token(scheme, params, flat)
   elif any(
-    group.method.chooses(params[group_name(index)])
+    group.method.chooses(method_params(scheme, params, index))
     for index, group in enumerate(scheme.groups)
   ):
     words = _by_word(scheme, params, flat)
@@ -96,7 +96,7 @@ def _is_many(scheme: Scheme, num_tokens: int) -> bool:
       isinstance(group.method, base.SubvectorMethod) and group.method.is_plain
     )
   ]
-  joined = (base.SubvectorMethod, base.BasisMethod)
+  joined = (base.SubvectorMethod, base.BasisMethod, graded.GradedCodes)
   alone = sum(not isinstance(method, joined) for method in computed)
   return bool(computed) and num_tokens * max(alone, 1) > scheme.vocab_size
 
@@ -104,7 +104,7 @@ def _is_many(scheme: Scheme, num_tokens: int) -> bool:
 def _by_token(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
   """[T, D] words of [T] ids, each made for itself."""
   valid, members = _members(scheme, params, ids)
-  clusters, projected, single = _families(scheme, len(valid))
+  clusters, projected, on_axes, single = _families(scheme, len(valid))
   # Without an id out of range there is no NaN, not even one that nobody reads:
   # `jax_debug_nans` would stop at it.
   nan = 0.0 / valid.all().astype(jnp.float32)
@@ -114,9 +114,11 @@ def _by_token(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
   ]
   if projected:
     words.append(_join_bases(scheme, params, [members[i] for i in projected]))
+  if on_axes:
+    words.append(_join_graded(scheme, params, [members[i] for i in on_axes]))
   for index, inside, rows in (members[i] for i in single):
     group, shape = scheme.groups[index], scheme.shapes[index]
-    found = group.method.lookup(params[group_name(index)], rows, shape)
+    found = group.method.lookup(method_params(scheme, params, index), rows, shape)
     words.append(jnp.where(inside[:, None], found, 0))
   total = functools.reduce(jnp.add, words)  # [T, D]
   # Joined subvectors hold the NaN already.
@@ -180,8 +182,9 @@ def _members(
 
 def _families(
   scheme: Scheme, num_tokens: int
-) -> tuple[list[list[int]], list[int], list[int]]:
-  """Sorts groups by how they are read: clusters of subvectors, bases, alone.
+) -> tuple[list[list[int]], list[int], list[int], list[int]]:
+  """Sorts groups by how they are read: clusters of subvectors, bases, shared
+  axes, alone.
 
   Joining copies the members' subvectors, so it is done only where these are no
   more than the tokens' own vectors; and only where no member's subvectors are
@@ -191,12 +194,16 @@ def _families(
   """
   clusters: list[list[int]] = []
   projected: list[int] = []
+  on_axes: list[int] = []
   single: list[int] = []
   pieces_of_word: dict[int, int] = {}
   for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes)):
     method = group.method
     if isinstance(method, base.BasisMethod):
       projected.append(index)
+      continue
+    if isinstance(method, graded.GradedCodes):
+      on_axes.append(index)
       continue
     if not isinstance(method, base.SubvectorMethod) or not method.is_plain:
       single.append(index)
@@ -215,7 +222,7 @@ def _families(
         break
     else:
       clusters.append([index])
-  return clusters, projected, single
+  return clusters, projected, on_axes, single
 
 
 def _join_subvectors(scheme, params, members, valid, nan) -> jax.Array:
@@ -236,7 +243,7 @@ def _join_subvectors(scheme, params, members, valid, nan) -> jax.Array:
   for (index, inside, rows), method, shape, count in zip(
     members, methods, shapes, counts
   ):
-    group_params = params[group_name(index)]
+    group_params = method_params(scheme, params, index)
     table = method.subvectors(group_params, shape).reshape(-1, width)
     share = (
       num_subvectors // count
@@ -258,7 +265,7 @@ def _join_bases(scheme, params, members) -> jax.Array:
   coefficients, bases = [], []
   for index, inside, rows in members:
     method: Any = scheme.groups[index].method
-    group_params = params[group_name(index)]
+    group_params = method_params(scheme, params, index)
     found = method.coefficients(group_params, rows)  # [T, R]
     coefficients.append(jnp.where(inside[:, None], found, 0))
     bases.append(method.basis(group_params))
@@ -267,6 +274,16 @@ def _join_bases(scheme, params, members) -> jax.Array:
     jnp.concatenate(bases),
     precision='highest',
   )
+
+
+def _join_graded(scheme, params, members) -> jax.Array:
+  """Words of all groups on the same axes; those of others are zero."""
+  coders = []
+  for index, inside, rows in members:
+    method: Any = scheme.groups[index].method
+    group_params = method_params(scheme, params, index)
+    coders.append(graded.Coder(method, group_params, inside, rows))
+  return graded.lookup_groups(coders)
 
 
 def commitment(scheme: Scheme, params: Params, ids: Array) -> jax.Array | None:
@@ -291,7 +308,7 @@ def commitment(scheme: Scheme, params: Params, ids: Array) -> jax.Array | None:
   total = None
   for index, inside, rows in _members(scheme, params, ids)[1]:
     method, shape = scheme.groups[index].method, scheme.shapes[index]
-    group_params = params[group_name(index)]
+    group_params = method_params(scheme, params, index)
     if rows.size > shape.num_words:  # each word's term is made once
       every = jnp.arange(shape.num_words)
       term = method.commitment(group_params, every, shape)
@@ -333,7 +350,7 @@ def logits(scheme: Scheme, params: Params, hidden: Array) -> jax.Array:
 def _logits(scheme: Scheme, params: Params, hidden: jax.Array) -> jax.Array:
   hidden = hidden.astype(jnp.float32)
   scores = [
-    group.method.logits(params[group_name(index)], hidden, shape)
+    group.method.logits(method_params(scheme, params, index), hidden, shape)
     for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes))
   ]
   by_rank = jnp.concatenate(scores, -1) if len(scores) > 1 else scores[0]
@@ -368,7 +385,7 @@ def _reconstruct(scheme: Scheme, params: Params) -> jax.Array:
   by_rank = jnp.concatenate(
     [
       group.method.lookup(
-        params[group_name(index)], jnp.arange(shape.num_words), shape
+        method_params(scheme, params, index), jnp.arange(shape.num_words), shape
       )
       for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes))
     ]

@@ -99,6 +99,37 @@ class Scheme:
         raise ValueError(
           f'group {index} ({group.size} words): {error}'
         ) from None
+    self._check_shared_parts()
+
+  def _check_shared_parts(self) -> None:
+    """Raises ValueError if groups disagree on what they have in common."""
+    first: dict[str, storage.Part] = {}
+    for index, parts in enumerate(self._parts):
+      for part in parts:
+        if part.shared and first.setdefault(part.name, part) != part:
+          raise ValueError(
+            f'group {index} must share its {part.name} with the groups before '
+            f'it: {first[part.name]} is not {part}.'
+          )
+
+  @functools.cached_property
+  def _parts(self) -> tuple[tuple[storage.Part, ...], ...]:
+    return tuple(
+      group.method.parts(shape) for group, shape in zip(self.groups, self.shapes)
+    )
+
+  @functools.cached_property
+  def shared_parts(self) -> tuple[storage.Part, ...]:
+    """What several groups have in common, stored once, under 'shared'."""
+    parts = {p.name: p for parts in self._parts for p in parts if p.shared}
+    return tuple(parts.values())
+
+  @functools.cached_property
+  def own_parts(self) -> tuple[tuple[storage.Part, ...], ...]:
+    """What each group stores for itself."""
+    return tuple(
+      tuple(part for part in parts if not part.shared) for parts in self._parts
+    )
 
   @functools.cached_property
   def vocab_size(self) -> int:
@@ -125,18 +156,14 @@ class Scheme:
   @functools.cached_property
   def num_params(self) -> int:
     """Stored numbers of all groups; scales and the order map not counted."""
-    return sum(
-      group.method.num_params(shape)
-      for group, shape in zip(self.groups, self.shapes)
-    )
+    own = sum(part.size for parts in self.own_parts for part in parts)
+    return own + sum(part.size for part in self.shared_parts)
 
   @functools.cached_property
   def num_bytes(self) -> int:
     """Bytes of the tensors of the packed file, exactly."""
-    return self.order_part.num_bytes + sum(
-      group.method.num_bytes(shape)
-      for group, shape in zip(self.groups, self.shapes)
-    )
+    all_parts = (*self.own_parts, self.shared_parts, (self.order_part,))
+    return sum(sum(_bytes_by_role(parts).values()) for parts in all_parts)
 
   @property
   def dense_bytes(self) -> int:
@@ -158,14 +185,14 @@ class Scheme:
     """Bytes by group and by what they hold.
 
     Returns:
-      One dict a group with its words, method and bytes by role, and a last one
-      for the order map if that is stored.
+      One dict a group with its words, method and bytes by role, and last ones
+      for what groups share and for the order map, if these are stored.
     """
     rows: list[dict[str, Any]] = []
-    for (start, stop), group, shape in zip(
-      zip(self.splits, self.splits[1:]), self.groups, self.shapes
+    for start, stop, group, parts in zip(
+      self.splits, self.splits[1:], self.groups, self.own_parts
     ):
-      by_role = group.method.bytes_by_role(shape)
+      by_role = _bytes_by_role(parts)
       total = sum(by_role.values())
       rows.append(
         {
@@ -175,6 +202,10 @@ class Scheme:
           'bytes': total,
         }
       )
+    for part in self.shared_parts:
+      by_role = part.bytes_by_role()
+      row = {'ranks': 'all', 'method': f'shared {part.name}', **by_role}
+      rows.append({**row, 'bytes': sum(by_role.values())})
     if self.order == 'stored':
       num_bytes = self.order_part.num_bytes
       rows.append({'ranks': 'all', 'method': 'order map', 'bytes': num_bytes})
@@ -257,3 +288,12 @@ class Scheme:
       ),
       **fields,
     )
+
+
+def _bytes_by_role(parts: tuple[storage.Part, ...]) -> dict[str, int]:
+  """Bytes on disk of some parts by what they hold."""
+  totals: dict[str, int] = {}
+  for part in parts:
+    for role, num_bytes in part.bytes_by_role().items():
+      totals[role] = totals.get(role, 0) + num_bytes
+  return totals

@@ -1,0 +1,273 @@
+"""Graded codes for a whole table and a budget.
+
+The price of a byte at which all runs of words together use up the budget is
+found by bisection, for each number of stored axes that may be worth its bytes.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from embedcomp.compression import dynamic_program
+from embedcomp.compression.fitting import fit_groups, relative_error
+from embedcomp.compression.rate_allocation import (
+  Choice,
+  Run,
+  choose,
+  measure_runs,
+  runs_of,
+  word_costs,
+)
+from embedcomp.compression.shared_axes import Axes, StoredAxes
+from embedcomp.compression.weighted_table import WeightedTable
+from embedcomp.methods import storage
+from embedcomp.table.scheme import Group, Scheme
+from embedcomp.types import Params
+
+# The axes that are stored, as shares of the features.
+_RANK_SHARES = (1 / 12, 1 / 8, 1 / 6, 1 / 4, 1 / 3, 5 / 12, 1 / 2, 3 / 4, 1)
+# Of the common price, at which single runs are offered what is left over.
+_LOWER_PRICES = (0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
+# Steps towards a size of which the error is as expected.
+_CORRECTIONS = 5
+_CORRECTION = 0.995
+
+
+class Plan(NamedTuple):
+  """A scheme that has not been fitted.
+
+  Attributes:
+    scheme: within the budget.
+    table: the words in the order of the scheme's ranks.
+    axes: as they are stored.
+    loss: expected weighted squared error, in the metric.
+  """
+
+  scheme: Scheme
+  table: WeightedTable
+  axes: StoredAxes
+  loss: float
+
+
+class _Ordered(NamedTuple):
+  """Words in one order, cut into runs."""
+
+  table: WeightedTable
+  runs: list[Run]
+  order_bytes: int
+
+
+class _Candidate(NamedTuple):
+  """Choices for all runs at one rank."""
+
+  loss: float
+  rank: int
+  ordered: _Ordered
+  choices: list[Choice]
+
+
+class WaterFilling:
+  """Graded codes of a table at any size, from one look at the table.
+
+  Both orders of words are looked at: by what they cost, which has to be
+  stored, and by id, which has not.
+  """
+
+  def __init__(self, table: WeightedTable, metric: np.ndarray | None = None):
+    """Takes a table's statistics.
+
+    Args:
+      table: with importance.
+      metric: [D, D] symmetric and positive definite; None for the identity.
+    """
+    self._axes = Axes.of(table, metric)
+    self._features = table.values.shape[1]
+    costs = word_costs(table, self._axes)
+    by_cost = dataclasses.replace(
+      table, ids=np.argsort(-costs, kind='stable'), order='stored'
+    )
+    self._orders = []
+    for ordered in (table.in_id_order(), by_cost):
+      runs = measure_runs(ordered, self._axes, runs_of(costs[ordered.ids]))
+      part = storage.Codes('order', (len(costs),), len(runs))
+      order_bytes = part.num_bytes if ordered.order == 'stored' else 0
+      self._orders.append(_Ordered(ordered, runs, order_bytes))
+
+  @functools.cached_property
+  def smallest_bytes(self) -> int:
+    """Bytes of the smallest graded codes."""
+    rank = _ranks(self._features)[0]
+    return min(
+      self._shared_bytes(ordered, rank)
+      + _total(_choices(ordered.runs, rank, np.inf))
+      for ordered in self._orders
+    )
+
+  def fit(
+    self, plan: Plan, *, seed: int = 0, progress: bool = True
+  ) -> tuple[Scheme, Params]:
+    """Fits a plan's codes to all words.
+
+    Args:
+      plan: of this table.
+      seed: of whatever is random.
+      progress: whether to show a progress bar.
+
+    Returns:
+      The scheme and its params in stored form.
+    """
+    params = fit_groups(
+      plan.table, plan.scheme, axes=plan.axes, seed=seed, progress=progress
+    )
+    return plan.scheme, params
+
+  def fit_within(
+    self, tolerance: float, *, seed: int = 0, progress: bool = True
+  ) -> tuple[Scheme, Params] | None:
+    """Fits about the smallest codes of at most a relative error.
+
+    Args:
+      tolerance: as for `embedcomp.compress`.
+      seed: of whatever is random.
+      progress: whether to show a progress bar.
+
+    Returns:
+      The scheme and its params; None if no size is good enough.
+    """
+    goal = tolerance
+    table = self._orders[0].table
+    for _ in range(_CORRECTIONS):
+      plan = self._smallest_plan(goal)
+      if plan is None:
+        return None
+      found = self.fit(plan, seed=seed, progress=progress)
+      error = relative_error(table.values, *found, table.importance)
+      if error <= tolerance:
+        return found
+      goal *= _CORRECTION * tolerance / error
+    return None
+
+  def _smallest_plan(self, error: float) -> Plan | None:
+    """The smallest plan of an expected relative error, within a percent."""
+    loss = error**2 * self._axes.energy
+    low, high = self.smallest_bytes, self._largest_bytes
+    best = None
+    while high > 1.01 * low or best is None:
+      size = math.isqrt(low * high) if best else high
+      plan = self.plan(size)
+      if plan.loss <= loss:
+        high, best = plan.scheme.num_bytes, plan
+      elif best is None:
+        return None
+      else:
+        low = size
+    return best
+
+  @property
+  def _largest_bytes(self) -> int:
+    """Bytes that all codes together are worth at most."""
+    table = self._orders[0].table.values
+    return max(self.smallest_bytes, table.size * table.dtype.itemsize)
+
+  def plan(self, budget: int) -> Plan:
+    """Finds the codes of least expected loss within a budget.
+
+    Args:
+      budget: in bytes.
+
+    Raises:
+      ValueError: if no graded codes are as small as that.
+    """
+    dynamic_program.check_fits(budget, self.smallest_bytes)
+    found = [self._best_rank(ordered, budget) for ordered in self._orders]
+    best = min(filter(None, found), key=lambda candidate: candidate.loss)
+    ordered, choices = best.ordered, best.choices
+    sizes = [run.size for run in ordered.runs]
+    groups = tuple(Group(n, c.method) for n, c in zip(sizes, choices))
+    order = ordered.table.order if len(groups) > 1 else 'identity'
+    scheme = Scheme(self._features, groups, order, ordered.table.dtype)
+    axes = self._axes.stored(choices[0].method)
+    return Plan(scheme, ordered.table, axes, best.loss)
+
+  def _shared_bytes(self, ordered: _Ordered, rank: int) -> int:
+    """Bytes of axes and order."""
+    return ordered.order_bytes + rank * (self._features + 2)
+
+  def _best_rank(self, ordered: _Ordered, budget: int) -> _Candidate | None:
+    """The best choices at the best rank; None if none fits."""
+    best = None
+    for rank in _ranks(self._features):
+      left = budget - self._shared_bytes(ordered, rank)
+      choices = _within(ordered.runs, rank, left)
+      if choices is None:
+        break
+      loss = sum(choice.loss for choice in choices)
+      if best is not None and loss >= best.loss:
+        break  # the loss falls, then rises with the rank
+      best = _Candidate(loss, rank, ordered, choices)
+    return best
+
+
+def _ranks(features: int) -> list[int]:
+  return sorted({max(round(share * features), 1) for share in _RANK_SHARES})
+
+
+def _choices(runs: list[Run], rank: int, price: float) -> list[Choice]:
+  return [choose(run, rank, price) for run in runs]
+
+
+def _total(choices: list[Choice]) -> int:
+  return sum(choice.num_bytes for choice in choices)
+
+
+def _within(runs: list[Run], rank: int, budget: int) -> list[Choice] | None:
+  """Choices at the least price that keeps within a budget, None if none does.
+
+  What is left over goes to single runs, at lower prices.
+  """
+  energy = sum(run.size * run.weight * run.variances.sum() for run in runs)
+  scale = max(energy, np.finfo(np.float32).tiny) / max(budget, 1)
+  choices = _choices(runs, rank, np.inf)
+  if _total(choices) > budget:
+    return None
+  low, high = 1e-9, 1e3
+  while high > low * 1.02:
+    price = math.sqrt(low * high)
+    found = _choices(runs, rank, price * scale)
+    if _total(found) > budget:
+      low = price
+    else:
+      high, choices = price, found
+  return _spend(runs, rank, budget, choices, high * scale)
+
+
+def _spend(
+  runs: list[Run],
+  rank: int,
+  budget: int,
+  choices: list[Choice],
+  price: float,
+) -> list[Choice]:
+  """Spends what choices at a price leave of a budget on single runs."""
+  choices = list(choices)
+  candidates = [
+    (index, choose(run, rank, price * factor))
+    for index, run in enumerate(runs)
+    for factor in _LOWER_PRICES
+  ]
+  while True:
+    left = budget - _total(choices)
+    gains = [
+      choices[index].loss - option.loss
+      if option.num_bytes - choices[index].num_bytes <= left
+      else 0.0
+      for index, option in candidates
+    ]
+    best = int(np.argmax(gains))
+    if gains[best] <= 0:
+      return choices
+    index, option = candidates[best]
+    choices[index] = option
