@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     relative_error,
   )
   from embedcomp.data.subword_tokenizer import SubwordTokenizer
+  from embedcomp.distillation.sentence_fidelity import Fidelity, fidelity
   from embedcomp.io.bert.pretrained import from_pretrained, save_pretrained
   from embedcomp.io.packed import load, save
   from embedcomp.methods.forms import Stored, merge_params, split_params
@@ -51,6 +52,7 @@ __all__ = [
   'CONTEXTUAL_METHODS',
   'Bert',
   'BertConfig',
+  'Fidelity',
   'Group',
   'GroupedEmbed',
   'RateDistortionCurve',
@@ -63,6 +65,7 @@ __all__ = [
   'dense_attention',
   'dequantize_encoder',
   'dequantize_params',
+  'fidelity',
   'fit',
   'frequency',
   'from_pretrained',
@@ -92,6 +95,7 @@ _MODULES = {
   'Bert': 'embedcomp.nn.bert.encoder',
   'BertConfig': 'embedcomp.nn.bert.config',
   'CONTEXTUAL_METHODS': 'embedcomp.compression',
+  'Fidelity': 'embedcomp.distillation.sentence_fidelity',
   'Group': 'embedcomp.table.scheme',
   'GroupedEmbed': 'embedcomp.nn.embedding',
   'RateDistortionCurve': 'embedcomp.compression',
@@ -104,6 +108,7 @@ _MODULES = {
   'dense_attention': 'embedcomp.attention.dot_product',
   'dequantize_encoder': 'embedcomp.nn.bert.int8',
   'dequantize_params': 'embedcomp.table.group_params',
+  'fidelity': 'embedcomp.distillation.sentence_fidelity',
   'fit': 'embedcomp.compression',
   'frequency': 'embedcomp.compression',
   'from_pretrained': 'embedcomp.io.bert.pretrained',
