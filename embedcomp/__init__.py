@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     frequency,
     rate_distortion_curve,
     relative_error,
+    ridge_metric,
   )
   from embedcomp.data.subword_tokenizer import SubwordTokenizer
   from embedcomp.distillation.sentence_fidelity import Fidelity, fidelity
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
   from embedcomp.nn.bert.int8 import dequantize_encoder, quantize_encoder
   from embedcomp.nn.embedding import GroupedEmbed, to_params, to_variables
   from embedcomp.nn.sparse_attention import RecursiveAttention
+  from embedcomp.search.input_metric import measure_metric
   from embedcomp.table.group_params import (
     dequantize_params,
     init,
@@ -73,6 +75,7 @@ __all__ = [
   'load',
   'logits',
   'lookup',
+  'measure_metric',
   'merge_params',
   'methods',
   'quantize_encoder',
@@ -81,6 +84,7 @@ __all__ = [
   'reconstruct',
   'recursive_attention',
   'relative_error',
+  'ridge_metric',
   'save',
   'save_pretrained',
   'split_params',
@@ -116,6 +120,7 @@ _MODULES = {
   'load': 'embedcomp.io.packed',
   'logits': 'embedcomp.table.read',
   'lookup': 'embedcomp.table.read',
+  'measure_metric': 'embedcomp.search.input_metric',
   'merge_params': 'embedcomp.methods.forms',
   'quantize_encoder': 'embedcomp.nn.bert.int8',
   'quantize_params': 'embedcomp.table.group_params',
@@ -123,6 +128,7 @@ _MODULES = {
   'reconstruct': 'embedcomp.table.read',
   'recursive_attention': 'embedcomp.attention.recursive',
   'relative_error': 'embedcomp.compression',
+  'ridge_metric': 'embedcomp.compression',
   'save': 'embedcomp.io.packed',
   'save_pretrained': 'embedcomp.io.bert.pretrained',
   'split_params': 'embedcomp.methods.forms',
