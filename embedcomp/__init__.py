@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     frequency,
     rate_distortion_curve,
     relative_error,
+    ridge_metric,
   )
   from embedcomp.data.subword_tokenizer import SubwordTokenizer
+  from embedcomp.distillation.sentence_fidelity import Fidelity, fidelity
   from embedcomp.io.bert.pretrained import from_pretrained, save_pretrained
   from embedcomp.io.packed import load, save
   from embedcomp.methods.forms import Stored, merge_params, split_params
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
   from embedcomp.nn.bert.int8 import dequantize_encoder, quantize_encoder
   from embedcomp.nn.embedding import GroupedEmbed, to_params, to_variables
   from embedcomp.nn.sparse_attention import RecursiveAttention
+  from embedcomp.search.input_metric import measure_metric
   from embedcomp.table.group_params import (
     dequantize_params,
     init,
@@ -51,6 +54,7 @@ __all__ = [
   'CONTEXTUAL_METHODS',
   'Bert',
   'BertConfig',
+  'Fidelity',
   'Group',
   'GroupedEmbed',
   'RateDistortionCurve',
@@ -63,6 +67,7 @@ __all__ = [
   'dense_attention',
   'dequantize_encoder',
   'dequantize_params',
+  'fidelity',
   'fit',
   'frequency',
   'from_pretrained',
@@ -70,6 +75,7 @@ __all__ = [
   'load',
   'logits',
   'lookup',
+  'measure_metric',
   'merge_params',
   'methods',
   'quantize_encoder',
@@ -78,6 +84,7 @@ __all__ = [
   'reconstruct',
   'recursive_attention',
   'relative_error',
+  'ridge_metric',
   'save',
   'save_pretrained',
   'split_params',
@@ -92,6 +99,7 @@ _MODULES = {
   'Bert': 'embedcomp.nn.bert.encoder',
   'BertConfig': 'embedcomp.nn.bert.config',
   'CONTEXTUAL_METHODS': 'embedcomp.compression',
+  'Fidelity': 'embedcomp.distillation.sentence_fidelity',
   'Group': 'embedcomp.table.scheme',
   'GroupedEmbed': 'embedcomp.nn.embedding',
   'RateDistortionCurve': 'embedcomp.compression',
@@ -104,6 +112,7 @@ _MODULES = {
   'dense_attention': 'embedcomp.attention.dot_product',
   'dequantize_encoder': 'embedcomp.nn.bert.int8',
   'dequantize_params': 'embedcomp.table.group_params',
+  'fidelity': 'embedcomp.distillation.sentence_fidelity',
   'fit': 'embedcomp.compression',
   'frequency': 'embedcomp.compression',
   'from_pretrained': 'embedcomp.io.bert.pretrained',
@@ -111,6 +120,7 @@ _MODULES = {
   'load': 'embedcomp.io.packed',
   'logits': 'embedcomp.table.read',
   'lookup': 'embedcomp.table.read',
+  'measure_metric': 'embedcomp.search.input_metric',
   'merge_params': 'embedcomp.methods.forms',
   'quantize_encoder': 'embedcomp.nn.bert.int8',
   'quantize_params': 'embedcomp.table.group_params',
@@ -118,6 +128,7 @@ _MODULES = {
   'reconstruct': 'embedcomp.table.read',
   'recursive_attention': 'embedcomp.attention.recursive',
   'relative_error': 'embedcomp.compression',
+  'ridge_metric': 'embedcomp.compression',
   'save': 'embedcomp.io.packed',
   'save_pretrained': 'embedcomp.io.bert.pretrained',
   'split_params': 'embedcomp.methods.forms',

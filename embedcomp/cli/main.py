@@ -3,6 +3,7 @@
   embedcomp info MODEL
   embedcomp compress MODEL OUTPUT --budget=40x --text FILE ...
   embedcomp evaluate MODEL DATA --task=similarity --pair-field=sentence2
+  embedcomp fidelity MODEL COMPRESSED --text FILE ...
   embedcomp export MODEL OUTPUT
 
 MODEL is a directory that `embedcomp.from_pretrained` reads. Commands import
@@ -48,6 +49,10 @@ def _check_paths(options: argparse.Namespace) -> None:
   """Refuses files and folders before anything is loaded."""
   if not options.model.is_dir():
     raise ValueError(f'MODEL must be a directory, got {options.model}.')
+  if 'compressed' in options and not options.compressed.is_dir():
+    raise ValueError(
+      f'COMPRESSED must be a directory, got {options.compressed}.'
+    )
   if 'output' in options:
     files.check_new_folder(options.output, 'OUTPUT')
   for path in getattr(options, 'text', ()):
@@ -125,6 +130,27 @@ def _evaluate(options: argparse.Namespace) -> None:
     print(f'{name:<12}{value:.4f}')
 
 
+def _fidelity(options: argparse.Namespace) -> None:
+  from embedcomp.workflows.compare_models import compare_models
+
+  found = compare_models(
+    options.model,
+    options.compressed,
+    {str(path): [*_lines([path])] for path in options.text},
+    max_length=options.max_length,
+  )
+  rows = [
+    (name, one.num_texts, one.damage, one.similarity_rms)
+    for name, one in found.by_source.items()
+  ]
+  total = sum(num_texts for _, num_texts, *_ in rows)
+  rows.append(('all', total, found.damage, found.similarity_rms))
+  width = max(len(name) for name, *_ in rows) + 2
+  print(f'{"":<{width}}{"texts":>8}  {"damage":>10}  similarity_rms')
+  for name, num_texts, damage, rms in rows:
+    print(f'{name:<{width}}{num_texts:>8,}  {damage:>10.6f}  {rms:>14.6f}')
+
+
 def _export(options: argparse.Namespace) -> None:
   from embedcomp.workflows.export_model import export_model
 
@@ -137,4 +163,5 @@ _COMMANDS = {
   'compress': _compress,
   'evaluate': _evaluate,
   'export': _export,
+  'fidelity': _fidelity,
 }

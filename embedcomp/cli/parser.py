@@ -37,6 +37,13 @@ def make_parser() -> argparse.ArgumentParser:
   _add_measuring(
     _add(commands, 'evaluate', 'Measures a model on labelled texts.')
   )
+  _add_comparison(
+    _add(
+      commands,
+      'fidelity',
+      'Measures how close a compressed model stays to the one it was.',
+    )
+  )
   made = _add(
     commands,
     'export',
@@ -116,6 +123,29 @@ def _add_measuring(made: argparse.ArgumentParser) -> None:
     metavar='NUMBER',
     help='what numbers were divided by in training (default: 1)',
   )
+  _add_max_length(made)
+
+
+def _add_comparison(made: argparse.ArgumentParser) -> None:
+  """Adds options of what two models are compared on."""
+  made.add_argument(
+    'compressed',
+    type=Path,
+    metavar='COMPRESSED',
+    help='a directory likewise, of what MODEL has become',
+  )
+  made.add_argument(
+    '--text',
+    nargs='+',
+    type=Path,
+    required=True,
+    metavar='FILE',
+    help='held-out plain text, a line each; every file is a source by itself',
+  )
+  _add_max_length(made)
+
+
+def _add_max_length(made: argparse.ArgumentParser) -> None:
   made.add_argument(
     '--max-length',
     type=_integer(1),

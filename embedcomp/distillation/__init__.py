@@ -26,18 +26,28 @@ from embedcomp.distillation.relations import (
   sample_tokens,
   take_tokens,
 )
+from embedcomp.distillation.sentence_fidelity import (
+  Fidelity,
+  SourceFidelity,
+  fidelity,
+  fidelity_by_class,
+)
 from embedcomp.distillation.teacher import TaughtBatches, Teacher
 from embedcomp.distillation.weighted_mean import Mean
 
 __all__ = [
   'LAYER_MAPS',
   'PROJECTION',
+  'Fidelity',
   'LayerMap',
   'Mean',
   'Objective',
+  'SourceFidelity',
   'TaughtBatches',
   'Teacher',
   'cosine_loss',
+  'fidelity',
+  'fidelity_by_class',
   'hidden_state_loss',
   'identity_map',
   'init_projection',

@@ -7,6 +7,7 @@ from embedcomp.search.embeddings import (
   Embedding,
   EmbedModule,
 )
+from embedcomp.search.input_metric import measure_metric
 from embedcomp.search.learn import Searched, SearchResult, learn
 from embedcomp.search.option_search import (
   OptionSearch,
@@ -45,6 +46,7 @@ __all__ = [
   'Sensitivity',
   'StartingPoint',
   'learn',
+  'measure_metric',
   'measure_sensitivity',
   'search_space',
   'set_up',

@@ -11,8 +11,9 @@ from embedcomp.io.bert import config_json
 from embedcomp.nn.bert import int8
 from embedcomp.workflows import evaluate, read_model
 
-COMMANDS = ('', 'info', 'compress', 'evaluate', 'export')
+COMMANDS = ('', 'info', 'compress', 'evaluate', 'fidelity', 'export')
 COMPRESS = ('compress', 'MODEL', 'OUTPUT', '--text=FILE')
+FIDELITY = ('fidelity', 'MODEL', 'COMPRESSED', '--text=FILE')
 EVALUATE = ('evaluate', 'MODEL', 'DATA', '--task=similarity')
 CODE = """
 import json, sys
@@ -52,6 +53,8 @@ def test_help_is_there(name, capsys):
     ((*EVALUATE, '--label-scale=big'), "a positive number, got 'big'"),
     ((*EVALUATE, '--max-length=0'), 'an integer from 1 on'),
     (('evaluate', 'MODEL', 'DATA', '--task=none'), "invalid choice: 'none'"),
+    ((*FIDELITY, '--max-length=0'), 'an integer from 1 on'),
+    (FIDELITY[:3], 'required: --text'),
     (('info',), 'required: MODEL'),
     ((), 'required: COMMAND'),
   ],
@@ -91,6 +94,7 @@ def test_help_and_mistakes_of_usage_load_nothing_heavy(tmp_path):
     [*COMPRESS, '--budget=small'],
     ['info', str(tmp_path / 'nothing')],
     ['compress', model, str(tmp_path / 'new'), '--budget=4x', text],
+    ['fidelity', model, str(tmp_path / 'nothing'), text],
   ]
   run = subprocess.run(
     [sys.executable, '-c', CODE, json.dumps(arguments)],
@@ -99,8 +103,8 @@ def test_help_and_mistakes_of_usage_load_nothing_heavy(tmp_path):
     check=True,
   )
   codes, modules = json.loads(run.stdout.splitlines()[-1])
-  assert codes[:7] == [0] * 5 + [2] * 2
-  assert all('embedcomp: ' in code for code in codes[7:])
+  assert codes[:8] == [0] * 6 + [2] * 2
+  assert all('embedcomp: ' in code for code in codes[8:])
   loaded = {module.partition('.')[0] for module in modules}
   assert not loaded & {'jax', 'jaxlib', 'flax', 'scipy', 'tqdm', 'tokenizers'}
 
