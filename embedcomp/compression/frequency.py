@@ -7,73 +7,19 @@ most of a text, so that ranks say where a table's bytes are worth spending.
 """
 
 import dataclasses
+import math
 
 import numpy as np
 
 from embedcomp._internal.checks import check_int
+from embedcomp.compression.counts import check_counts as check_counts
+from embedcomp.compression.counts import (
+  with_room_for_sums as with_room_for_sums,
+)
 from embedcomp.types import Array
 
 # Occurrences that stand for none where words are read in context.
 _UNSEEN_COUNT = 0.05
-
-
-def check_counts(
-  counts: Array, vocab_size: int | None = None, name: str = 'counts'
-) -> np.ndarray:
-  """Checks the counts, or other weights, of words.
-
-  Args:
-    counts: [V] non-negative numbers, not all zero: tokens of each word.
-    vocab_size: V, where it is known.
-    name: of the argument, for errors.
-
-  Returns:
-    [V] float64 counts.
-
-  Raises:
-    ValueError: naming the value and the rule that it breaks.
-  """
-  try:
-    counts = np.asarray(counts)
-  except ValueError as error:  # a ragged list
-    raise ValueError(f'{name} must be [V] numbers: {error}.') from None
-  if counts.dtype.kind not in 'uif':
-    raise ValueError(f'{name} must be numbers, got dtype {counts.dtype}.')
-  if counts.ndim != 1 or not counts.size:
-    raise ValueError(
-      f'{name} must be [V], one number a word, got shape {counts.shape}.'
-    )
-  if vocab_size is not None and len(counts) != vocab_size:
-    raise ValueError(
-      f'{name} must hold one number for each of {vocab_size} words, '
-      f'got {len(counts)}.'
-    )
-  counts = counts.astype(np.float64)
-  wrong = ~(np.isfinite(counts) & (counts >= 0))
-  if wrong.any():
-    word = int(wrong.argmax())
-    raise ValueError(
-      f'{name} must be finite and not negative, '
-      f'got {counts[word]} for word {word}.'
-    )
-  if not counts.any():
-    raise ValueError(
-      f'{name} must not all be zero, got {len(counts)} zeros; leave {name} '
-      'out to weigh all words alike.'
-    )
-  return counts
-
-
-def with_room_for_sums(counts: np.ndarray) -> np.ndarray:
-  """Counts divided by a power of two, so that no sum of them is infinite.
-
-  Args:
-    counts: [V] float64, as from `check_counts`.
-
-  Returns:
-    [V] float64, the largest of them in [1/2, 1).
-  """
-  return np.ldexp(counts, -np.frexp(counts.max())[1])
 
 
 def rank_order(counts: Array) -> np.ndarray:
@@ -217,7 +163,8 @@ def fit_zipf_mandelbrot(counts: Array) -> ZipfMandelbrot:
   from scipy import optimize
 
   counts = check_counts(counts)
-  counts = np.sort(counts[counts > 0])[::-1]
+  largest = float(counts.max())
+  counts = np.sort(with_room_for_sums(counts[counts > 0]))[::-1]
   if len(counts) < 3:
     raise ValueError(
       f'a fit needs at least 3 words that occur, got {len(counts)}.'
@@ -256,11 +203,22 @@ def fit_zipf_mandelbrot(counts: Array) -> ZipfMandelbrot:
   return ZipfMandelbrot(
     exponent=exponent,
     shift=shift,
-    scale=scale,
+    scale=_in_counts(scale / float(counts[0]), largest),
     # Equal counts leave nothing to explain, and are met exactly.
     r_squared=1 - residual / variation if variation else 1.0,
     ks_distance=float(distance.max()),
   )
+
+
+def _in_counts(scale: float, largest: float) -> float:
+  """The scale of a law, given as a multiple of the largest count."""
+  scaled = scale * largest
+  if scaled == math.inf:
+    raise ValueError(
+      f'counts up to {largest:.3g} need a law whose scale is no float64: '
+      'divide them by a constant first.'
+    )
+  return scaled
 
 
 def log_bins(
