@@ -55,9 +55,11 @@ def _check_paths(options: argparse.Namespace) -> None:
     )
   if 'output' in options:
     files.check_new_folder(options.output, 'OUTPUT')
-  for path in getattr(options, 'text', ()):
-    if not path.is_file():
-      raise ValueError(f'--text must name files, got {path}.')
+  for name in ('text', 'wide_text'):
+    for path in getattr(options, name, None) or ():
+      if not path.is_file():
+        flag = name.replace('_', '-')
+        raise ValueError(f'--{flag} must name files, got {path}.')
 
 
 def _info(options: argparse.Namespace) -> None:
@@ -93,6 +95,7 @@ def _compress(options: argparse.Namespace) -> None:
     options.output,
     budget=options.budget,
     texts=_lines(options.text),
+    wide_texts=_lines(options.wide_text),
     head=options.head,
     weights=options.weights,
     keep_ids=options.keep_ids,
@@ -106,7 +109,12 @@ def _compress(options: argparse.Namespace) -> None:
   )
 
 
-def _lines(paths: Sequence[Path]) -> Iterator[str]:
+def _lines(paths: Sequence[Path] | None) -> Iterator[str] | None:
+  """The lines of files, but for blank ones; None without files."""
+  return None if paths is None else _lines_of(paths)
+
+
+def _lines_of(paths: Sequence[Path]) -> Iterator[str]:
   for path in paths:
     with path.open(encoding='utf-8', errors='replace') as file:
       yield from filter(str.strip, file)

@@ -61,14 +61,18 @@ def _add_compression(made: argparse.ArgumentParser) -> None:
     type=_budget,
     help='largest size of the table: a factor (40x), a share (0.025) or bytes',
   )
-  made.add_argument(
-    '--text',
-    nargs='+',
-    type=Path,
-    required=True,
-    metavar='FILE',
-    help='plain text, a line each, whose words say which are frequent',
-  )
+  for flag, text in (
+    ('--text', 'plain text, a line each, like what the model will read'),
+    ('--wide-text', 'likewise of other kinds, the more mixed the better'),
+  ):
+    made.add_argument(
+      flag,
+      nargs='+',
+      type=Path,
+      metavar='FILE',
+      help=f'{text}; says which words are frequent, as the order of the '
+      'vocabulary does if not given',
+    )
   made.add_argument(
     '--keep-ids',
     action='store_true',

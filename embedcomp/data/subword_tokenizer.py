@@ -134,6 +134,14 @@ class SubwordTokenizer:
     return sorted(first | special if len(first & special) > 1 else first)
 
   @property
+  def tokens(self) -> tuple[str, ...]:
+    """[V] subwords by id, special tokens among them; '' for unused ids."""
+    found = [''] * self.vocab_size
+    for subword, id in self._vocabulary.items():
+      found[id] = subword
+    return tuple(found)
+
+  @property
   def word_ids(self) -> np.ndarray:
     """[N] int64 ids that texts can have: neither special nor unused ones.
 

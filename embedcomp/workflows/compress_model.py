@@ -27,7 +27,8 @@ def compress_model(
   output_dir: str | os.PathLike[str],
   *,
   budget: float | int | str,
-  texts: Iterable[str],
+  texts: Iterable[str] | None = None,
+  wide_texts: Iterable[str] | None = None,
   methods: Sequence[str | methods_lib.Method] = CONTEXTUAL_METHODS,
   head: str | None = None,
   weights: str | None = None,
@@ -40,14 +41,18 @@ def compress_model(
   Nothing is trained. Tokens of the tokenizer are renumbered, the most frequent
   first, so that no order of ids is stored; special tokens keep their ids.
 
+  How often words are going to be read is judged by the texts, if there are
+  any, and by the tokenizer, see `frequency.expected_counts`: no text has to be
+  like what the model will read, and none has to be given.
+
   Args:
     model_dir: a directory with `config.json`, `model.safetensors` and a
       tokenizer, whose table is dense.
     output_dir: a directory that is new or empty.
     budget: largest size of the table: a share of the float32 table (float in
       (0, 1)), a number of bytes (int), or a factor (`'40x'`). Never exceeded.
-    texts: like what the model is going to read. Their tokens say which words
-      are frequent.
+    texts: like what the model is going to read, None for none.
+    wide_texts: of other kinds, the more mixed the better; None for none.
     methods: as for `embedcomp.compress`.
     head: the head to keep, or 'encoder' for none; None keeps the one that the
       config names.
@@ -68,9 +73,11 @@ def compress_model(
       written.
 
   Example:
-    embedcomp.compress_model('bert', 'small', budget='40x', texts=lines)
+    embedcomp.compress_model('bert', 'small', budget='40x')
   """
-  _check_options(budget, texts, methods, weights, seed)
+  _check_options(budget, methods, weights, seed)
+  _check_texts(texts, 'texts')
+  _check_texts(wide_texts, 'wide_texts')
   files.check_new_folder(output_dir, 'output_dir')
   model, params, labels = read_model(model_dir, head)
   if isinstance(model.embedder, GroupedEmbed):
@@ -78,7 +85,7 @@ def compress_model(
       f'{model_dir} is compressed already: start from the dense model.'
     )
   tokenizer = SubwordTokenizer.load(model_dir)
-  counts = _count(tokenizer, texts, model.config.vocab_size)
+  counts = _expect(tokenizer, texts, wide_texts, model.config.vocab_size)
   if not keep_ids:
     tokenizer, params, counts = _in_order(tokenizer, params, counts)
   scheme, table = compress_table(
@@ -110,15 +117,12 @@ def compress_model(
 
 def _check_options(
   budget: float | int | str,
-  texts: Iterable[str],
   methods: Sequence[str | methods_lib.Method],
   weights: str | None,
   seed: int,
 ) -> None:
   """Refuses what can be refused before any file is read."""
   parse_budget(budget, sys.maxsize)  # the table has not been read
-  if isinstance(texts, (str, bytes, os.PathLike)):
-    raise ValueError(f'texts must be several str, got {texts!r}.')
   for method in methods:
     if isinstance(method, str):
       methods_lib.get(method)
@@ -130,19 +134,46 @@ def _check_options(
     raise ValueError(f'seed must be an int from 0 on, got {seed!r}.')
 
 
-def _count(
-  tokenizer: SubwordTokenizer, texts: Iterable[str], num_rows: int
+def _check_texts(texts: Iterable[str] | None, name: str) -> None:
+  """Refuses a text, or the path of one, in place of several."""
+  if isinstance(texts, (str, bytes, os.PathLike)):
+    raise ValueError(f'{name} must be several str, got {texts!r}.')
+
+
+def _expect(
+  tokenizer: SubwordTokenizer,
+  texts: Iterable[str] | None,
+  wide_texts: Iterable[str] | None,
+  num_rows: int,
 ) -> np.ndarray:
-  """[V] tokens of each row of a table that may be longer than a tokenizer."""
-  if len(tokenizer) > num_rows:
+  """[V] expected counts of the rows of a table, which may be more than tokens.
+
+  Args:
+    tokenizer: of the model.
+    texts: as for `compress_model`.
+    wide_texts: as for `compress_model`.
+    num_rows: V.
+  """
+  num_tokens = len(tokenizer)
+  if num_tokens > num_rows:
     raise ValueError(
-      f'the tokenizer has {len(tokenizer)} tokens and the table {num_rows} '
+      f'the tokenizer has {num_tokens} tokens and the table {num_rows} '
       'rows: they are not of one model.'
     )
-  counts = tokenizer.count(texts, special=True)
-  if not counts.any():
-    raise ValueError('texts must hold some text, got none.')
-  return np.pad(counts, (0, num_rows - len(tokenizer)))
+
+  def count(given: Iterable[str] | None, name: str) -> np.ndarray | None:
+    if given is None:
+      return None
+    counts = tokenizer.count(given, special=True)
+    if not counts.any():
+      raise ValueError(f'{name} must hold some text, got none.')
+    return np.pad(counts, (0, num_rows - num_tokens))
+
+  return frequency.expected_counts(
+    count(texts, 'texts'),
+    wide_counts=count(wide_texts, 'wide_texts'),
+    tokens=(*tokenizer.tokens, *[''] * (num_rows - num_tokens)),
+  )
 
 
 def _in_order(

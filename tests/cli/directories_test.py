@@ -104,6 +104,17 @@ def test_the_bias_of_masked_words_goes_with_its_words(folder, tmp_path):
     np.testing.assert_array_equal(biases[1][new.ids], biases[0][old.ids])
 
 
+def test_text_need_not_be_given(folder, tmp_path):
+  """Or may be of other kinds alone; the tokenizer says the rest."""
+  wide = f'--wide-text={folder / "text.txt"}'
+  for name, flags in (('none', ()), ('wide', (wide,))):
+    paths = [str(folder / 'classifier'), str(tmp_path / name)]
+    main.main(['compress', *paths, '--budget=4x', *flags])
+    scheme = embedcomp.from_pretrained(tmp_path / name)[0].embedder.scheme
+    assert scheme.order == 'identity'
+    assert scheme.num_bytes <= scheme.dense_bytes / 4
+
+
 def test_one_head_may_be_kept(folder, tmp_path):
   compress(folder, 'masked', tmp_path / 'new', '--budget=4x', '--head=encoder')
   fields = json.loads((tmp_path / 'new' / 'config.json').read_text())
@@ -291,6 +302,10 @@ MODEL, SMALL, MASKED = '{0}/classifier', '{0}/small', '{0}/masked'
     (['compress', SMALL, '{1}', TEXT, '--budget=4x'], 'compressed already'),
     (['compress', MODEL, '{1}', '--text={0}/no.txt', '--budget=4x'], 'no.txt'),
     (['compress', MODEL, '{1}', '--text={0}/empty', '--budget=4x'], 'got none'),
+    (
+      ['compress', MODEL, '{1}', '--wide-text={0}/no', '--budget=4x'],
+      '--wide-text must name files',
+    ),
     (['compress', MODEL, '{0}/text.txt/new', TEXT, '--budget=4x'], 'is none'),
     (['evaluate', MODEL, '{0}/no', '--task=classification'], '/no'),
     (

@@ -117,6 +117,19 @@ def test_places_for_tokens_to_come_are_no_words(tmp_path):
   assert SubwordTokenizer.load(folder).word_ids.tolist() == [6, 7, 8]
 
 
+@pytest.mark.parametrize('kind', KINDS)
+def test_tokens_are_by_id(kind):
+  library = Tokenizer.from_str(trained(kind))
+  tokens = tiny(kind).tokens
+  assert len(tokens) == len(tiny(kind))
+  assert {token: id for id, token in enumerate(tokens)} == library.get_vocab()
+
+
+def test_ids_without_a_token_are_empty(tmp_path):
+  folder = write(tmp_path, vocab_txt='\n'.join([*BERT, '', 'cat', '']))
+  assert SubwordTokenizer.load(folder).tokens == (*BERT, '', 'cat')
+
+
 def test_settings_name_special_tokens(tmp_path):
   subwords = '\n'.join(['cat', '<unknown>', '[PAD]', '[CLS]', '[SEP]'])
   tokenizer = SubwordTokenizer.load(

@@ -1,8 +1,10 @@
 """A directory compressed by the library: what is checked before any work."""
 
+import numpy as np
 import pytest
 
 import embedcomp
+from embedcomp.data.subword_tokenizer import SubwordTokenizer
 from embedcomp.io.bert import pretrained
 from embedcomp.nn.bert.encoder import Bert
 from embedcomp.workflows import export_model, model_info, read_model
@@ -42,6 +44,7 @@ def test_methods_may_be_chosen(model_dir, tmp_path):
     ({'budget': 2.5}, 'budget must be'),
     ({'budget': 'small'}, 'budget must be'),
     ({'texts': TEXTS[0]}, 'texts must be several str'),
+    ({'wide_texts': TEXTS[0]}, 'wide_texts must be several str'),
     ({'methods': ['vector']}, 'vector'),
     ({'weights': 'int4'}, "weights must be None or one of .* got 'int4'"),
     ({'seed': -1}, 'seed must be'),
@@ -71,7 +74,37 @@ def test_folders_are_checked_before_files_are_read(
     compress(tmp_path / 'nothing', tmp_path / 'new')
 
 
-def test_texts_without_a_token_are_refused(model_dir, tmp_path):
-  with pytest.raises(ValueError, match='must hold some text'):
-    compress(model_dir, tmp_path / 'new', texts=[])
+@pytest.mark.parametrize('name', ['texts', 'wide_texts'])
+def test_texts_without_a_token_are_refused(model_dir, tmp_path, name):
+  with pytest.raises(ValueError, match=f'{name} must hold some text'):
+    compress(model_dir, tmp_path / 'new', **{name: []})
   assert not (tmp_path / 'new').exists()
+
+
+def test_without_texts_tokens_are_in_the_order_of_the_vocabulary(
+  model_dir, tmp_path
+):
+  compress(model_dir, tmp_path / 'new', texts=None)
+  old, new = (
+    SubwordTokenizer.load(path) for path in (model_dir, tmp_path / 'new')
+  )
+  ranks = embedcomp.frequency.expected_counts(tokens=old.tokens)
+  moved = np.setdiff1d(np.arange(len(new)), new.fixed_ids)
+  assert (np.diff(ranks[new.ids_in(old)[moved]]) <= 0).all()
+
+
+def test_texts_of_other_kinds_count_as_well(model_dir, tmp_path):
+  """And less than those like what will be read."""
+  given = {
+    'none': {'texts': None},
+    'other': {'texts': None, 'wide_texts': ['sat sat sat sat']},
+    'both': {'texts': ['mat mat mat mat'], 'wide_texts': ['sat sat sat sat']},
+  }
+  for name, texts in given.items():
+    compress(model_dir, tmp_path / name, **texts)
+  ids = {}
+  for name in given:
+    tokenizer = SubwordTokenizer.load(tmp_path / name)
+    ids[name] = {token: id for id, token in enumerate(tokenizer.tokens)}
+  assert ids['other']['sat'] < ids['none']['sat']
+  assert ids['both']['mat'] < ids['both']['sat'] < ids['none']['sat']
