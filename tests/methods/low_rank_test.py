@@ -50,6 +50,11 @@ def test_options_by_hand():
   assert ranks == {2, 4, 8, 16, 32, 48}
 
 
+def test_both_factors_have_a_known_storage():
+  with pytest.raises(ValueError, match="got 'int3'"):
+    methods.LowRank(2, basis_storage='int3')
+
+
 @pytest.mark.parametrize('rank', [0, 11])
 def test_wrong_ranks_are_refused(rank):
   with pytest.raises(ValueError, match=f'= 10, got {rank}'):

@@ -101,6 +101,23 @@ def test_few_and_many_tokens_read_the_same(num, rng):
   )
 
 
+def test_many_tokens_join_each_pair_of_digits_once(rng, monkeypatch):
+  method = methods.TensorTrain(3)
+  params = method.init(jax.random.key(0), SHAPE)
+  join, joined = methods.TensorTrain._join, []
+
+  def counting(self, params, middle, firsts, seconds):
+    joined.append(len(firsts))
+    return join(self, params, middle, firsts, seconds)
+
+  monkeypatch.setattr(methods.TensorTrain, '_join', counting)
+  # 29 words in modes 5, 2 and 3: ten pairs of leading digits.
+  assert tensor_train.word_modes(29) == (5, 2, 3)
+  for num in (9, 10, 11, 200):
+    method.lookup(params, rng.integers(29, size=num), SHAPE)
+  assert joined == [9, 10, 10, 10]
+
+
 @pytest.mark.parametrize('rank', [1, 8])
 def test_both_ways_to_logits_agree(rank, rng):
   shape = Shape(500, 20)
