@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from embedcomp import Group, Scheme
+from embedcomp.search import supernet_codes
 from embedcomp.search.supernet import Supernet
 from embedcomp.table import read
 from tests.search.plain_supernet import (
@@ -72,6 +73,20 @@ def test_refresh_goes_on_until_it_stays():
   words = lookup(params, buffers, all_bins(6), ALL)
   coded = nearest(own, codebooks_of(buffers, 6))
   close(words, coded @ np.asarray(params['basis']))
+
+
+def test_dead_codewords_move_to_the_worst_words_by_their_weight():
+  block = np.array([[0.0], [2], [9], [-10]], np.float32)
+  weights = np.array([1, 3, 1, 0.1])
+  book = np.array([[1e3], [1], [-1e3]], np.float32)
+  # All take the second one; errors are 1, 3, 64 and 12.1.
+  found = supernet_codes._lloyd(block, weights, book)
+  mean = (3 * 2 + 9 - 0.1 * 10) / 5.1
+  np.testing.assert_allclose(found, [[9], [mean], [-10]], rtol=1e-6)
+  # Where all are taken, they are means.
+  book = np.array([[8.0], [1], [-7]], np.float32)
+  found = supernet_codes._lloyd(block, weights, book)
+  np.testing.assert_allclose(found, [[9], [1.5], [-10]], rtol=1e-6)
 
 
 def test_refresh_revives_dead_codewords():
