@@ -104,9 +104,10 @@ def test_rare_words_come_first_and_ids_stay_the_callers():
     embedcomp.lookup(result.scheme, result.table, np.array([V]))
 
 
-def test_one_search_serves_other_budgets():
+def test_one_search_serves_other_budgets(capsys):
   result = result_of(rare_words.bare)
-  larger = result.searched.at('4x', progress=False)
+  larger = result.searched.at('4x')
+  assert 'finetune, ' in capsys.readouterr().err
   assert 0.99 * DENSE_BYTES / 4 <= larger.num_bytes <= DENSE_BYTES / 4
   assert larger.searched.state is result.searched.state
   assert larger.seconds['search'] == result.seconds['search']
