@@ -192,6 +192,21 @@ def test_small_sets_are_their_own_sample(rng):
   np.testing.assert_allclose(sampled, weights, rtol=1e-6)
 
 
+def test_words_without_weight_have_a_fifth_of_the_average_chance(rng):
+  weights = np.where(np.arange(1000) % 5 == 0, 4.0, 0.0)
+  # Roots are 2 and 0, on average 0.4; a fifth of that is 0.08. In all, 200
+  # times 2 and 800 times 0.08 share 116 places.
+  chance = 116 / (200 * 2 + 800 * 0.08) * np.array([2, 0.08])
+  drawn, heavy = np.zeros(2), []
+  for _ in range(50):
+    rows, sampled = kmeans.training_sample(weights, 116, rng)
+    is_heavy = weights[rows] > 0
+    drawn += is_heavy.sum(), (~is_heavy).sum()
+    heavy.extend(sampled[is_heavy])
+  np.testing.assert_allclose(drawn / 50, chance * [200, 800], rtol=0.05)
+  np.testing.assert_allclose(heavy, 4 / chance[0], rtol=1e-5)
+
+
 def test_training_sample_is_unbiased(rng):
   weights = 1 / (1.0 + np.arange(2000))
   values = np.sin(np.arange(2000))
