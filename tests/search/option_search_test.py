@@ -11,6 +11,9 @@ from embedcomp.search.controller import Controller
 
 OPTIONS = (methods.Drop('int8'), methods.Dense('int4'), methods.Dense('int8'))
 SPACE = SearchSpace(8, (0, 10, 40), OPTIONS, max_groups=2)
+# Probabilities by bin, before and after.
+FIRST = np.array([[0.5, 0.25, 0.25], [0.2, 0.2, 0.6]], np.float32)
+LEARNED = np.array([[0.25, 0.25, 0.5], [0.2, 0.4, 0.4]], np.float32)
 
 
 def made(prior):
@@ -27,19 +30,43 @@ def made(prior):
 
 
 def test_evidence_is_what_log_probabilities_gained_over_the_prior():
-  # Probabilities by bin, before and after.
-  first = np.array([[0.5, 0.25, 0.25], [0.2, 0.2, 0.6]], np.float32)
-  learned = np.array([[0.25, 0.25, 0.5], [0.2, 0.4, 0.4]], np.float32)
   state = types.SimpleNamespace(
-    params={'architecture': {'options': np.log(learned)}},
-    extra={'first_logits': {'options': np.log(first)}},
+    params={'architecture': {'options': np.log(LEARNED)}},
+    extra={'first_logits': {'options': np.log(FIRST)}},
   )
   gains = np.log([[0.5, 1, 2], [1, 2, 2 / 3]])
   found = made(prior=object()).evidence(state)
   np.testing.assert_allclose(found, gains, atol=1e-6)
   # Without a prior, all of it was learned.
   alone = made(prior=None).evidence(state)
-  np.testing.assert_allclose(alone, np.log(learned), rtol=1e-5)
+  np.testing.assert_allclose(alone, np.log(LEARNED), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ('budget', 'share'), [(100, 1), (200, 0.5), (50, 0.5), (25, 0.25)]
+)
+def test_evidence_counts_less_for_other_budgets(budget, share):
+  """In losses, it is what log-probabilities amount to, with the sign turned."""
+  added = []
+
+  def adjusted(losses):
+    added.append(losses)
+    return types.SimpleNamespace(scheme=lambda size: ('scheme', size))
+
+  prior = types.SimpleNamespace(
+    temperature=lambda size: size / 10,
+    curve=types.SimpleNamespace(adjusted=adjusted),
+  )
+  state = types.SimpleNamespace(
+    params={'architecture': {'options': np.log(LEARNED)}},
+    extra={
+      'first_logits': {'options': np.log(FIRST)},
+      'budget': np.float32(100),
+    },
+  )
+  assert made(prior).scheme(state, budget) == ('scheme', budget)
+  expected = -np.log(LEARNED / FIRST) * share * budget / 10
+  np.testing.assert_allclose(added[0], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_no_steps_are_taken_where_the_prior_decides_alone():
