@@ -113,6 +113,15 @@ def test_fewer_points_with_weight_than_codewords(rng):
   np.testing.assert_allclose(codewords[codes[:2]], points[:2], atol=1e-6)
 
 
+def test_candidates_that_lose_nothing_are_picked_once_each(rng):
+  candidates = np.array([[0.0], [0], [3], [4]], np.float32)
+  # The last two weigh nothing, and the second one is where the first one is.
+  mass = np.array([1.0, 1, 0, 0])
+  picked = kmeans._thin_out(candidates, mass, 4, rng)
+  assert sorted(picked) == [0, 1, 2, 3]
+  assert picked[0] in (0, 1)
+
+
 def test_dead_codewords_restart(monkeypatch, rng):
   points = clustered(rng, num=300, centers=6)
   # All start at one point, so that all but one lose every point at once.

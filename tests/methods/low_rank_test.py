@@ -46,6 +46,9 @@ def test_options_by_hand():
   assert found == {
     (rank, stored) for rank in (2, 4, 8, 16, 32) for stored in ('int8', 'int4')
   }
+  assert methods.LowRank.options(Shape(32, 96)) == methods.LowRank.options(
+    Shape(40, 96)
+  )
   ranks = {o.rank for o in methods.LowRank.options(Shape(1000, 96))}
   assert ranks == {2, 4, 8, 16, 32, 48}
 

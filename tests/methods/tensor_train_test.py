@@ -133,6 +133,16 @@ def test_both_ways_to_logits_agree(rank, rng):
   )
 
 
+def test_options_by_hand():
+  # Words in modes 16, 16, 16 and features in 4, 4, 4: ranks of 64 are full.
+  found = methods.TensorTrain.options(Shape(4096, 64))
+  assert [o.rank for o in found] == [4, 8, 16, 32, 64]
+  assert {o.storage for o in found} == {'int8'}
+  # 10, 10, 10 and 4, 4, 6: full at 40 and 60.
+  found = methods.TensorTrain.options(Shape(1000, 96))
+  assert [o.rank for o in found] == [4, 8, 16, 32]
+
+
 @pytest.mark.parametrize('rank', [0, 1000])
 def test_wrong_ranks_are_refused(rank):
   with pytest.raises(ValueError, match=f'rank must be 1 to .* got {rank}'):
