@@ -258,6 +258,7 @@ def test_schedule_by_hand():
     schedule.entropy_at(steps), [0, 0, 0, 0, 0.2, 0.4, 0.4], rtol=1e-6
   )
   assert Schedule(10, warmup=1.0).progress(jnp.int32(9)) == 0
+  assert Schedule(10, warmup=0.9).progress(jnp.int32(10)) == 1
 
 
 @pytest.mark.parametrize(
