@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from embedcomp import Group, Scheme
+from embedcomp.methods import kmeans
 from embedcomp.search import supernet_codes
 from embedcomp.search.supernet import Supernet
 from embedcomp.table import read
@@ -53,6 +54,30 @@ def code_error(params, buffers, option):
   weight = (1 / np.diff(BINS))[BIN_OF_WORD]
   coded = nearest(own, codebooks_of(buffers, option))
   return weight @ np.square(own - coded).sum(1)
+
+
+def blocks_of(params, books):
+  """The blocks [V, R / M] of all words, one book after another."""
+  own = np.asarray(params['coefficients'])
+  return map(np.ascontiguousarray, np.split(own, books, axis=1))
+
+
+def test_codewords_start_by_k_means_and_go_on_by_one_step():
+  params, buffers = weights()
+  moved = params | {'coefficients': params['coefficients'][::-1] * 1.1}
+  after = SUPERNET.refresh(moved, buffers)
+  weight = (1 / np.diff(BINS))[BIN_OF_WORD]
+  for option, (books, codewords) in CODED.items():
+    first, second = (codebooks_of(b, option) for b in (buffers, after))
+    for m, block in enumerate(blocks_of(params, books)):
+      fitted, _ = kmeans.kmeans(block, weight, codewords, seed=m, iterations=6)
+      close(first[m], fitted)
+    for m, block in enumerate(blocks_of(moved, books)):
+      codes = np.square(block[:, None] - first[m][None]).sum(-1).argmin(1)
+      for k in set(codes.tolist()):
+        own = codes == k
+        mean = np.average(block[own], axis=0, weights=weight[own])
+        close(second[m, k], mean)
 
 
 def test_refresh_goes_on_until_it_stays():
