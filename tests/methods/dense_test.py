@@ -44,3 +44,14 @@ def test_trained_scales_stay_in_use():
   words = method.lookup({'table': halved}, np.arange(11), SHAPE)
   largest = np.asarray(halved['scale'], np.float32) * 7 * 1.01
   assert (np.abs(words) <= largest).all()
+
+
+def test_options_by_hand():
+  found = methods.Dense.options(SHAPE)
+  assert {o.num_bytes(SHAPE) for o in found} == {
+    4 * 44,
+    2 * 44,
+    44 + 2 * 11,  # a scale of two bytes a word
+    22 + 2 * 11,
+  }
+  assert len(found) == 4

@@ -108,6 +108,14 @@ def test_logits_by_hand():
   np.testing.assert_allclose(scores, [[[17], [13]][first]])
 
 
+def test_options_by_hand():
+  # A 64th to a quarter of the words; of few words, some are no bucket at all.
+  found = methods.Hashed.options(Shape(1000, 8))
+  assert [o.buckets for o in found] == [15, 31, 62, 125, 250]
+  assert {o.storage for o in found} == {'int8'}
+  assert [o.buckets for o in methods.Hashed.options(Shape(20, 8))] == [1, 2, 5]
+
+
 @pytest.mark.parametrize('num', [0, 9])
 def test_wrong_sizes_are_refused(num):
   with pytest.raises(ValueError, match=f"group's 8 words, got {num}"):

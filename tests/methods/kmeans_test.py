@@ -113,6 +113,15 @@ def test_fewer_points_with_weight_than_codewords(rng):
   np.testing.assert_allclose(codewords[codes[:2]], points[:2], atol=1e-6)
 
 
+def test_candidates_that_lose_nothing_are_picked_once_each(rng):
+  candidates = np.array([[0.0], [0], [3], [4]], np.float32)
+  # The last two weigh nothing, and the second one is where the first one is.
+  mass = np.array([1.0, 1, 0, 0])
+  picked = kmeans._thin_out(candidates, mass, 4, rng)
+  assert sorted(picked) == [0, 1, 2, 3]
+  assert picked[0] in (0, 1)
+
+
 def test_dead_codewords_restart(monkeypatch, rng):
   points = clustered(rng, num=300, centers=6)
   # All start at one point, so that all but one lose every point at once.
@@ -190,6 +199,21 @@ def test_small_sets_are_their_own_sample(rng):
   rows, sampled = kmeans.training_sample(weights, 7, rng)
   np.testing.assert_array_equal(rows, np.arange(7))
   np.testing.assert_allclose(sampled, weights, rtol=1e-6)
+
+
+def test_words_without_weight_have_a_fifth_of_the_average_chance(rng):
+  weights = np.where(np.arange(1000) % 5 == 0, 4.0, 0.0)
+  # Roots are 2 and 0, on average 0.4; a fifth of that is 0.08. In all, 200
+  # times 2 and 800 times 0.08 share 116 places.
+  chance = 116 / (200 * 2 + 800 * 0.08) * np.array([2, 0.08])
+  drawn, heavy = np.zeros(2), []
+  for _ in range(50):
+    rows, sampled = kmeans.training_sample(weights, 116, rng)
+    is_heavy = weights[rows] > 0
+    drawn += is_heavy.sum(), (~is_heavy).sum()
+    heavy.extend(sampled[is_heavy])
+  np.testing.assert_allclose(drawn / 50, chance * [200, 800], rtol=0.05)
+  np.testing.assert_allclose(heavy, 4 / chance[0], rtol=1e-5)
 
 
 def test_training_sample_is_unbiased(rng):

@@ -46,8 +46,16 @@ def test_options_by_hand():
   assert found == {
     (rank, stored) for rank in (2, 4, 8, 16, 32) for stored in ('int8', 'int4')
   }
+  assert methods.LowRank.options(Shape(32, 96)) == methods.LowRank.options(
+    Shape(40, 96)
+  )
   ranks = {o.rank for o in methods.LowRank.options(Shape(1000, 96))}
   assert ranks == {2, 4, 8, 16, 32, 48}
+
+
+def test_both_factors_have_a_known_storage():
+  with pytest.raises(ValueError, match="got 'int3'"):
+    methods.LowRank(2, basis_storage='int3')
 
 
 @pytest.mark.parametrize('rank', [0, 11])

@@ -99,6 +99,22 @@ def test_options_by_hand():
   ]
 
 
+def test_blocks_of_many_widths_are_tried():
+  # 66 blocks of 2 features, 44 of 3, ... and one of all 132; where a width
+  # does not divide them, the nearest one by its factor.
+  found = methods.ProductQuantization.options(Shape(1000, 132))
+  assert {o.books for o in found} == {1, 3, 4, 6, 11, 22, 33, 44, 66}
+  assert {o.storage for o in found} == {'int8'}
+  assert not methods.ProductQuantization.options(Shape(1000, 1))
+
+
+def test_vector_options_have_no_more_codewords_than_words():
+  found = methods.VectorQuantization.options(Shape(64, 8))
+  assert found == tuple(methods.VectorQuantization(k, 'int8') for k in (16, 64))
+  (*_, last) = methods.VectorQuantization.options(Shape(256, 8))
+  assert last.codewords == 256
+
+
 def test_integer_codebooks_keep_a_scale_for_each_feature():
   method = methods.ProductQuantization(2, 16, 'int8')
   codes, codebooks = method.parts(SHAPE)

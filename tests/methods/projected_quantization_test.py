@@ -53,6 +53,35 @@ def test_measured_errors_are_those_of_fits(table):
   np.testing.assert_allclose(found.sum(axis=1), exact, rtol=0.15)
 
 
+def test_options_by_hand():
+  found = methods.ProjectedQuantization.options(Shape(100, 96))
+  # An eighth to a half of the features in blocks of eight axes, then a half in
+  # smaller ones; 256 codewords are more than words.
+  sizes = [(16, 2), (32, 4), (24, 3), (48, 6), (48, 8), (48, 12), (48, 16)]
+  assert set(found) == {
+    methods.ProjectedQuantization(rank, books, codewords, 'int8')
+    for rank, books in sizes
+    for codewords in (16, 64)
+  }
+  assert len(set(found)) == len(found)
+  # Two features are one block, of 6 bits at most.
+  assert methods.ProjectedQuantization.options(Shape(1000, 2)) == (
+    methods.ProjectedQuantization(2, 1, 16, 'int8'),
+    methods.ProjectedQuantization(2, 1, 64, 'int8'),
+  )
+
+
+def test_bytes_by_hand():
+  method = methods.ProjectedQuantization(6, 3, 16, 'int8')
+  assert method.bytes_by_role(SHAPE) == {
+    'codes': 600 * 3 // 2,  # 4 bits each
+    'codebooks': 16 * 6,
+    'factors': 6 * 16,
+    # One for each of 6 coefficients, and one for each row of the basis.
+    'scales': 2 * (6 + 6),
+  }
+
+
 @pytest.mark.parametrize(
   ('config', 'message'),
   [

@@ -62,6 +62,15 @@ def test_one_book_is_vector_quantization(rng):
   )
 
 
+def test_options_by_hand():
+  found = methods.ResidualQuantization.options(Shape(64, 6))
+  assert found == tuple(
+    methods.ResidualQuantization(books, codewords, 'int8')
+    for books in (2, 4, 8)
+    for codewords in (16, 64)
+  )
+
+
 def test_wrong_sizes_are_refused():
   with pytest.raises(ValueError, match='books must be at least 1, got 0'):
     methods.ResidualQuantization(0, 2).validate(SHAPE)

@@ -101,6 +101,23 @@ def test_few_and_many_tokens_read_the_same(num, rng):
   )
 
 
+def test_many_tokens_join_each_pair_of_digits_once(rng, monkeypatch):
+  method = methods.TensorTrain(3)
+  params = method.init(jax.random.key(0), SHAPE)
+  join, joined = methods.TensorTrain._join, []
+
+  def counting(self, params, middle, firsts, seconds):
+    joined.append(len(firsts))
+    return join(self, params, middle, firsts, seconds)
+
+  monkeypatch.setattr(methods.TensorTrain, '_join', counting)
+  # 29 words in modes 5, 2 and 3: ten pairs of leading digits.
+  assert tensor_train.word_modes(29) == (5, 2, 3)
+  for num in (9, 10, 11, 200):
+    method.lookup(params, rng.integers(29, size=num), SHAPE)
+  assert joined == [9, 10, 10, 10]
+
+
 @pytest.mark.parametrize('rank', [1, 8])
 def test_both_ways_to_logits_agree(rank, rng):
   shape = Shape(500, 20)
@@ -114,6 +131,16 @@ def test_both_ways_to_logits_agree(rank, rng):
     base.Method.logits(method, params, hidden, shape),
     atol=1e-5,
   )
+
+
+def test_options_by_hand():
+  # Words in modes 16, 16, 16 and features in 4, 4, 4: ranks of 64 are full.
+  found = methods.TensorTrain.options(Shape(4096, 64))
+  assert [o.rank for o in found] == [4, 8, 16, 32, 64]
+  assert {o.storage for o in found} == {'int8'}
+  # 10, 10, 10 and 4, 4, 6: full at 40 and 60.
+  found = methods.TensorTrain.options(Shape(1000, 96))
+  assert [o.rank for o in found] == [4, 8, 16, 32]
 
 
 @pytest.mark.parametrize('rank', [0, 1000])

@@ -73,7 +73,8 @@ def test_shapes_and_sums():
 
 def test_splits_start_evenly_spread():
   splits = np.asarray(CONTROLLER.init()['splits'])
-  np.testing.assert_array_equal(splits.argmax(1), [1, 3])
+  # One bin is likelier than each of the others, e to one.
+  np.testing.assert_array_equal(splits, np.eye(BINS)[[1, 3]])
   many = Controller(SearchSpace(8, (0, 1, 2, 3), OPTIONS, max_groups=9)).init()
   assert many['options'].shape == (3, 4)  # no more groups than bins
   np.testing.assert_array_equal(np.asarray(many['splits']).argmax(1), [0, 1])
@@ -257,6 +258,7 @@ def test_schedule_by_hand():
     schedule.entropy_at(steps), [0, 0, 0, 0, 0.2, 0.4, 0.4], rtol=1e-6
   )
   assert Schedule(10, warmup=1.0).progress(jnp.int32(9)) == 0
+  assert Schedule(10, warmup=0.9).progress(jnp.int32(10)) == 1
 
 
 @pytest.mark.parametrize(
@@ -264,6 +266,9 @@ def test_schedule_by_hand():
   [
     ({'num_steps': 0}, 'num_steps must be at least 1, got 0'),
     ({'warmup': 1.5}, r'warmup must be in \[0, 1\], got 1.5'),
+    ({'warmup': -0.1}, r'warmup must be in \[0, 1\], got -0.1'),
+    ({'plain': 1.5}, r'plain must be in \[0, 1\], got 1.5'),
+    ({'plain': -0.1}, r'plain must be in \[0, 1\], got -0.1'),
     ({'every': 0}, 'every must be at least 1, got 0'),
     ({'temperature': (0.1, 0.5)}, 'temperatures must fall and be positive'),
     ({'temperature': (1.0, 0.0)}, 'temperatures must fall and be positive'),
@@ -272,6 +277,21 @@ def test_schedule_by_hand():
 def test_schedules_must_make_sense(wrong, message):
   with pytest.raises(ValueError, match=message):
     Schedule(**({'num_steps': 10} | wrong))
+
+
+@pytest.mark.parametrize(
+  'extreme',
+  [
+    {'num_steps': 1},
+    {'warmup': 0.0, 'plain': 0.0},
+    {'warmup': 1.0, 'plain': 1.0},
+    {'every': 1},
+    {'temperature': (0.5, 0.5)},
+  ],
+)
+def test_the_ends_of_what_makes_sense_are_allowed(extreme):
+  schedule = Schedule(**({'num_steps': 10} | extreme))
+  assert np.isfinite(schedule.temperature_at(jnp.int32(0)))
 
 
 KEPT = np.float32([1, 0.75, 0.45, 0])  # what options keep of a word

@@ -100,6 +100,36 @@ def test_the_likeliest_options_are_made_cheaper_until_they_fit():
     decide_greedily(SPACE, log_probs, 5)
 
 
+@pytest.mark.parametrize(
+  ('likely', 'changed', 'option'),
+  [
+    # All as sure: the largest bin gives up the most bytes for its margin.
+    ([[-9, -8, -1, 0]] * 3, 2, 2),
+    # Fewer bytes for a still smaller margin: 0.1 / 300 of the second bin.
+    ([[-9, -8, -1, 0], [-9, -8, -0.1, 0], [-9, -8, -1, 0]], 1, 2),
+    # The runner-up is cheaper by two options.
+    ([[-9, -8, -4, 0]] * 2 + [[-9, -1, -2, 0]], 2, 1),
+    # What is as dear goes with what was likeliest: the runner-up does not fit.
+    ([[-9, -8, -4, 0]] * 2 + [[-9, -2, 0, -1]], 2, 1),
+    # The option that cannot be taken is none to give up for.
+    ([[-9, -8, -4, 0]] * 2 + [[-np.inf, -np.inf, -np.inf, 0]], 1, 2),
+  ],
+)
+def test_the_cheapest_change_is_made_first(likely, changed, option):
+  likely = np.array(likely, np.float64)
+  first = likely.argmax(axis=1).tolist()
+  whole = decide_greedily(SPACE, likely, 10_000)
+  assert [OPTIONS.index(g.method) for g in whole.groups] == [
+    o for i, o in enumerate(first) if i == 0 or o != first[i - 1]
+  ]
+  found = decide_greedily(SPACE, likely, whole.num_bytes - 1)
+  by_word = np.repeat(
+    [OPTIONS.index(g.method) for g in found.groups], np.diff(found.splits)
+  )
+  wanted = [*first[:changed], option, *first[changed + 1 :]]
+  np.testing.assert_array_equal(by_word, np.repeat(wanted, SPACE.bin_sizes))
+
+
 @pytest.mark.parametrize('losses', [np.zeros((2, 4)), np.full((3, 4), np.inf)])
 def test_losses_that_are_no_losses_are_refused(losses):
   with pytest.raises(ValueError, match='losses must be'):

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import embedcomp
-from embedcomp import search
+from embedcomp import methods, search
 from embedcomp.search.embeddings import CompressedEmbedding, DenseEmbedding
+from embedcomp.search.learn import _finetune
+from embedcomp.types import Shape
 from tests.search import rare_words
 from tests.search.rare_words import BUDGET, CONFIG, COUNTS, DATA, D, V
 
@@ -104,9 +106,10 @@ def test_rare_words_come_first_and_ids_stay_the_callers():
     embedcomp.lookup(result.scheme, result.table, np.array([V]))
 
 
-def test_one_search_serves_other_budgets():
+def test_one_search_serves_other_budgets(capsys):
   result = result_of(rare_words.bare)
-  larger = result.searched.at('4x', progress=False)
+  larger = result.searched.at('4x')
+  assert 'finetune, ' in capsys.readouterr().err
   assert 0.99 * DENSE_BYTES / 4 <= larger.num_bytes <= DENSE_BYTES / 4
   assert larger.searched.state is result.searched.state
   assert larger.seconds['search'] == result.seconds['search']
@@ -259,3 +262,28 @@ def test_a_loss_without_words_is_refused():
 
   with pytest.raises(ValueError, match='look them up with embed'):
     rare_words.learn(rare_words.bare, loss_fn=loss_fn)
+
+
+def test_finetuning_adds_a_quarter_of_the_commitment_by_counts():
+  """A loss of nothing else: codes want queries near, frequent ones most."""
+  method = methods.DifferentiableNearest(2, 4)
+  scheme = embedcomp.Scheme(D, (embedcomp.Group(V, method),))
+  table = {'group_0': method.init(jax.random.key(0), Shape(V, D))}
+  config = dataclasses.replace(CONFIG, finetuning=search.Finetuning(1))
+
+  def nothing(params, embed, batch, key):
+    del key
+    return 0 * (params['bias'].sum() + embed(batch['ids']).sum())
+
+  params = {'bias': np.ones(2, np.float32)}
+  problem = search.SearchProblem(
+    nothing, params, np.ones((V, D), np.float32), DATA, COUNTS
+  )
+  decision = search.Decision(scheme, table, params)
+  *_, (line,) = _finetune(decision, problem, config, progress=False)
+  blocks = np.asarray(table['group_0']['queries']).reshape(V, 2, 1, -1)
+  books = np.asarray(table['group_0']['codebooks'])
+  nearest = np.square(blocks - books[None]).sum(-1).min(-1).sum(-1)  # [V]
+  of_word = nearest / (np.square(books).mean() * D)
+  expected = np.average(of_word, weights=COUNTS) / 4
+  assert line['loss'] == pytest.approx(expected, rel=1e-5)

@@ -73,6 +73,27 @@ def test_the_likeliest_division_is_the_best_one(curve, budget):
     assert option == int(np.argmin(costs))
 
 
+@pytest.mark.parametrize('budget', [150, 300, 600])
+def test_logits_are_costs_in_shares_of_the_best_loss(curve, budget):
+  best = curve.choices(budget)
+  segments = [curve.segment(choice.start, choice.stop) for choice in best]
+  total = sum(s.losses[c.option] for s, c in zip(segments, best))
+  price = price_of_a_byte(curve, budget)
+  logits = Prior(curve, strength=10.0).logits(budget)
+  for found, segment in zip(logits['options'], segments):
+    costs = segment.losses + price * segment.num_bytes
+    costs = np.where(segment.num_bytes < 0, np.inf, costs)
+    expected = -10 * (costs - costs.min()) / total
+    np.testing.assert_allclose(found, expected.clip(-8), rtol=1e-5)
+    assert (expected > -8).sum() > 1  # more than the best one is told
+  # Groups that are not there have no cost, and their splits are unused.
+  assert not logits['options'][len(best) :].any()
+  stops = [c.stop for c in best] + [4] * 3
+  np.testing.assert_array_equal(
+    logits['splits'], 4 * np.eye(4)[[stop - 1 for stop in stops[:2]]]
+  )
+
+
 def test_logits_have_the_form_that_a_controller_learns(curve):
   logits = Prior(curve).logits(600)
   expected = Controller(SPACE).init()

@@ -26,12 +26,56 @@ def test_plans_that_make_no_sense_are_refused(fields, reason):
     search.SearchConfig(**fields)
 
 
+@pytest.mark.parametrize(
+  'fields',
+  [
+    {'num_bins': 1, 'max_groups': 1, 'smallest_bin': 1},
+    {'measured_batches': 1, 'refresh_every': 1},
+    {'by_counts': 0.0},
+    {'by_counts': 1.0},
+    {'discretize': 'argmax', 'score': 'learned'},
+    {'score': 'prior', 'carry': 'dense', 'options': 'contextual'},
+    {'start': 'noise', 'order': 'frequency', 'score': 'learned'},
+  ],
+)
+def test_plans_at_the_ends_of_what_makes_sense_are_made(fields):
+  config = search.SearchConfig(**fields)
+  assert {name: getattr(config, name) for name in fields} == fields
+
+
+@pytest.mark.parametrize(
+  'field',
+  [
+    'measured_batches',
+    'num_bins',
+    'smallest_bin',
+    'max_groups',
+    'refresh_every',
+  ],
+)
+def test_there_is_no_plan_of_nothing(field):
+  with pytest.raises(ValueError, match=f'{field} must be an int from 1 on'):
+    search.SearchConfig(**{field: 0})
+
+
+@pytest.mark.parametrize(
+  'fields',
+  [{'order': 'sensitivity'}, {'score': 'both'}, {'carry': 'dense'}],
+)
+def test_noise_has_nothing_to_measure_or_to_carry(fields):
+  noise = {'start': 'noise', 'order': 'frequency', 'score': 'learned'}
+  with pytest.raises(ValueError, match="start='noise' needs"):
+    search.SearchConfig(**(noise | fields))
+
+
 def test_a_plan_learns_splits_unless_told_otherwise():
   assert search.SearchConfig().learn_splits
   assert not search.SearchConfig(learn_splits=False).learn_splits
 
 
-@pytest.mark.parametrize('fields', [{'num_steps': -1}, {'learning_rate': 0.0}])
+@pytest.mark.parametrize(
+  'fields', [{'num_steps': -1}, {'num_steps': 2.0}, {'learning_rate': 0.0}]
+)
 def test_finetuning_that_makes_no_sense_is_refused(fields):
   with pytest.raises(ValueError, match=next(iter(fields))):
     search.Finetuning(**fields)

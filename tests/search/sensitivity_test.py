@@ -171,6 +171,15 @@ def test_tokens_in_one_axis_share_the_gates_of_their_example(rng):
   np.testing.assert_allclose(whole.reshape(6, V), flat, atol=1e-5)
 
 
+def test_importance_is_positive():
+  found = sensitivity.Sensitivity(np.array([0.0, 4, 2]), np.ones(3))
+  # A thousandth of the mean is added.
+  np.testing.assert_allclose(found.importance, [0.002, 4.002, 2.002])
+  nothing = sensitivity.Sensitivity(np.zeros(3), np.zeros(3)).importance
+  assert (nothing > 0).all()
+  assert len(set(nothing)) == 1
+
+
 def test_words_are_ordered_by_drops_but_for_the_first():
   drops = np.array([0.0, 3.0, 1.0, 2.0])
   found = sensitivity.Sensitivity(np.ones(4), drops)

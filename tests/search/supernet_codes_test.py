@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from embedcomp import Group, Scheme
+from embedcomp.methods import kmeans
+from embedcomp.search import supernet_codes
 from embedcomp.search.supernet import Supernet
 from embedcomp.table import read
 from tests.search.plain_supernet import (
@@ -54,6 +56,30 @@ def code_error(params, buffers, option):
   return weight @ np.square(own - coded).sum(1)
 
 
+def blocks_of(params, books):
+  """The blocks [V, R / M] of all words, one book after another."""
+  own = np.asarray(params['coefficients'])
+  return map(np.ascontiguousarray, np.split(own, books, axis=1))
+
+
+def test_codewords_start_by_k_means_and_go_on_by_one_step():
+  params, buffers = weights()
+  moved = params | {'coefficients': params['coefficients'][::-1] * 1.1}
+  after = SUPERNET.refresh(moved, buffers)
+  weight = (1 / np.diff(BINS))[BIN_OF_WORD]
+  for option, (books, codewords) in CODED.items():
+    first, second = (codebooks_of(b, option) for b in (buffers, after))
+    for m, block in enumerate(blocks_of(params, books)):
+      fitted, _ = kmeans.kmeans(block, weight, codewords, seed=m, iterations=6)
+      close(first[m], fitted)
+    for m, block in enumerate(blocks_of(moved, books)):
+      codes = np.square(block[:, None] - first[m][None]).sum(-1).argmin(1)
+      for k in set(codes.tolist()):
+        own = codes == k
+        mean = np.average(block[own], axis=0, weights=weight[own])
+        close(second[m, k], mean)
+
+
 def test_refresh_goes_on_until_it_stays():
   params, buffers = weights()
   params = params | {'coefficients': params['coefficients'][::-1] * 1.1}
@@ -72,6 +98,20 @@ def test_refresh_goes_on_until_it_stays():
   words = lookup(params, buffers, all_bins(6), ALL)
   coded = nearest(own, codebooks_of(buffers, 6))
   close(words, coded @ np.asarray(params['basis']))
+
+
+def test_dead_codewords_move_to_the_worst_words_by_their_weight():
+  block = np.array([[0.0], [2], [9], [-10]], np.float32)
+  weights = np.array([1, 3, 1, 0.1])
+  book = np.array([[1e3], [1], [-1e3]], np.float32)
+  # All take the second one; errors are 1, 3, 64 and 12.1.
+  found = supernet_codes._lloyd(block, weights, book)
+  mean = (3 * 2 + 9 - 0.1 * 10) / 5.1
+  np.testing.assert_allclose(found, [[9], [mean], [-10]], rtol=1e-6)
+  # Where all are taken, they are means.
+  book = np.array([[8.0], [1], [-7]], np.float32)
+  found = supernet_codes._lloyd(block, weights, book)
+  np.testing.assert_allclose(found, [[9], [1.5], [-10]], rtol=1e-6)
 
 
 def test_refresh_revives_dead_codewords():
