@@ -12,6 +12,7 @@ if TYPE_CHECKING:
   from embedcomp.compression.post_training import (
     CONTEXTUAL_METHODS,
     DEFAULT_METHODS,
+    OPTION_METHODS,
     compress,
     fit,
     rate_distortion_curve,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
   'CONTEXTUAL_METHODS',
   'DEFAULT_METHODS',
+  'OPTION_METHODS',
   'RateDistortionCurve',
   'check_metric',
   'compress',
@@ -35,6 +37,7 @@ __all__ = [
 _MODULES = {
   'CONTEXTUAL_METHODS': 'embedcomp.compression.post_training',
   'DEFAULT_METHODS': 'embedcomp.compression.post_training',
+  'OPTION_METHODS': 'embedcomp.compression.post_training',
   'RateDistortionCurve': 'embedcomp.compression.rate_distortion',
   'check_metric': 'embedcomp.compression.metric',
   'compress': 'embedcomp.compression.post_training',

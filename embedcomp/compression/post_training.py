@@ -11,14 +11,19 @@ methods are fitted to all their words. What is expected to lose less is taken.
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from embedcomp import methods as methods_lib
 from embedcomp._internal.checks import check_int
 from embedcomp.compression import dynamic_program, fitting, frequency
 from embedcomp.compression.budget import check_tolerance, parse_budget
 from embedcomp.compression.distortion import measure_segments
+from embedcomp.compression.metric import check_metric, ridge_metric
 from embedcomp.compression.rate_distortion import RateDistortionCurve
 from embedcomp.compression.space import SearchSpace
+from embedcomp.compression.water_filling import WaterFilling
 from embedcomp.compression.weighted_table import WeightedTable
+from embedcomp.methods.graded import GradedCodes
 from embedcomp.table.scheme import Scheme
 from embedcomp.types import Array, Params, Shape
 
@@ -27,6 +32,8 @@ DEFAULT_METHODS = ('dense', 'graded')
 OPTION_METHODS = ('dense', 'low_rank', 'pq', 'vq')
 # For tables of models like BERT: few of their features carry most of the words.
 CONTEXTUAL_METHODS = (*OPTION_METHODS, 'projected_pq')
+# Of the metric, beside the identity: models read more than they were shown.
+METRIC_SHARE = 0.85
 # Words of the smallest bin: fewer are not worth a group.
 SMALLEST_BIN = 64
 
@@ -60,10 +67,13 @@ def compress(
       `relative_error` measures it) of the smallest scheme sought.
     importance: [V] weights of the words' errors instead of counts, e.g. TF-IDF
       or Fisher weights.
+    metric: [D, D] symmetric and positive semidefinite, what errors cost in
+      each direction (see `measure_metric`), instead of the same in all. Graded
+      codes alone look at it.
     methods: names of registered methods, whose own options are tried, or
       configs to try as they are.
-    num_bins: candidate positions for splits, plus one.
-    max_groups: most groups.
+    num_bins: candidate positions for splits, plus one; not of graded codes.
+    max_groups: most groups; not of graded codes.
     seed: of whatever is random; equal seeds give equal results.
     progress: whether to show a progress bar.
 
@@ -96,23 +106,63 @@ def compress(
   seed = check_int('seed', seed, 0)
   methods = _method_list(methods)
   others = [method for method in methods if method != GradedCodes.name]
-  space = others and _search_space(weighted, others, num_bins, max_groups)
-  filling = None
+  filling, space = None, None
   if len(others) < len(methods):
-    filling = WaterFilling(weighted, check_metric(metric, weighted.features))
-  contenders = [c for c in (filling, space) if c]
-  size = None
-  if budget is not None:
-    size = parse_budget(budget, weighted.dense_bytes)
-    dynamic_program.check_fits(size, min(c.smallest_bytes for c in contenders))
-    contenders = [c for c in contenders if c.smallest_bytes <= size]
-  curve = None
-  if space in contenders:
-    curve = _measured(weighted, space, seed, progress)
+    filling = WaterFilling(weighted, _ridged(metric, weighted))
+  if others:
+    space = _search_space(weighted, others, num_bins, max_groups)
   if tolerance is not None:
-    ...
+    curve = None
+    if space is not None:
+      curve = _measured(weighted, space, seed, progress)
+    return _compress_within(tolerance, filling, curve, seed, progress)
   assert budget is not None  # one of both is given
-  return curve.compress(budget, progress=progress)
+  size = parse_budget(budget, weighted.dense_bytes)
+  smallest = min(s.smallest_bytes for s in (filling, space) if s is not None)
+  dynamic_program.check_fits(size, smallest)
+  plan = curve = None
+  if filling is not None and filling.smallest_bytes <= size:
+    plan = filling.plan(size)
+  if space is not None and space.smallest_bytes <= size:
+    curve = _measured(weighted, space, seed, progress)
+  if curve is None or (plan is not None and plan.loss < curve.loss(size)):
+    assert filling is not None
+    assert plan is not None
+    return filling.fit(plan, seed=seed, progress=progress)
+  return curve.compress(size, progress=progress)
+
+
+def _compress_within(
+  tolerance: float,
+  filling: WaterFilling | None,
+  curve: RateDistortionCurve | None,
+  seed: int,
+  progress: bool,
+) -> tuple[Scheme, Params]:
+  """The smaller of two schemes of at most a relative error."""
+  found = None
+  if filling is not None:
+    found = filling.fit_within(tolerance, seed=seed, progress=progress)
+  if curve is None:
+    if found is None:
+      raise ValueError(
+        f'no graded codes have a relative error of {tolerance} or less: allow '
+        "more error or other methods, such as 'dense'."
+      )
+    return found
+  if found is not None:
+    size = found[0].num_bytes
+    if size < curve.smallest_bytes or curve.error(size) > tolerance:
+      return found
+  return curve.compress_within(tolerance, progress=progress)
+
+
+def _ridged(metric: Array | None, table: WeightedTable) -> np.ndarray | None:
+  """A metric that every direction counts in; None for the identity."""
+  if metric is None:
+    return None
+  check_metric(metric, table.values.shape[1])
+  return ridge_metric(metric, METRIC_SHARE)
 
 
 def rate_distortion_curve(
@@ -120,7 +170,7 @@ def rate_distortion_curve(
   counts: Array | None = None,
   *,
   importance: Array | None = None,
-  methods: Sequence[str | methods_lib.Method] = DEFAULT_METHODS,
+  methods: Sequence[str | methods_lib.Method] = OPTION_METHODS,
   num_bins: int = 10,
   max_groups: int = 6,
   seed: int = 0,
@@ -214,16 +264,29 @@ def fit(
   return fitting.fit_groups(weighted, scheme, seed=seed, progress=progress)
 
 
+def _method_list(
+  methods: Sequence[str | methods_lib.Method],
+) -> list[str | methods_lib.Method]:
+  """Names and configs, whose names are known."""
+  if isinstance(methods, (str, methods_lib.Method)):
+    return [methods]
+  if not isinstance(methods, Iterable):
+    raise ValueError(f'methods must be names or configs, got {methods!r}.')
+  found = list(methods)
+  if not found:
+    raise ValueError('methods must name at least one method, got none.')
+  for method in found:
+    if not isinstance(method, methods_lib.Method):
+      methods_lib.get(method)
+  return found
+
+
 def _options(
   methods: Sequence[str | methods_lib.Method], shape: Shape
 ) -> tuple[methods_lib.Method, ...]:
   """The configs to try: those given and those of the methods named."""
   options: list[methods_lib.Method] = []
-  if isinstance(methods, (str, methods_lib.Method)):
-    methods = (methods,)
-  if not isinstance(methods, Iterable):
-    raise ValueError(f'methods must be names or configs, got {methods!r}.')
-  for method in methods:
+  for method in _method_list(methods):
     if isinstance(method, methods_lib.Method):
       method.validate(shape)
       options.append(method)

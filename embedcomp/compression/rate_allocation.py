@@ -38,12 +38,14 @@ class Run(NamedTuple):
   Attributes:
     size: W.
     weight: mean importance of its words.
-    variances: [D] of its coefficients around their mean, on all axes.
+    means: [D] weighted mean of its coefficients, on all axes.
+    energies: [D] weighted mean of their squares.
   """
 
   size: int
   weight: float
-  variances: np.ndarray
+  means: np.ndarray
+  energies: np.ndarray
 
 
 def word_costs(table: WeightedTable, axes: Axes) -> np.ndarray:
@@ -53,7 +55,7 @@ def word_costs(table: WeightedTable, axes: Axes) -> np.ndarray:
     words = table.vectors(np.arange(start, min(start + _BLOCK, len(energy))))
     energy[start : start + len(words)] = ((words @ axes.metric) * words).sum(1)
   low, high = _ENERGY_RANGE
-  median = max(float(np.median(energy)), np.finfo(np.float32).tiny)
+  median = float(np.maximum(np.median(energy), np.finfo(np.float32).tiny))
   return table.importance * np.clip(energy / median, low, high)
 
 
@@ -92,8 +94,7 @@ def measure_runs(
       found = table.vectors(ids[block : block + _BLOCK]) @ axes.to_axes
       first += shares[block : block + _BLOCK] @ found
       second += shares[block : block + _BLOCK] @ np.square(found)
-    variances = np.maximum(second - np.square(first), 0)
-    runs.append(Run(stop - start, float(weights.mean()), variances))
+    runs.append(Run(stop - start, float(weights.mean()), first, second))
   return runs
 
 
@@ -119,16 +120,19 @@ def choose(run: Run, rank: int, price: float) -> Choice:
     rank: R, axes that are stored.
     price: loss that a byte has to save.
   """
-  variances = run.variances.astype(np.float64)
-  # Beyond the stored axes, which axes there are is left to chance.
-  variances[rank:] = variances[rank:].mean() if rank < len(variances) else 0
+  variances = run.energies.astype(np.float64)
+  variances[:rank] -= np.square(run.means[:rank])
+  variances = np.maximum(variances, 0)
+  if rank < len(variances):  # which axes are left over is left to chance
+    variances[rank:] = variances[rank:].mean()
   level = price / (16 * math.log(2))  # of water, at 8 bits a byte
   options = [_option(run, variances, rank, (), 1)]
   for codewords in _CODEWORDS:
     if codewords <= run.size:
       widths = _blocks(variances * run.weight, rank, level, codewords)
       options.append(_option(run, variances, rank, widths, codewords))
-  return min(options, key=lambda o: o.loss + price * o.num_bytes)
+  costs = [option.loss + price * option.num_bytes for option in options]
+  return options[costs.index(min(costs))]
 
 
 def _blocks(
@@ -175,5 +179,5 @@ def _option(
     error = counts * means * excess * codewords ** (-2 / counts)
     loss += float(np.minimum(error, energy).sum())
   num_bytes = -(-run.size * len(widths) * int(math.log2(codewords)) // 8)
-  num_bytes += codewords * coded + 2 * coded + rank + 2
+  num_bytes += codewords * coded + 2 * coded + (rank + 2 if rank else 0)
   return Choice(method, num_bytes, loss * run.weight * run.size)

@@ -100,10 +100,16 @@ class RateDistortionCurve:
     size = parse_budget(budget, self.dense_bytes)
     return self._error(self.choices(size))
 
-  def _error(self, choices: list[dynamic_program.Choice]) -> float:
+  def loss(self, size: int) -> float:
+    """The expected weighted squared error within a size in bytes."""
+    return self._loss(self.choices(size))
+
+  def _loss(self, choices: list[dynamic_program.Choice]) -> float:
     losses = (self.segment(c.start, c.stop).losses[c.option] for c in choices)
-    loss = sum(losses)
-    return float(np.sqrt(loss / max(self._energy[-1], 1e-300)))
+    return float(sum(losses))
+
+  def _error(self, choices: list[dynamic_program.Choice]) -> float:
+    return float(np.sqrt(self._loss(choices) / max(self._energy[-1], 1e-300)))
 
   def scheme(self, budget: float | int | str) -> Scheme:
     """The best scheme within a budget.

@@ -169,8 +169,7 @@ class WaterFilling:
   @property
   def _largest_bytes(self) -> int:
     """Bytes that all codes together are worth at most."""
-    table = self._orders[0].table.values
-    return max(self.smallest_bytes, table.size * table.dtype.itemsize)
+    return max(self.smallest_bytes, self._orders[0].table.dense_bytes)
 
   def plan(self, budget: int) -> Plan:
     """Finds the codes of least expected loss within a budget.
@@ -205,14 +204,16 @@ class WaterFilling:
       if choices is None:
         break
       loss = sum(choice.loss for choice in choices)
-      if best is not None and loss >= best.loss:
-        break  # the loss falls, then rises with the rank
-      best = _Candidate(loss, rank, ordered, choices)
+      if best is None or loss < best.loss:
+        best = _Candidate(loss, rank, ordered, choices)
+      elif best.rank:
+        break  # from the first stored axis on, the loss falls, then rises
     return best
 
 
 def _ranks(features: int) -> list[int]:
-  return sorted({max(round(share * features), 1) for share in _RANK_SHARES})
+  shares = {max(round(share * features), 1) for share in _RANK_SHARES}
+  return [0, *sorted(shares)]
 
 
 def _choices(runs: list[Run], rank: int, price: float) -> list[Choice]:
@@ -228,7 +229,7 @@ def _within(runs: list[Run], rank: int, budget: int) -> list[Choice] | None:
 
   What is left over goes to single runs, at lower prices.
   """
-  energy = sum(run.size * run.weight * run.variances.sum() for run in runs)
+  energy = sum(run.size * run.weight * run.energies.sum() for run in runs)
   scale = max(energy, np.finfo(np.float32).tiny) / max(budget, 1)
   choices = _choices(runs, rank, np.inf)
   if _total(choices) > budget:

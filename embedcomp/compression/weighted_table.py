@@ -130,6 +130,11 @@ class WeightedTable:
     """Name of the table's dtype."""
     return str(self.values.dtype)
 
+  @property
+  def dense_bytes(self) -> int:
+    """Bytes of the table in its own dtype."""
+    return self.values.size * self.values.dtype.itemsize
+
   @functools.cached_property
   def scale(self) -> float:
     """Power of two above the largest number of the table; 1 if it is usual."""

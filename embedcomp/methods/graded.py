@@ -61,8 +61,8 @@ class GradedCodes(base.Method):
   or not, the group's mean is added.
 
   Attributes:
-    rank: R, the axes that are stored, at most D; the same in all graded groups
-      of a scheme, as is `axes_storage`.
+    rank: R, the axes that are stored, 0 to D; the same in all graded groups of
+      a scheme, as is `axes_storage`. Without any, axes are the features.
     blocks: how many blocks of how many axes, from the first axis on, as in
       '4x1+10x2': 14 codes for A = 24 axes; '' for the mean alone.
     codewords: K, at most W.
@@ -93,9 +93,9 @@ class GradedCodes(base.Method):
     return count_axes(self.blocks)
 
   def validate(self, shape: Shape) -> None:
-    if not 1 <= self.rank <= shape.features:
+    if not 0 <= self.rank <= shape.features:
       raise ValueError(
-        f'rank must be 1 to the {shape.features} features, got {self.rank}.'
+        f'rank must be 0 to the {shape.features} features, got {self.rank}.'
       )
     if self.num_axes > shape.features:
       raise ValueError(
@@ -107,12 +107,13 @@ class GradedCodes(base.Method):
   def parts(self, shape: Shape) -> tuple[Part, ...]:
     widths = self.widths
     codebooks = (self.codewords, sum(widths))
-    return (
+    parts = (
       Codes('codes', (shape.num_words, len(widths)), self.codewords),
       Factor('codebooks', codebooks, self.storage, (1,), 'codebooks'),
       Factor('mean', (self.rank,), self.storage, (), 'means'),
       self.axes_part(shape.features),
     )
+    return parts if self.rank else parts[:2]
 
   def axes_part(self, features: int) -> Factor:
     """The axes, which groups share."""
@@ -128,12 +129,13 @@ class GradedCodes(base.Method):
     axes = jax.random.orthogonal(axes_key, shape.features)[: self.rank]
     mean = np.zeros(self.rank, np.float32)
     scale = np.sqrt(max(sum(widths), 1))
-    return self._params((codes, codebooks / scale, mean, axes), shape)
+    return self._params([codes, codebooks / scale, mean, axes], shape)
 
   def fit(self, table: np.ndarray, weights: np.ndarray, seed: int) -> Params:
     table = np.asarray(table, np.float32)
     axes = weighted_basis(table, weights, self.rank)
-    return self.fit_on_axes(axes, table @ full_axes(axes).T, weights, seed)
+    coefficients = table @ np.linalg.inv(np.asarray(full_axes(axes)))
+    return self.fit_on_axes(axes, coefficients, weights, seed)
 
   def fit_on_axes(
     self,
@@ -153,12 +155,8 @@ class GradedCodes(base.Method):
     Returns:
       Trainable params.
     """
-    mean = np.zeros(self.rank, np.float32)
-    known = coefficients[:, : self.rank]
-    mean[: known.shape[1]] = np.average(known, axis=0, weights=weights)
     shape = Shape(len(coefficients), axes.shape[1])
-    *_, mean_part, _ = self.parts(shape)
-    mean = mean_part.round_trip(mean)
+    mean = self._fit_mean(coefficients, weights)
     widths = self.widths
     codes = np.zeros((shape.num_words, len(widths)), np.int32)
     codebooks = np.zeros((self.codewords, sum(widths)), np.float32)
@@ -174,21 +172,32 @@ class GradedCodes(base.Method):
     for m, (codewords, found) in enumerate(books):
       codebooks[:, edges[m] : edges[m + 1]] = codewords
       codes[:, m] = found
-    return self._params((codes, codebooks, mean, axes), shape)
+    return self._params([codes, codebooks, mean, axes], shape)
+
+  def _fit_mean(self, coefficients, weights) -> np.ndarray:
+    """[R] weighted mean, as it is read."""
+    if not self.rank:
+      return np.zeros(0, np.float32)
+    part = Factor('mean', (self.rank,), self.storage, ())
+    stored = coefficients[:, : self.rank]
+    mean = np.average(stored, axis=0, weights=weights).astype(np.float32)
+    return part.round_trip(mean)
 
   def _params(self, arrays: Sequence[Any], shape: Shape) -> Params:
-    parts = self.parts(shape)
-    return {p.name: p.trainable(a) for p, a in zip(parts, arrays, strict=True)}
+    # Without stored axes there is neither a mean nor an axis.
+    return {p.name: p.trainable(a) for p, a in zip(self.parts(shape), arrays)}
 
   def lookup(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
     flat = jnp.asarray(rows).reshape(-1)
     everywhere = np.ones(flat.shape, bool)
-    words = lookup_groups([Coder(self, params, everywhere, flat)])
+    words = lookup_groups(
+      [Coder(self, params, everywhere, flat)], shape.features
+    )
     return words.reshape(*rows.shape, shape.features)
 
   def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
     num_axes = max(self.rank, self.num_axes)
-    axes = _read_axes(self, params, num_axes)
+    axes = _read_axes(self, params, num_axes, shape.features)
     projected = jnp.matmul(hidden, axes.T, precision='highest')
     params = {k: v for k, v in params.items() if k != 'axes'}
     everywhere = np.ones(min(base.LOGITS_BLOCK, shape.num_words), bool)
@@ -278,29 +287,36 @@ def full_axes(axes: Array) -> jax.Array:
   rank, features = axes.shape
   if rank == features:
     return jnp.asarray(axes)
+  if not rank:
+    return jnp.eye(features)
   fixed = jax.lax.stop_gradient(jnp.asarray(axes).T)
   complete, _ = jnp.linalg.qr(fixed, mode='complete')
   return jnp.concatenate([jnp.asarray(axes), complete[:, rank:].T])
 
 
-def _read_axes(method: GradedCodes, params: Params, num: int) -> jax.Array:
+def _read_axes(
+  method: GradedCodes, params: Params, num: int, features: int
+) -> jax.Array:
   """[num, D] float32, the first axes."""
+  if not method.rank:
+    return jnp.eye(num, features)
   axes = storage.read(params['axes'], method.axes_storage)
   return axes if num <= method.rank else full_axes(axes)[:num]
 
 
-def lookup_groups(coders: Sequence[Coder]) -> jax.Array:
+def lookup_groups(coders: Sequence[Coder], features: int) -> jax.Array:
   """Vectors of words of several groups on the same axes, by one product.
 
   Args:
     coders: groups of one scheme.
+    features: D.
 
   Returns:
     [T, D] float32, zero for tokens that are in none of the groups.
   """
   coefficients = _coefficients(coders)
   method, params = coders[0].method, coders[0].params
-  axes = _read_axes(method, params, coefficients.shape[-1])
+  axes = _read_axes(method, params, coefficients.shape[-1], features)
   return jnp.matmul(coefficients, axes, precision='highest')
 
 
@@ -328,6 +344,8 @@ def _coefficients(coders: Sequence[Coder]) -> jax.Array:
   codes = gather.take(flat_codes, places).astype(jnp.int32)  # [T, A]
   values = codes * gather.take(layout.stride, group)
   values = gather.take(books, values + gather.take(layout.first_value, group))
+  if not layout.rank:
+    return values
   means = jnp.stack([*map(_read_mean, coders), np.zeros(layout.rank)])
   means = jnp.pad(means, ((0, 0), (0, layout.num_axes - layout.rank)))
   return values + gather.take(means, group)

@@ -20,7 +20,6 @@ from embedcomp.table.order import check_order
 from embedcomp.table.scheme import Scheme
 from embedcomp.types import Params, PRNGKey
 
-
 SHARED = 'shared'
 
 

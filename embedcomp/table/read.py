@@ -118,7 +118,9 @@ def _by_token(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
     words.append(_join_graded(scheme, params, [members[i] for i in on_axes]))
   for index, inside, rows in (members[i] for i in single):
     group, shape = scheme.groups[index], scheme.shapes[index]
-    found = group.method.lookup(method_params(scheme, params, index), rows, shape)
+    found = group.method.lookup(
+      method_params(scheme, params, index), rows, shape
+    )
     words.append(jnp.where(inside[:, None], found, 0))
   total = functools.reduce(jnp.add, words)  # [T, D]
   # Joined subvectors hold the NaN already.
@@ -283,7 +285,7 @@ def _join_graded(scheme, params, members) -> jax.Array:
     method: Any = scheme.groups[index].method
     group_params = method_params(scheme, params, index)
     coders.append(graded.Coder(method, group_params, inside, rows))
-  return graded.lookup_groups(coders)
+  return graded.lookup_groups(coders, scheme.features)
 
 
 def commitment(scheme: Scheme, params: Params, ids: Array) -> jax.Array | None:

@@ -115,7 +115,8 @@ class Scheme:
   @functools.cached_property
   def _parts(self) -> tuple[tuple[storage.Part, ...], ...]:
     return tuple(
-      group.method.parts(shape) for group, shape in zip(self.groups, self.shapes)
+      group.method.parts(shape)
+      for group, shape in zip(self.groups, self.shapes)
     )
 
   @functools.cached_property

@@ -21,7 +21,7 @@ from embedcomp import data as data_lib
 from embedcomp.compression import frequency
 from embedcomp.compression.post_training import (
   CONTEXTUAL_METHODS,
-  DEFAULT_METHODS,
+  OPTION_METHODS,
 )
 from embedcomp.methods.base import Method
 from embedcomp.training import make_evaluator, tasks
@@ -40,7 +40,7 @@ _BOOKS = (96, 48, 32, 24, 16, 8)
 _HEAD_WORDS = 6000
 # What `compress` chooses from, by the name of the row.
 _CHOICES = {
-  'compress': DEFAULT_METHODS,
+  'compress': OPTION_METHODS,
   'compress, projected_pq too': CONTEXTUAL_METHODS,
 }
 # A word of 20 Newsgroups counts as so many of the task's own: the two texts

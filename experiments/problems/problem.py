@@ -9,7 +9,7 @@ import flax.linen as nn
 import numpy as np
 
 from embedcomp import data as data_lib
-from embedcomp.compression.post_training import DEFAULT_METHODS
+from embedcomp.compression.post_training import OPTION_METHODS
 from embedcomp.distillation import Objective
 from embedcomp.search.sensitivity import Sensitivity
 from embedcomp.table.scheme import Scheme
@@ -106,7 +106,7 @@ class Problem:
   @property
   def methods(self) -> tuple[str, ...]:
     """Methods that a table is compressed with after training."""
-    return DEFAULT_METHODS
+    return OPTION_METHODS
 
   @property
   def dense_bytes(self) -> int:

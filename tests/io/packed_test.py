@@ -26,6 +26,7 @@ CONFIGS = {
   'dpq_sx': methods.DifferentiableSoftmax(books=2, codewords=5),
   'dpq_vq': methods.DifferentiableNearest(books=4, codewords=3),
   'drop': methods.Drop(),
+  'graded': methods.GradedCodes(rank=3, blocks='1x1+2x2', codewords=6),
   'hashed': methods.Hashed(buckets=5),
   'low_rank': methods.LowRank(rank=3),
   'pq': methods.ProductQuantization(books=2, codewords=11, rotation=True),

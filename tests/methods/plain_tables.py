@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import numpy as np
 
 MASK = 2**32 - 1
@@ -53,7 +54,32 @@ def _hashed(real, shape):
   return weights[:, :1] * buckets[first] + weights[:, 1:] * buckets[second]
 
 
-def plain_table(name, real, codes, shape, xp=np):
+def _widths(blocks):
+  """Axes of each block of a text such as '2x1+1x3'."""
+  runs = [run.split('x') for run in blocks.split('+') if run]
+  return [int(width) for count, width in runs for _ in range(int(count))]
+
+
+def _graded(real, codes, shape, blocks, xp):
+  widths = _widths(blocks)
+  edges = np.cumsum([0, *widths])
+  books = real['codebooks']
+  coded = [np.zeros((shape.num_words, 0), np.float32)]
+  for m in range(len(widths)):
+    coded.append(books[:, edges[m] : edges[m + 1]][codes[:, m]])
+  coefficients = xp.concatenate(coded, axis=1)
+  if 'axes' not in real:  # the features themselves
+    return coefficients @ np.eye(shape.features)[: edges[-1]]
+  axes = real['axes']
+  rank = len(axes)
+  fixed = axes.T if xp is np else jax.lax.stop_gradient(axes.T)
+  others = xp.linalg.qr(fixed, mode='complete')[0][:, rank:].T
+  axes = xp.concatenate([axes, others])
+  means = real['mean'][None] @ axes[:rank]
+  return coefficients @ axes[: edges[-1]] + means
+
+
+def plain_table(name, real, codes, shape, xp=np, blocks=''):
   """The whole table of a method.
 
   Args:
@@ -62,6 +88,7 @@ def plain_table(name, real, codes, shape, xp=np):
     codes: [W, M] integers, or None.
     shape: of the table.
     xp: numpy, or jax.numpy to take gradients.
+    blocks: of graded codes.
 
   Returns:
     [W, D].
@@ -79,6 +106,8 @@ def plain_table(name, real, codes, shape, xp=np):
     return sum(book[codes[:, m]] for m, book in books)
   if name == 'tensor_train':
     return _tensor_train(real, shape, xp)
+  if name == 'graded':
+    return _graded(real, codes, shape, blocks, xp)
   if name == 'hashed':
     return _hashed(real, shape)
   if name == 'drop':

@@ -7,6 +7,14 @@ from embedcomp import Group, Scheme, methods
 STORED = st.sampled_from(methods.STORAGES)
 
 
+def _blocks_of(features: int) -> list[str]:
+  """Blocks that end before, at and after half of the features."""
+  return [
+    '',
+    *(f'1x1+1x{n - 1}' if n > 1 else '1x1' for n in range(1, features + 1)),
+  ]
+
+
 @st.composite
 def random_methods(draw, num_words: int, features: int) -> methods.Method:
   """Any method, with any options that suit the shape."""
@@ -40,6 +48,15 @@ def random_methods(draw, num_words: int, features: int) -> methods.Method:
     'tensor_train': st.builds(methods.TensorTrain, st.just(1), STORED),
     'hashed': st.builds(methods.Hashed, codewords, STORED),
     'drop': st.builds(methods.Drop, STORED),
+    # What groups share is the same in all of them.
+    'graded': st.builds(
+      methods.GradedCodes,
+      st.just(features // 2),
+      st.sampled_from(_blocks_of(features)),
+      codewords,
+      STORED,
+      st.just('int8'),
+    ),
   }
   return draw(configs[draw(st.sampled_from(sorted(configs)))])
 
