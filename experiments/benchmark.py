@@ -16,6 +16,7 @@ from pathlib import Path
 
 from experiments.benchmarks import (
   attention_error,
+  bert_fidelity,
   bert_speed,
   bert_table,
   distilled_attention,
@@ -44,6 +45,7 @@ BENCHMARKS: dict[str, record.Benchmark] = {
   'attention_error': attention_error,
   'attention_speed': AttentionSpeed(in_bert=False),
   'attention_speed_bert': AttentionSpeed(in_bert=True),
+  'bert_fidelity': bert_fidelity,
   'bert_speed': bert_speed,
   'bert_sst2': Comparison(
     'bert_compress',

@@ -43,9 +43,6 @@ _CHOICES = {
   'compress': OPTION_METHODS,
   'compress, projected_pq too': CONTEXTUAL_METHODS,
 }
-# A word of 20 Newsgroups counts as so many of the task's own: the two texts
-# then weigh about the same, and words of neither are told apart.
-_NEWSGROUPS_SHARE = 0.015
 _BATCH_SIZE = 64
 _BUCKETS = (12, 16, 20, 24, 32, 48, 128)
 
@@ -166,7 +163,7 @@ def _problem(smoke: bool) -> _Problem:
   tokenizer = data_lib.SubwordTokenizer.load(path)
   counts = tokenizer.count(sentences, special=True).astype(np.float64)
   if not smoke:
-    counts += _NEWSGROUPS_SHARE * minilm.newsgroups_counts()
+    counts += minilm.NEWSGROUPS_SHARE * minilm.newsgroups_counts()
   model, params = embedcomp.from_pretrained(path, head='sentence')
   return _Problem(
     np.asarray(params['embedder']['embedding']),
