@@ -76,7 +76,7 @@ def starting_model(trainer: Trainer) -> Outcome:
 def _sensitivity(trainer: Trainer, start: Outcome) -> Sensitivity:
   """Measures how much a dense model needs each word, unless counts say all."""
   problem, config = trainer.problem, trainer.config.search
-  importance = problem.importance_of(problem.counts)
+  importance = problem.importance_by_frequency
   if config.by_counts == 1:
     return Sensitivity(importance, importance)
   batches = list(problem.weights.for_evaluation())

@@ -56,7 +56,10 @@ def compress(
 
   The weighted squared error sum_i w_i |e_i - e'_i|^2 is minimised, where w is
   `importance` if given, else counts + 1 (so that words which do not occur in
-  the counted text still matter a little), else 1 for every word.
+  the counted text still matter a little), else 1 for every word. That suits
+  words that are read one by one, in text like what was counted. For other text
+  give `frequency.expected_counts` as importance, and for a model that reads
+  words in context `frequency.contextual_importance` of them.
 
   Args:
     table: [V, D] float, a row a word.

@@ -187,8 +187,13 @@ def agrees(ranks: np.ndarray, counts: Array) -> bool:
 
 def _rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
   """Spearman's correlation; 0 where one of both is constant."""
-  from scipy import stats  # slow to import
-
-  one, other = (stats.rankdata(x) - (len(x) + 1) / 2 for x in (first, second))
+  one, other = _centred_ranks(first), _centred_ranks(second)
   norms = np.sqrt((one @ one) * (other @ other))
   return float(one @ other / norms) if norms else 0.0
+
+
+def _centred_ranks(values: np.ndarray) -> np.ndarray:
+  """Ranks by size, less their mean; equal values share the mean of theirs."""
+  _, places, sizes = np.unique(values, return_inverse=True, return_counts=True)
+  ranks = np.cumsum(sizes) - (sizes - 1) / 2
+  return ranks[places] - (len(values) + 1) / 2

@@ -11,8 +11,8 @@ the same for all words where they do not: linear interpolation (Jelinek and
 Mercer, "Interpolated estimation of Markov source parameters from sparse data",
 1980). Of how much a short text leaves open, a and b are told by its leave-one-
 out likelihood. More than that it cannot say, for a text is always most like
-itself: the largest a and b are those that predicted foreign text as well as
-the counted one best, see `_PRIOR_SHARE`.
+itself: the largest a and b are those that predicted foreign text and the
+counted one best together, see `_PRIOR_SHARE`.
 """
 
 from collections.abc import Sequence
@@ -24,16 +24,16 @@ from embedcomp.compression import rank_prior
 from embedcomp.compression.counts import check_counts, with_room_for_sums
 from embedcomp.types import Array
 
-# Shares of the prior beside long texts, by the mean cross-entropy of a corpus
-# under its own counts and under those of another one. Of MiniLM-L6's pieces in
-# news, newsgroups, reviews, captions, novels, manuals and licences: 10.62 bits
-# with 0.4 (11.39 for counts + 0.05), 10.58 with 0.25 beside wide text.
-_PRIOR_SHARE = 0.4
-_PRIOR_SHARE_BESIDE_WIDE = 0.25
-# The same where a prior by rank says nothing: 11.0 bits.
-_UNIFORM_SHARE = 0.2
-# Of what is left, the share of wide text.
-_WIDE_SHARE = 1 / 3
+# Shares of the prior beside a long text, and of wide text in what is left, if
+# nothing that is read is like the text; they fall to none where all of it is.
+# Found by cross-entropy, of MiniLM-L6's pieces in news, newsgroups, reviews,
+# captions, novels, manuals and licences, each in turn counted and each read:
+# where half is like the text, 10.62 bits (11.39 by counts + 0.05), 10.58 beside
+# wide text, and 11.0 where a prior by rank says nothing.
+_PRIOR_SHARE = 0.8
+_PRIOR_SHARE_BESIDE_WIDE = 0.5
+_UNIFORM_SHARE = 0.4
+_WIDE_SHARE = 2 / 3
 # Tokens of the text that counts are expected in.
 _NUM_TOKENS = 1e6
 
@@ -45,6 +45,7 @@ def expected_counts(
   tokens: Sequence[str] | None = None,
   vocab_size: int | None = None,
   falling_ids: bool | None = None,
+  likeness: float = 0.5,
 ) -> np.ndarray:
   """Expects how often words occur in text that is unlike what was counted.
 
@@ -63,9 +64,11 @@ def expected_counts(
     falling_ids: whether ids fall by frequency, as those of WordPiece, BPE,
       SentencePiece and word2vec do; None looks at the counts, and takes it as
       given where there are none.
+    likeness: in [0, 1], how much of what is going to be read is like the text
+      of `counts`.
 
   Returns:
-    [V] float64, all positive: expected occurrences in a million tokens.
+    [V] float64, expected occurrences in a million tokens.
 
   Raises:
     ValueError: naming the value and the rule that it breaks.
@@ -85,12 +88,15 @@ def expected_counts(
     raise ValueError(
       f'falling_ids must be True, False or None, got {falling_ids!r}.'
     )
+  if not 0 <= likeness <= 1:
+    raise ValueError(f'likeness must be in [0, 1], got {likeness!r}.')
   shares = [with_room_for_sums(text) for text in texts]
   shares = [text / text.sum() for text in shares]
   prior, prior_share = _prior(shares, tokens, size, falling_ids)
+  prior_share *= 1 - likeness
   expected = np.zeros(size)
   for share, text, text_share in zip(
-    _shares_of_texts(len(texts), prior_share), texts, shares
+    _shares_of_texts(len(texts), prior_share, likeness), texts, shares
   ):
     known = share * (1 - _share_left_open(text, prior))
     expected += known * text_share
@@ -130,7 +136,7 @@ def _prior(
   size: int,
   falling_ids: bool | None,
 ) -> tuple[np.ndarray, float]:
-  """[V] shares of words by their ids, and what these count for."""
+  """[V] shares of words by their ids, and theirs if nothing is like a text."""
   counts = np.sum(shares, axis=0) if shares else None
   if tokens is not None:
     ranks = rank_prior.expected_ranks(tokens)
@@ -147,12 +153,15 @@ def _prior(
   return rank_prior.zipf_shares(ranks), share
 
 
-def _shares_of_texts(num_texts: int, prior_share: float) -> list[float]:
+def _shares_of_texts(
+  num_texts: int, prior_share: float, likeness: float
+) -> list[float]:
   """The share of each text in the mixture, if it is long."""
   left = 1 - prior_share
   if num_texts < 2:
     return [left] * num_texts
-  return [left * (1 - _WIDE_SHARE), left * _WIDE_SHARE]
+  wide = _WIDE_SHARE * (1 - likeness)
+  return [left * (1 - wide), left * wide]
 
 
 def _share_left_open(counts: np.ndarray, prior: np.ndarray) -> float:

@@ -1,7 +1,7 @@
 """Texts as word pieces of a BERT, and the heads that read them.
 
-Pieces are sorted by how often they occur, in the table as in the tokenizer, so
-that groups need no order map and none is stored.
+Pieces are sorted by how often they are expected to occur, in the table as in
+the tokenizer, so that groups need no order map and none is stored.
 """
 
 import dataclasses
@@ -49,18 +49,32 @@ class WordPieces:
 
   Attributes:
     tokenizer: gives V ids.
-    counts: [V].
+    counts: [V] in the training data.
+    expected_counts: [V] in other text.
   """
 
   tokenizer: data_lib.SubwordTokenizer
   counts: np.ndarray
+  expected_counts: np.ndarray
+
+  @classmethod
+  def counted(
+    cls, tokenizer: data_lib.SubwordTokenizer, counts: np.ndarray
+  ) -> 'WordPieces':
+    """The pieces of a tokenizer, ids as it came, and [V] their counts."""
+    expected = frequency.expected_counts(counts, tokens=tokenizer.tokens)
+    return cls(tokenizer, counts, expected)
 
   def __len__(self) -> int:
     return self.tokenizer.vocab_size
 
   def reordered(self, order: np.ndarray) -> 'WordPieces':
     """The same pieces, [V] `order` the old id of each new one."""
-    return WordPieces(self.tokenizer.reordered(order), self.counts[order])
+    return WordPieces(
+      self.tokenizer.reordered(order),
+      self.counts[order],
+      self.expected_counts[order],
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -75,9 +89,9 @@ class BertProblem(Problem):
   path: Path
   labels: tuple[str, ...] | None = None
 
-  def importance_of(self, counts: np.ndarray) -> np.ndarray:
-    """[V] what errors weigh of words that occur so often."""
-    return frequency.contextual_importance(counts)
+  @property
+  def importance_by_frequency(self) -> np.ndarray:
+    return frequency.contextual_importance(self.vocabulary.expected_counts)
 
   @property
   def methods(self) -> tuple[str, ...]:
@@ -138,9 +152,10 @@ def word_pieces(
   else:
     _check_kept(config, scheme, tokenizer)
     pretrained = _trainable(scheme, params)
+  pieces = WordPieces.counted(tokenizer, counts)
   problem = BertProblem(
     kind=config.task,
-    vocabulary=WordPieces(tokenizer, counts),
+    vocabulary=pieces,
     features=model.config.hidden_size,
     make_model=lambda embedder: model.clone(embedder=embedder, parent=None),
     num_fixed=tokenizer.num_fixed,
@@ -156,7 +171,9 @@ def word_pieces(
   )
   if scheme is not None:
     return problem  # its words are in order
-  order = frequency.rank_order_around(counts, tokenizer.fixed_ids)
+  order = frequency.rank_order_around(
+    pieces.expected_counts, tokenizer.fixed_ids
+  )
   return problem.reordered(order)
 
 

@@ -90,18 +90,18 @@ class Problem:
   def importance(self) -> np.ndarray:
     """[V] what an error of each word weighs.
 
-    Its sensitivity if that has been measured, else what its count says, made to
-    fall. Words are in order already, but for fixed ones, which stay where they
-    are, so that no order map is needed.
+    Its sensitivity if that has been measured, else what its frequency says,
+    made to fall. Words are in order already, but for fixed ones, which stay
+    where they are, so that no order map is needed.
     """
     if self.sensitivity is not None:
       return self.sensitivity.importance
-    falling = np.maximum.accumulate(self.counts[::-1])[::-1]
-    return self.importance_of(falling)
+    return np.maximum.accumulate(self.importance_by_frequency[::-1])[::-1]
 
-  def importance_of(self, counts: np.ndarray) -> np.ndarray:
-    """[V] what errors weigh of words that occur so often."""
-    return counts + 1.0
+  @property
+  def importance_by_frequency(self) -> np.ndarray:
+    """[V] what an error of each word weighs by how often it is read."""
+    return self.counts + 1.0
 
   @property
   def methods(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from scipy import stats
 
 from embedcomp.compression import rank_prior
 from tests.data.tiny_tokenizers import KINDS, TEXTS, tiny
@@ -93,6 +94,17 @@ def test_agreement_is_told_from_chance(num_tokens, rng):
   assert not rank_prior.agrees(ranks[::-1], counts)
   for _ in range(5):
     assert not rank_prior.agrees(rng.permutation(ranks), counts)
+
+
+@hypothesis.given(st.data())
+def test_correlation_is_spearman_s(data):
+  values = st.lists(st.integers(0, 4), min_size=8, max_size=8)
+  one, other = (np.array(data.draw(values), float) for _ in range(2))
+  found = rank_prior._rank_correlation(one, other)
+  if min(np.ptp(one), np.ptp(other)) == 0:
+    assert found == 0
+  else:
+    assert found == pytest.approx(stats.spearmanr(one, other).statistic)
 
 
 def test_ranks_agree_with_nothing_where_all_words_are_alike():

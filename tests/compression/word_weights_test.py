@@ -40,6 +40,26 @@ def test_long_texts_are_mixed_by_hand():
   np.testing.assert_allclose(found, 1e6 * by_hand, rtol=1e-3)
 
 
+@pytest.mark.parametrize('falling', [True, False])
+def test_likeness_leads_from_the_prior_to_the_text(falling):
+  tokens = [f'word{number}' for number in range(500)]
+  text = zipf(500)[::-1]
+  ids = {'tokens': tokens, 'falling_ids': falling}
+  prior = 1e6 * (zipf(500) if falling else np.full(500, 1 / 500))
+  found = expected_counts(1e12 * text, **ids, likeness=1)
+  np.testing.assert_allclose(found, 1e6 * text, rtol=1e-6)
+  most = 0.8 if falling else 0.4
+  for likeness in (0.0, 0.25, 0.9):
+    share = most * (1 - likeness)
+    found = expected_counts(1e12 * text, **ids, likeness=likeness)
+    by_hand = (1 - share) * 1e6 * text + share * prior
+    np.testing.assert_allclose(found, by_hand, rtol=1e-6)
+  found = expected_counts(
+    1e12 * text, wide_counts=1e12 * zipf(500), **ids, likeness=1
+  )
+  np.testing.assert_allclose(found, 1e6 * text, rtol=1e-6)
+
+
 def test_a_short_text_is_trusted_by_its_leave_one_out_likelihood(rng):
   prior, counts = zipf(200), rng.multinomial(150, zipf(200)[::-1])
   tokens = [f'word{number}' for number in range(200)]
@@ -162,6 +182,8 @@ def test_large_numbers_are_a_long_text(rng):
     ({'tokens': ['the', None]}, 'tokens must be several str'),
     ({'tokens': []}, 'at least one'),
     ({'vocab_size': 0}, 'vocab_size must be an int of at least 1, got 0'),
+    ({'vocab_size': 3, 'likeness': 1.5}, r'likeness must be in.*got 1.5'),
+    ({'vocab_size': 3, 'likeness': float('nan')}, 'likeness.*got nan'),
     ({'vocab_size': 3, 'falling_ids': 'yes'}, "falling_ids must be.*'yes'"),
   ],
 )

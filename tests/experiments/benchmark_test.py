@@ -15,6 +15,7 @@ from experiments.benchmarks import (
   attention_speed,
   bert_speed,
   bert_table,
+  foreign_text,
   race,
   record,
   tables,
@@ -197,6 +198,21 @@ def test_errors_of_attentions(tmp_path, monkeypatch):
   assert line['layer error'].split(' ± ')[0] == (
     f'{np.mean([row["layer_error"] for row in rows[::3]]):.3f}'
   )
+
+
+def test_bits_of_foreign_text(tmp_path, monkeypatch):
+  monkeypatch.setenv('EMBEDCOMP_CACHE', str(tmp_path))
+  rows = run('foreign_text', tmp_path / 'r.json', '--smoke')['rows']
+  table = {row['words by']: row for row in foreign_text.summary(rows)}
+  assert len(rows) == len(table) * 3 * 3
+  for row in rows:
+    assert 0 < row['bits'] < 20
+  foreign = [r['bits'] for r in rows[-9:] if r['read'] != r['counted']]
+  assert table['no text']['others'] == f'{np.mean(foreign):.2f}'
+  plain = table['counts + 0.05']
+  assert float(plain['the text itself']) < float(plain['others'])
+  by_text = [float(v) for k, v in plain.items() if k.startswith('others by')]
+  assert float(plain['others']) == pytest.approx(np.mean(by_text), abs=0.01)
 
 
 class Counted:

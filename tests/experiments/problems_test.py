@@ -7,6 +7,7 @@ import pytest
 
 import embedcomp
 from embedcomp import data as data_lib
+from embedcomp.compression.frequency import expected_counts
 from embedcomp.nn.bert.config import BertConfig
 from embedcomp.nn.bert.heads import BertMaskedLM
 from embedcomp.search.sensitivity import Sensitivity
@@ -69,11 +70,19 @@ def logits_of(problem, variables, batch):
   return np.asarray(jax.jit(model.apply)(variables, batch['ids']))
 
 
-def test_words_are_in_the_order_of_counts(family):
-  _, problem, _ = family
-  counts = problem.counts[problem.num_fixed :]
-  assert (np.diff(counts) <= 0).all()
-  assert counts[0] > counts[-1]
+def test_words_are_in_the_order_of_what_is_expected_of_them(family):
+  """Words that the training data lack are among those that they have."""
+  old, problem, _ = family
+  new = problem.vocabulary.tokenizer
+  ids = new.ids_in(old)  # the old one of each
+  expected = expected_counts(problem.counts[np.argsort(ids)], tokens=old.tokens)
+  weights = problem.importance_by_frequency
+  np.testing.assert_allclose(weights, np.sqrt(expected[ids] + 0.05))
+  moved = np.setdiff1d(np.arange(len(new)), new.fixed_ids)
+  assert (np.diff(weights[moved]) <= 0).all()
+  assert weights[moved[0]] > weights[moved[-1]]
+  assert (np.diff(problem.importance) <= 0).all()
+  assert (problem.importance >= weights).all()
 
 
 def test_special_tokens_at_the_start_keep_their_places(family):
