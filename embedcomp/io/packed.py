@@ -135,10 +135,18 @@ def _describe(path: str | os.PathLike, error: Exception) -> str:
   return f'{os.fspath(path)} is not a valid packed file: {text}'
 
 
-def _parts_by_owner(
+def parts_by_owner(
   scheme: Scheme,
 ) -> list[tuple[str, tuple[storage.Part, ...]]]:
-  """The parts of each entry of params, but for the order."""
+  """Lists the parts of each entry of params, but for the order.
+
+  Args:
+    scheme: the scheme.
+
+  Returns:
+    Names of entries and their parts: 'group_0', ..., and 'shared', if groups
+    have something in common.
+  """
   names = map(group_params.group_name, range(len(scheme.groups)))
   by_owner = list(zip(names, scheme.own_parts))
   if scheme.shared_parts:
@@ -150,7 +158,7 @@ def _file_tensors(scheme: Scheme):
   """Name, dtype and shape of every tensor of the file."""
   tensors = {
     f'{owner}.{name}': tensor
-    for owner, parts in _parts_by_owner(scheme)
+    for owner, parts in parts_by_owner(scheme)
     for part in parts
     for name, tensor in part.file_tensors().items()
   }
@@ -180,14 +188,14 @@ def _check_unpacked_bytes(scheme: Scheme) -> None:
 def _pack(scheme: Scheme, params: Params) -> dict[str, np.ndarray]:
   """The tensors of the file, after checking the params."""
   group_params.check_params(scheme, params)
-  for owner, parts in _parts_by_owner(scheme):
+  for owner, parts in parts_by_owner(scheme):
     for part in parts:
       # What only training needs (a method's queries, say) is not a part.
       if part.name in params[owner]:
         _check_numbers(f'{owner}.{part.name}', part, params[owner][part.name])
   stored = group_params.quantize_params(scheme, params)
   tensors = {}
-  for owner, parts in _parts_by_owner(scheme):
+  for owner, parts in parts_by_owner(scheme):
     for part in parts:
       # Again: rounding may overflow, and a scale may vanish.
       _check_numbers(f'{owner}.{part.name}', part, stored[owner][part.name])
@@ -291,7 +299,7 @@ def _unpack(scheme: Scheme, tensors: dict[str, bytes]) -> Params:
     for name, (dtype, shape) in _file_tensors(scheme).items()
   }
   params: Params = {}
-  for owner, parts in _parts_by_owner(scheme):
+  for owner, parts in parts_by_owner(scheme):
     params[owner] = {}
     for part in parts:
       found = {key: arrays[f'{owner}.{key}'] for key in part.file_tensors()}

@@ -37,7 +37,7 @@ def method_params(scheme: Scheme, params: Params, index: int) -> Params:
     index: of the group.
   """
   own = params[group_name(index)]
-  if not scheme.shared_parts:
+  if not scheme.shared_parts or not isinstance(own, Mapping):
     return own
   taken = scheme.groups[index].method.parts(scheme.shapes[index])
   shared = params[SHARED]

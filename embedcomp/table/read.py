@@ -114,8 +114,10 @@ def _by_token(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
   ]
   if projected:
     words.append(_join_bases(scheme, params, [members[i] for i in projected]))
-  if on_axes:
-    words.append(_join_graded(scheme, params, [members[i] for i in on_axes]))
+  words += [
+    _join_graded(scheme, params, [members[i] for i in indices])
+    for indices in on_axes
+  ]
   for index, inside, rows in (members[i] for i in single):
     group, shape = scheme.groups[index], scheme.shapes[index]
     found = group.method.lookup(
@@ -184,7 +186,7 @@ def _members(
 
 def _families(
   scheme: Scheme, num_tokens: int
-) -> tuple[list[list[int]], list[int], list[int], list[int]]:
+) -> tuple[list[list[int]], list[int], list[list[int]], list[int]]:
   """Sorts groups by how they are read: clusters of subvectors, bases, shared
   axes, alone.
 
@@ -196,7 +198,7 @@ def _families(
   """
   clusters: list[list[int]] = []
   projected: list[int] = []
-  on_axes: list[int] = []
+  on_axes: dict[int, list[int]] = {}  # those of each rank
   single: list[int] = []
   pieces_of_word: dict[int, int] = {}
   for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes)):
@@ -205,7 +207,7 @@ def _families(
       projected.append(index)
       continue
     if isinstance(method, graded.GradedCodes):
-      on_axes.append(index)
+      on_axes.setdefault(method.rank, []).append(index)
       continue
     if not isinstance(method, base.SubvectorMethod) or not method.is_plain:
       single.append(index)
@@ -224,7 +226,7 @@ def _families(
         break
     else:
       clusters.append([index])
-  return clusters, projected, on_axes, single
+  return clusters, projected, [*on_axes.values()], single
 
 
 def _join_subvectors(scheme, params, members, valid, nan) -> jax.Array:

@@ -68,9 +68,9 @@ def with_storage(method, stored):
 def random_stored(scheme, rng):
   """Stored params by the parts alone; `init` compiles for every shape."""
   params = {}
-  for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes)):
-    arrays = params[group_params.group_name(index)] = {}
-    for part in group.method.parts(shape):
+  for owner, parts in packed.parts_by_owner(scheme):
+    arrays = params[owner] = {}
+    for part in parts:
       if isinstance(part, storage.Codes):
         codes = rng.integers(part.num_values, size=part.shape)
         arrays[part.name] = Stored(codes.astype(part.dtype))
@@ -107,9 +107,8 @@ def check_round_trip(path, scheme, params):
   assert loaded_scheme == scheme == packed.load_scheme(path)
   assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(loaded))
   stored = group_params.quantize_params(scheme, params)
-  for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes)):
-    for part in group.method.parts(shape):
-      name = group_params.group_name(index)
+  for name, parts in packed.parts_by_owner(scheme):
+    for part in parts:
       assert_equal_params(loaded[name][part.name], stored[name][part.name])
   if scheme.order == 'stored':
     order = np.asarray(params['order'].values, np.int32)
@@ -137,6 +136,18 @@ def test_round_trip_of_all_methods_in_one_scheme(tmp_path, rng):
   groups = tuple(Group(24, method) for method in CONFIGS.values())
   scheme = Scheme(8, groups, order='stored')
   check_round_trip(tmp_path / 'a', scheme, random_stored(scheme, rng))
+
+
+def test_what_groups_share_is_written_once(tmp_path, rng):
+  coded = methods.GradedCodes(2, '1x1+1x2', 6, axes_storage='int8')
+  mean = methods.GradedCodes(2, '', 1, axes_storage='int8')
+  scheme = Scheme(8, (Group(24, coded), Group(9, mean)), order='stored')
+  check_round_trip(tmp_path / 'a', scheme, random_stored(scheme, rng))
+  _, entries, _ = read_raw(tmp_path / 'a')
+  shared = {k: v for k, v in entries.items() if k.endswith('axes.values')}
+  assert {k: v['shape'] for k, v in shared.items()} == {
+    'shared.axes.values': [2, 8]
+  }
 
 
 def test_tensors_of_no_bytes_are_present(tmp_path):

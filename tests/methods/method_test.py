@@ -28,7 +28,7 @@ CONFIGS = (
   methods.TensorTrain(5),
   methods.Hashed(13),
   methods.GradedCodes(4, '2x1+2x3', 8),  # on an axis of the complement, too
-  methods.GradedCodes(6, '1x1+1x2', 7),
+  methods.GradedCodes(4, '1x1+1x2', 7),
   methods.GradedCodes(0, '2x2+1x3', 8),
   methods.Drop(),
 )

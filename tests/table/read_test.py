@@ -55,11 +55,11 @@ def params_of(scheme: Scheme, seed: int = 0, is_stored: bool = False):
   Fitting runs in NumPy: to draw params would compile much for every scheme.
   """
   rng = np.random.default_rng(seed)
-  params = {}
-  for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes)):
+  fitted = []
+  for group, shape in zip(scheme.groups, scheme.shapes):
     table = rng.normal(size=shape).astype(np.float32) / np.sqrt(scheme.features)
-    fitted = group.method.fit(table, np.ones(shape.num_words), seed)
-    params[group_params.group_name(index)] = fitted
+    fitted.append(group.method.fit(table, np.ones(shape.num_words), seed))
+  params = group_params.gather_groups(scheme, fitted)
   if scheme.order == 'stored':
     sizes = [group.size for group in scheme.groups]
     groups = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
@@ -73,10 +73,15 @@ def plain_words(scheme, stored):
   tables = []
   for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes)):
     real = dict(stored[group_params.group_name(index)])
+    if getattr(group.method, 'rank', 0) and group.method.name == 'graded':
+      real |= stored['shared']
     codes = real.pop('codes', None)
     real = {name: plain_values(factor) for name, factor in real.items()}
     codes = None if codes is None else np.asarray(codes.values)
-    tables.append(plain_table(group.method.name, real, codes, shape))
+    blocks = getattr(group.method, 'blocks', '')
+    tables.append(
+      plain_table(group.method.name, real, codes, shape, blocks=blocks)
+    )
   table = np.concatenate(tables)
   return (
     table[np.asarray(stored['order'].values)] if 'order' in stored else table
@@ -377,6 +382,7 @@ def test_64_bit_mode_changes_nothing(is_stored, rng):
     (methods.Dense(), 1),  # read alone
     (methods.VectorQuantization(2), 3),  # joined pieces
     (methods.LowRank(1), 3),  # joined bases
+    (methods.GradedCodes(1, '1x2', 3), 3),  # joined on shared axes
     (methods.LowRank(1), 7),  # in blocks
   ],
 )

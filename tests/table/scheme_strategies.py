@@ -51,7 +51,7 @@ def random_methods(draw, num_words: int, features: int) -> methods.Method:
     # What groups share is the same in all of them.
     'graded': st.builds(
       methods.GradedCodes,
-      st.just(features // 2),
+      st.sampled_from([0, features // 2]),
       st.sampled_from(_blocks_of(features)),
       codewords,
       STORED,

@@ -104,6 +104,29 @@ def test_sizes_of_a_hand_worked_scheme():
   assert dataclasses.replace(SCHEME, dtype='bfloat16').dense_bytes == 1712
 
 
+def test_what_groups_share_is_counted_once():
+  # Axes 3 x 8 beside 3 scales of 2 bytes. Codes 90 x 2 x 4 bits and 7 x 1 bit,
+  # codebooks 16 x 3 and 2 x 1 values beside 3 and 1 scales, means of 3 values
+  # beside one scale.
+  first = methods.GradedCodes(3, '1x1+1x2', 16, 'int8', 'int8')
+  second = methods.GradedCodes(3, '1x1', 2, 'int8', 'int8')
+  scheme = Scheme(8, (Group(90, first), Group(7, second)))
+  own = (90 + 48 + 6 + 5) + (1 + 2 + 2 + 5)
+  assert scheme.num_bytes == own + 24 + 6
+  assert scheme.num_params == (180 + 48 + 3) + (7 + 2 + 3) + 24
+  assert scheme.size_table()[2]['bytes'] == 30
+
+
+def test_groups_that_disagree_on_what_they_share_are_refused():
+  groups = [Group(9, methods.GradedCodes(rank, '1x1', 2)) for rank in (3, 3, 4)]
+  with pytest.raises(ValueError, match='group 2 must share its axes'):
+    Scheme(8, tuple(groups))
+  groups[2] = Group(9, methods.GradedCodes(0, '1x1', 2))  # shares nothing
+  assert [part.name for part in Scheme(8, tuple(groups)).shared_parts] == [
+    'axes'
+  ]
+
+
 def test_an_order_of_one_group_takes_no_bytes():
   groups = (Group(10, DENSE),)
   stored, identity = Scheme(8, groups, 'stored'), Scheme(8, groups)
@@ -114,7 +137,11 @@ def test_an_order_of_one_group_takes_no_bytes():
 def test_the_size_table_sums_to_the_bytes(scheme):
   rows = scheme.size_table()
   has_map = scheme.order == 'stored'
-  assert len(rows) == len(scheme.groups) + has_map
+  is_shared = any(
+    isinstance(group.method, methods.GradedCodes) and group.method.rank
+    for group in scheme.groups
+  )
+  assert len(rows) == len(scheme.groups) + is_shared + has_map
   assert sum(row['bytes'] for row in rows) == scheme.num_bytes
   for row in rows[: len(scheme.groups)]:
     by_role = [v for v in row.values() if type(v) is int]
