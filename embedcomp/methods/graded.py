@@ -197,6 +197,8 @@ class GradedCodes(base.Method):
 
   def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
     num_axes = max(self.rank, self.num_axes)
+    if not num_axes:  # all words are zero
+      return jnp.zeros((*hidden.shape[:-1], shape.num_words), jnp.float32)
     axes = _read_axes(self, params, num_axes, shape.features)
     projected = jnp.matmul(hidden, axes.T, precision='highest')
     params = {k: v for k, v in params.items() if k != 'axes'}
@@ -288,7 +290,7 @@ def full_axes(axes: Array) -> jax.Array:
   if rank == features:
     return jnp.asarray(axes)
   if not rank:
-    return jnp.eye(features)
+    return jnp.eye(features, dtype=jnp.float32)
   fixed = jax.lax.stop_gradient(jnp.asarray(axes).T)
   complete, _ = jnp.linalg.qr(fixed, mode='complete')
   return jnp.concatenate([jnp.asarray(axes), complete[:, rank:].T])
@@ -299,7 +301,7 @@ def _read_axes(
 ) -> jax.Array:
   """[num, D] float32, the first axes."""
   if not method.rank:
-    return jnp.eye(num, features)
+    return jnp.eye(num, features, dtype=jnp.float32)
   axes = storage.read(params['axes'], method.axes_storage)
   return axes if num <= method.rank else full_axes(axes)[:num]
 
@@ -346,7 +348,9 @@ def _coefficients(coders: Sequence[Coder]) -> jax.Array:
   values = gather.take(books, values + gather.take(layout.first_value, group))
   if not layout.rank:
     return values
-  means = jnp.stack([*map(_read_mean, coders), np.zeros(layout.rank)])
+  means = jnp.stack(
+    [*map(_read_mean, coders), np.zeros(layout.rank, np.float32)]
+  )
   means = jnp.pad(means, ((0, 0), (0, layout.num_axes - layout.rank)))
   return values + gather.take(means, group)
 
