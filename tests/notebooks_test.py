@@ -8,7 +8,6 @@ import pytest
 from experiments import notebooks
 
 PATHS = sorted(notebooks.FOLDER.glob('*.ipynb'))
-QUICK = notebooks.FOLDER / '00_quickstart.ipynb'
 MAX_BYTES = 400_000
 
 
@@ -24,13 +23,8 @@ def output_kinds(notebook):
   ]
 
 
-@pytest.mark.parametrize(
-  'path',
-  [
-    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path != QUICK))
-    for path in PATHS
-  ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('path', PATHS, ids=lambda path: path.stem)
 def test_notebook_runs_and_shows_what_it_is_kept_with(path):
   executed = notebooks.execute(path)
   assert output_kinds(executed) == output_kinds(nbformat.read(path, 4))

@@ -36,6 +36,7 @@ def write_bert(folder):
   (folder / 'vocab.txt').write_text('\n'.join(WORDS))
 
 
+@pytest.mark.slow
 def test_python_blocks_run(tmp_path, monkeypatch):
   blocks = BLOCK.findall(README.read_text())
   assert blocks

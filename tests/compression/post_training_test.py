@@ -72,6 +72,7 @@ def test_whole_curve_falls_and_ends_at_the_exact_table(curve):
   assert curve.errors[-1] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('budget', ['20x', '60x'])
 def test_beats_every_uniform_option_of_its_size(curve, budget):
   table, counts = make_table()

@@ -50,6 +50,7 @@ def test_a_teacher_says_no_more_than_is_asked_for(teacher):
   assert alone(batch).hidden_states == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('wrap', [training.jit_step, training.pmap_step])
 def test_students_become_their_teacher(teacher, wrap):
   task = Task('distillation', ENCODER, objective=teacher.objective)

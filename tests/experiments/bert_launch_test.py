@@ -126,6 +126,7 @@ def test_the_best_model_on_validation_data_is_kept(finished):
   assert result['validation'] == pytest.approx(max(seen['finetune']), abs=0.1)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_with_the_same_bytes(
   config, finished, tmp_path
 ):

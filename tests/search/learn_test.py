@@ -44,6 +44,7 @@ def loss_of(result):
   return rare_words.held_out_loss(loss_fn, result.params, embed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('make_model', MODELS)
 def test_a_search_with_the_task_beats_compression_by_counts(make_model):
   result = result_of(make_model)
