@@ -175,13 +175,13 @@ def encode_runs(runs: Sequence[np.ndarray]) -> list[np.ndarray]:
   counts, lanes, of_lanes = _side_by_side(sizes, indices)
   longest = int(counts.max(initial=0))
   shape = len(of_lanes), longest, len(counts)
-  symbols = np.full(shape, LARGEST, np.uint8)
-  for values, own, where in zip(runs, sizes, lanes):
-    block = np.zeros((len(own), longest, values.shape[1]), np.uint8)
-    block[np.arange(longest) < own[:, None]] = (
-      values.astype(np.uint8) + np.uint8(LARGEST)  # modulo 256
-    )
-    symbols[: values.shape[1], :, where] = block.transpose(2, 1, 0)
+  symbols = np.full(shape, LARGEST, np.uint8)  # zeros
+  for values, where in zip(runs, lanes):
+    bounds = _bounds(len(values))
+    for chunk in range(len(bounds) - 1):
+      rows = values[bounds[chunk] : bounds[chunk + 1]].T.astype(np.uint8)
+      rows += np.uint8(LARGEST)  # modulo 256
+      symbols[: len(rows), : rows.shape[1], where.start + chunk] = rows
   chunks = encode_lanes(symbols, counts, Tables.of(of_lanes))
   return [
     _assemble(values.shape, of_axes, chunks[where])
@@ -194,13 +194,10 @@ def _assemble(
 ) -> np.ndarray:
   """A stream from its spread indices and the numbers of its chunks."""
   lengths = np.array([len(chunk) for chunk in chunks], np.int64)
-  data = np.frombuffer(
-    bytes([VERSION, 0, 0, 0, 0])
-    + _pack_list(indices, '<u1')
-    + _pack_list(lengths, '<u4')
-    + b''.join(chunk.astype('<u2').tobytes() for chunk in chunks),
-    np.uint8,
-  ).copy()
+  parts = [bytes([VERSION, 0, 0, 0, 0]), _pack_list(indices, '<u1')]
+  parts.append(_pack_list(lengths, '<u4'))
+  numbers = (chunk.astype('<u2', copy=False).data for chunk in chunks)
+  data = np.frombuffer(bytearray().join([*parts, *numbers]), np.uint8)
   checksum = np.array([_checksum(data, shape)], '<u4')
   data[1:HEADER_SIZE] = checksum.view(np.uint8)
   return data
@@ -273,10 +270,9 @@ class _Stream:
     lengths, rest = _unpack_list(
       rest, num_chunks, '<u4', data.size, 'lengths of chunks'
     )
-    if rest.size != 2 * lengths.sum():
-      raise ValueError(
-        f'chunks take {2 * lengths.sum()} bytes, got {rest.size}.'
-      )
+    size = 2 * int(lengths.sum())
+    if rest.size != size:
+      raise ValueError(f'chunks take {size} bytes, got {rest.size}.')
     return cls(shape, indices, lengths, rest.view('<u2'))
 
   def chunks(self, first: int, last: int) -> '_Stream':
@@ -354,7 +350,8 @@ def decode_rows(
 ) -> np.ndarray:
   """Decodes some words, at the cost of the chunks of 128 that hold them.
 
-  All bytes are read once for the checksum.
+  Those take 128 A steps together, however few they are. All bytes are read
+  once for the checksum.
 
   Args:
     data: [n] uint8 stream.
