@@ -141,7 +141,6 @@ def test_a_plain_coder_reads_and_writes_the_same_streams(rng):
   data = coding.encode(values)
   indices = coding.spread_indices(data, values.shape)
   assert (values == -127).any()
-  assert indices[1] == 0
   np.testing.assert_array_equal(plain_decode(data, values.shape), values)
   np.testing.assert_array_equal(plain_encode(values, indices.tolist()), data)
 
@@ -348,7 +347,6 @@ def test_hostile_streams_with_a_sound_checksum_are_refused(rng):
     ([], 'ends inside its spread indices'),
     ([90, 0], 'spread indices must be at most 81, got 90'),
     ([0, 40], 'ends inside its spread indices'),
-    ([0, 1], 'ends inside its spread indices'),
     ([0, 1, 2], 'unused bits'),
     ([1, 0, 2, 0, 0, 0], 'ends inside its lengths'),
     ([1, 0, 255, 255, 255, 255, 0], 'lengths of chunks must be at most'),
