@@ -144,7 +144,7 @@ def _fidelity(options: argparse.Namespace) -> None:
   found = compare_models(
     options.model,
     options.compressed,
-    {str(path): [*_lines([path])] for path in options.text},
+    {str(path): list(_lines_of([path])) for path in options.text},
     max_length=options.max_length,
   )
   rows = [

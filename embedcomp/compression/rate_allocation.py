@@ -29,6 +29,9 @@ _CODEWORDS = (16, 32, 64, 128, 256)
 # Axes of no more than so many bits are left out where all are alike.
 _LEAST_BITS = 0.08
 _BLOCK = 1 << 14
+# Of int8 codebooks, whose largest values are three deviations or so: a twelfth
+# of the squared step, as a share of the variance.
+_ROUNDING = (3 / 127) ** 2 / 12
 _STORAGE = 'int8'
 
 
@@ -126,11 +129,12 @@ def choose(run: Run, rank: int, price: float) -> Choice:
   if rank < len(variances):  # which axes are left over is left to chance
     variances[rank:] = variances[rank:].mean()
   level = price / (16 * math.log(2))  # of water, at 8 bits a byte
-  options = [_option(run, variances, rank, (), 1)]
+  options = [_mean_option(run, rank)]
   for codewords in _CODEWORDS:
     if codewords <= run.size:
       widths = _blocks(variances * run.weight, rank, level, codewords)
-      options.append(_option(run, variances, rank, widths, codewords))
+      if widths:
+        options.append(_option(run, variances, rank, widths, codewords))
   costs = [option.loss + price * option.num_bytes for option in options]
   return options[costs.index(min(costs))]
 
@@ -156,6 +160,14 @@ def _blocks(
   return tuple(sorted(widths[widths > 0].tolist()))
 
 
+def _mean_option(run: Run, rank: int) -> Choice:
+  """Bytes and the loss of the mean alone, which is a codeword without axes."""
+  means = run.means[:rank] if rank else run.means
+  loss = max(float(run.energies.sum() - np.square(means).sum()), 0.0)
+  widths = () if rank else (len(means),)
+  return _choice(run, rank, widths, 1, loss)
+
+
 def _option(
   run: Run,
   variances: np.ndarray,
@@ -164,20 +176,42 @@ def _option(
   codewords: int,
 ) -> Choice:
   """Bytes and the expected loss of codes."""
-  blocks = graded.describe_blocks(widths)
-  method = GradedCodes(rank, blocks, codewords, _STORAGE, _STORAGE)
   coded = sum(widths)
   loss = float(variances[coded:].sum())
-  if widths:
-    edges = np.cumsum((0, *widths))[:-1]
-    counts = np.array(widths)
-    energy = np.add.reduceat(variances[:coded], edges)
-    logs = np.log2(np.maximum(variances[:coded], 1e-300))
-    means = 2 ** (np.add.reduceat(logs, edges) / counts)
-    # Of k-means on Gaussian noise, within 5 % for 1 to 16 axes.
-    excess = 1 + 1.6 / counts
-    error = counts * means * excess * codewords ** (-2 / counts)
-    loss += float(np.minimum(error, energy).sum())
+  edges = np.cumsum((0, *widths))
+  errors = _code_errors(variances[:coded], edges[:-1], codewords)
+  # Fitted to few words, codewords are nearer to them; as many as words, equal.
+  loss += float(errors.sum()) * (1 - codewords / run.size)
+  loss += _ROUNDING * float(variances[:coded].sum())
+  return _choice(run, rank, widths, codewords, loss)
+
+
+def _code_errors(
+  variances: np.ndarray, edges: np.ndarray, codewords: int
+) -> np.ndarray:
+  """[M] squared errors of codes of Gaussian axes, by blocks from `edges` on.
+
+  A code serves the first k axes of its block, whichever k loses least: that is
+  water-filling inside of the block.
+  """
+  starts = np.repeat(edges, np.diff((*edges, len(variances))))
+  number = np.arange(len(variances)) - starts + 1
+  logs = np.cumsum(np.log2(np.maximum(variances, 1e-300)))
+  energies = np.cumsum(variances)
+  before = np.r_[0.0, logs][starts], np.r_[0.0, energies][starts]
+  means = 2 ** ((logs - before[0]) / number)
+  # The factor is that of k-means on Gaussian noise, within 5 % for 1 to 16.
+  errors = number * means * (1 + 1.6 / number) * codewords ** (-2 / number)
+  errors -= energies - before[1]  # those of the axes that are served
+  totals = np.add.reduceat(variances, edges)
+  return totals + np.minimum(np.minimum.reduceat(errors, edges), 0)
+
+
+def _choice(
+  run: Run, rank: int, widths: tuple[int, ...], codewords: int, loss: float
+) -> Choice:
+  blocks = graded.describe_blocks(widths)
+  method = GradedCodes(rank, blocks, codewords, _STORAGE, _STORAGE)
   num_bytes = -(-run.size * len(widths) * int(math.log2(codewords)) // 8)
-  num_bytes += codewords * coded + 2 * coded + (rank + 2 if rank else 0)
+  num_bytes += (codewords + 2) * sum(widths) + (rank + 2 if rank else 0)
   return Choice(method, num_bytes, loss * run.weight * run.size)

@@ -30,10 +30,11 @@ from embedcomp.types import Params
 # The axes that are stored, as shares of the features.
 _RANK_SHARES = (1 / 12, 1 / 8, 1 / 6, 1 / 4, 1 / 3, 5 / 12, 1 / 2, 3 / 4, 1)
 # Of the common price, at which single runs are offered what is left over.
-_LOWER_PRICES = (0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
+_LOWER_PRICES = (0.95, 0.85, 0.7, 0.5, 0.3, 0.1, 0.01)
 # Steps towards a size of which the error is as expected.
 _CORRECTIONS = 5
 _CORRECTION = 0.995
+_CLOSE = 0.98
 
 
 class Plan(NamedTuple):
@@ -137,31 +138,34 @@ class WaterFilling:
     Returns:
       The scheme and its params; None if no size is good enough.
     """
-    goal = tolerance
+    goal, best = tolerance, None
     table = self._orders[0].table
     for _ in range(_CORRECTIONS):
       plan = self._smallest_plan(goal)
       if plan is None:
-        return None
+        break
       found = self.fit(plan, seed=seed, progress=progress)
       error = relative_error(table.values, *found, table.importance)
       if error <= tolerance:
-        return found
-      goal *= _CORRECTION * tolerance / error
-    return None
+        if best is None or found[0].num_bytes < best[0].num_bytes:
+          best = found
+        if error > _CLOSE * tolerance:
+          break
+      goal *= _CORRECTION * tolerance / max(error, 1e-9)
+    return best
 
   def _smallest_plan(self, error: float) -> Plan | None:
     """The smallest plan of an expected relative error, within a percent."""
     loss = error**2 * self._axes.energy
-    low, high = self.smallest_bytes, self._largest_bytes
-    best = None
-    while high > 1.01 * low or best is None:
-      size = math.isqrt(low * high) if best else high
+    best = self.plan(self._largest_bytes)
+    if best.loss > loss:
+      return None
+    low, high = self.smallest_bytes - 1, best.scheme.num_bytes
+    while high > max(1.01 * low, low + 1):
+      size = min(max(math.isqrt(low * high), low + 1), high - 1)
       plan = self.plan(size)
       if plan.loss <= loss:
         high, best = plan.scheme.num_bytes, plan
-      elif best is None:
-        return None
       else:
         low = size
     return best

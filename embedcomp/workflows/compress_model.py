@@ -10,7 +10,7 @@ import numpy as np
 from embedcomp import methods as methods_lib
 from embedcomp.compression import frequency
 from embedcomp.compression.budget import parse_budget
-from embedcomp.compression.post_training import CONTEXTUAL_METHODS
+from embedcomp.compression.post_training import DEFAULT_METHODS
 from embedcomp.compression.post_training import compress as compress_table
 from embedcomp.data.subword_tokenizer import SubwordTokenizer
 from embedcomp.io import files
@@ -29,7 +29,7 @@ def compress_model(
   budget: float | int | str,
   texts: Iterable[str] | None = None,
   wide_texts: Iterable[str] | None = None,
-  methods: Sequence[str | methods_lib.Method] = CONTEXTUAL_METHODS,
+  methods: Sequence[str | methods_lib.Method] = DEFAULT_METHODS,
   head: str | None = None,
   weights: str | None = None,
   keep_ids: bool = False,

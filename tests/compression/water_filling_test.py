@@ -1,0 +1,146 @@
+"""Graded codes planned for a table: what they cost, lose and keep."""
+
+import numpy as np
+import pytest
+
+import embedcomp
+from embedcomp.compression import rate_allocation
+from embedcomp.compression.rate_allocation import Run, choose, runs_of
+from embedcomp.compression.shared_axes import Axes
+from embedcomp.compression.water_filling import WaterFilling
+from embedcomp.compression.weighted_table import WeightedTable
+
+V, D = 2_000, 24
+
+
+@pytest.fixture(scope='module')
+def table():
+  """Words on decaying axes."""
+  rng = np.random.default_rng(0)
+  axes = np.linalg.qr(rng.normal(size=(D, D)))[0]
+  spread = 2.0 ** -np.arange(D)[:, None].clip(max=6)
+  words = rng.normal(size=(V, D)) @ (spread * axes) + 0.2
+  return words.astype(np.float32)
+
+
+@pytest.fixture(scope='module')
+def counts():
+  return 10**5 // np.arange(1, V + 1)
+
+
+def weighted_loss(table, weights, found, metric=None):
+  """Plain sum of weighted errors of what was compressed, e H e'."""
+  errors = table - np.asarray(embedcomp.reconstruct(*found))
+  metric = np.eye(D) if metric is None else metric
+  return weights @ np.einsum('wd,de,we->w', errors, metric, errors)
+
+
+@pytest.mark.parametrize('factor', [6, 12, 30])
+@pytest.mark.parametrize('has_metric', [False, True])
+def test_what_is_expected_is_lost(table, counts, factor, has_metric):
+  """Losses are those of Gaussian axes; the few words here lose a bit less."""
+  rng = np.random.default_rng(2)
+  root = rng.normal(size=(D, D))
+  metric = np.eye(D) + root @ root.T / D if has_metric else None
+  weighted = WeightedTable.create(table, counts)
+  filling = WaterFilling(weighted, metric)
+  plan = filling.plan(table.nbytes // factor)
+  found = filling.fit(plan, progress=False)
+  lost = weighted_loss(table, weighted.importance, found, metric)
+  assert 0.75 * plan.loss < lost < 1.05 * plan.loss
+  assert 0.9 < plan.scheme.num_bytes * factor / table.nbytes <= 1
+
+
+def test_words_that_matter_more_get_more_bits(table, counts):
+  filling = WaterFilling(WeightedTable.create(table, counts))
+  plan = filling.plan(table.nbytes // 20)
+  assert len(plan.scheme.groups) > 2
+  bits = [
+    len(group.method.widths) * np.log2(group.method.codewords)
+    for group in plan.scheme.groups
+  ]
+  assert (np.diff(bits) <= 0).all()
+  assert bits[0] > bits[-1]
+
+
+def test_a_metric_moves_errors_to_where_they_cost_little(table, counts):
+  cheap = np.diag(np.r_[np.full(D // 2, 0.02), np.full(D // 2, 1.98)])
+  weights = counts + 1.0
+  options = {'methods': 'graded', 'budget': '12x', 'progress': False}
+  plain = embedcomp.compress(table, counts, **options)
+  found = embedcomp.compress(table, counts, metric=cheap, **options)
+  assert weighted_loss(table, weights, found, cheap) < 0.8 * weighted_loss(
+    table, weights, plain, cheap
+  )
+  assert weighted_loss(table, weights, plain) < weighted_loss(
+    table, weights, found
+  )
+
+
+def test_less_is_lost_than_by_menus_of_options(table, counts):
+  options = {'budget': '12x', 'progress': False}
+  menus = embedcomp.compress(
+    table, counts, methods=('dense', 'low_rank', 'pq', 'vq'), **options
+  )
+  found = embedcomp.compress(table, counts, **options)
+  assert found[0].groups[-1].method.name == 'graded'
+  weights = counts + 1.0
+  assert weighted_loss(table, weights, found) < 0.7 * weighted_loss(
+    table, weights, menus
+  )
+
+
+def test_words_already_in_order_need_no_order(counts):
+  words = np.random.default_rng(0).normal(size=(V, D))
+  words /= np.linalg.norm(words, axis=1, keepdims=True)  # equal energies
+  filling = WaterFilling(WeightedTable.create(words, counts))
+  assert filling.plan(words.size * 4 // 12).scheme.order == 'identity'
+
+
+def test_budgets_below_the_smallest_codes_say_how_small_they_get(table):
+  filling = WaterFilling(WeightedTable.create(table))
+  with pytest.raises(
+    ValueError, match=f'choice takes {filling.smallest_bytes}'
+  ):
+    filling.plan(filling.smallest_bytes - 1)
+  plan = filling.plan(filling.smallest_bytes)
+  assert plan.scheme.num_bytes == filling.smallest_bytes
+
+
+def test_axes_hold_errors_and_most_of_the_energy(table):
+  rng = np.random.default_rng(3)
+  root = rng.normal(size=(D, D))
+  metric = np.eye(D) + root @ root.T / D
+  weighted = WeightedTable.create(table, np.arange(1, V + 1))
+  axes = Axes.of(weighted, metric)
+  np.testing.assert_allclose(
+    axes.to_axes @ axes.from_axes, np.eye(D), atol=1e-4
+  )
+  found = table @ axes.to_axes
+  energy = np.einsum('wd,de,we->w', table, metric, table)
+  np.testing.assert_allclose(np.square(found).sum(1), energy, rtol=1e-3)
+  by_axis = weighted.importance @ np.square(found)
+  assert (np.diff(by_axis) <= 1e-4 * by_axis[0]).all()
+  assert axes.energy == pytest.approx(weighted.importance @ energy, rel=1e-3)
+
+
+def test_runs_end_where_costs_have_fallen():
+  costs = np.r_[np.full(200, 8.0), np.full(500, 4.0), np.full(900, 1.0)]
+  assert runs_of(costs) == (0, 700, 1600)  # 4 is within a factor of 2.3
+  rising = np.r_[np.full(300, 1.0), np.full(300, 8.0), np.full(300, 0.1)]
+  assert runs_of(rising) == (0, 600, 900)  # what comes later counts
+  assert runs_of(np.zeros(5)) == (0, 5)
+  least = rate_allocation.runs_of(2.0 ** -np.arange(300.0))
+  assert least == (0, 128, 300)  # no run of fewer, not even the last
+
+
+def test_a_byte_too_dear_buys_the_mean_alone():
+  energies, means = np.array([5.0, 3.0]), np.array([1.0, 0.5])
+  run = Run(1000, 2.0, means, energies)
+  choice = choose(run, 1, np.inf)
+  assert (choice.method.blocks, choice.num_bytes) == ('', 1 + 2)
+  assert choice.loss == 2.0 * 1000 * (5 + 3 - 1)
+  choice = choose(run, 0, np.inf)  # without axes, a codeword for all
+  assert (choice.method.blocks, choice.num_bytes) == ('1x2', 2 + 4)
+  assert choice.loss == 2.0 * 1000 * (5 + 3 - 1 - 0.25)
+  assert choose(run, 1, 1e-9).loss < 0.01 * choice.loss
