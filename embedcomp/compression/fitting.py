@@ -137,9 +137,23 @@ def _multiplied(
   method: Method, params: Params, factor: float, shape: Shape
 ) -> Params:
   """Returns stored params whose words are a power of two times as large."""
-  # Words are linear in each factor, so that any one of them does, but a mean.
-  *_, part = [p for p in method.parts(shape) if isinstance(p, storage.Factor)]
-  leaf = params[part.name]
+  own = [
+    part
+    for part in method.parts(shape)
+    if isinstance(part, storage.Factor) and not part.shared
+  ]
+  # Words are linear in each factor, so that any one of them does; but graded
+  # codes are added to a mean, and of their axes some are not stored.
+  scaled = dict(params)
+  for part in own if isinstance(method, GradedCodes) else own[:1]:
+    scaled[part.name] = _scaled(method, part, params[part.name], factor)
+  return scaled
+
+
+def _scaled(
+  method: Method, part: storage.Factor, leaf: Stored, factor: float
+) -> Stored:
+  """Returns a stored factor times a power of two."""
   values = np.asarray(leaf.scale if part.is_integer else leaf.values)
   # In NumPy, for XLA's products flush the smallest floats to zero.
   with np.errstate(over='ignore', under='ignore'):
@@ -152,8 +166,7 @@ def _multiplied(
       f"'{part.storage}': store it as bfloat16 or int8."
     )
   changed = 'scale' if part.is_integer else 'values'
-  scaled = dataclasses.replace(leaf, **{changed: jnp.asarray(scaled)})
-  return {**params, part.name: scaled}
+  return dataclasses.replace(leaf, **{changed: jnp.asarray(scaled)})
 
 
 def _check_same_size(table: np.ndarray, scheme: Scheme) -> None:

@@ -188,7 +188,8 @@ class WaterFilling:
     found = [self._best_rank(ordered, budget) for ordered in self._orders]
     best = min(filter(None, found), key=lambda candidate: candidate.loss)
     ordered, choices = best.ordered, best.choices
-    sizes = [run.size for run in ordered.runs]
+    left = budget - self._shared_bytes(ordered, best.rank) - _total(choices)
+    sizes = _shift_splits([run.size for run in ordered.runs], choices, left)
     groups = tuple(Group(n, c.method) for n, c in zip(sizes, choices))
     order = ordered.table.order if len(groups) > 1 else 'identity'
     scheme = Scheme(self._features, groups, order, ordered.table.dtype)
@@ -247,6 +248,37 @@ def _within(runs: list[Run], rank: int, budget: int) -> list[Choice] | None:
     else:
       high, choices = price, found
   return _spend(runs, rank, budget, choices, high * scale)
+
+
+def _shift_splits(
+  sizes: list[int], choices: list[Choice], left: int
+) -> list[int]:
+  """Moves words to the dearer of two runs as far as bytes are left.
+
+  Args:
+    sizes: [G] words of the runs.
+    choices: [G] their codes.
+    left: bytes that nothing else takes.
+
+  Returns:
+    [G] words of the runs, of which none is left with fewer than codewords.
+  """
+  sizes = list(sizes)
+  bits = [
+    len(choice.method.widths) * int(math.log2(choice.method.codewords))
+    for choice in choices
+  ]
+  for index in range(len(sizes) - 1):
+    more = bits[index] - bits[index + 1]
+    if more <= 0:
+      continue
+    # Bits of both runs are rounded up to whole bytes.
+    movable = sizes[index + 1] - choices[index + 1].method.codewords
+    words = min(8 * max(left - 2, 0) // more, movable)
+    sizes[index] += words
+    sizes[index + 1] -= words
+    left -= -(-words * more // 8) + (2 if words else 0)
+  return sizes
 
 
 def _spend(

@@ -59,7 +59,8 @@ def test_words_of_no_importance_are_fitted_alike():
 @pytest.mark.parametrize('name', methods.names())
 def test_every_method_fits_tables_of_any_magnitude_alike(name):
   table, _ = make_table(60)
-  option = methods.get(name).options(Shape(60, 8))[-1]
+  graded = methods.GradedCodes(3, '2x1+1x4', 8)  # has no options
+  option = (graded, *methods.get(name).options(Shape(60, 8)))[-1]
   scheme = scheme_of((60, option))
   usual = embedcomp.fit(table, scheme, progress=False)
   words = np.asarray(embedcomp.reconstruct(scheme, usual))
