@@ -35,6 +35,10 @@ METHODS = (
   methods.DifferentiableNearest(3, 8),
   methods.TensorTrain(3),
   methods.Hashed(7),
+  methods.GradedCodes(4, '2x1+1x3', 6),
+  methods.GradedCodes(4, '1x2', 5),
+  methods.GradedCodes(4, '', 1),
+  methods.GradedCodes(0, '3x1+1x4', 9),
   methods.Drop(),
 )
 
@@ -118,6 +122,8 @@ def read_group(group, tensors, features):
     return hashed(factor, group['buckets'], words, features)
   if name == 'drop':
     return np.repeat(factor('vector', (1, features)), words, 0)
+  if name == 'graded':
+    return read_graded(group, tensors, factor, features)
   codes = read_codes(tensors['codes'], words * books, codewords)
   codes = codes.reshape(words, books)
   joined = group['rank'] if name == 'projected_pq' else features
@@ -132,6 +138,43 @@ def read_group(group, tensors, features):
   if name == 'projected_pq':
     rows = rows @ factor('basis', (joined, features))
   return rows
+
+
+def reflections(axes):
+  """[D, D] product of the Householder reflections of the transposed axes."""
+  rank, features = axes.shape
+  left, product = axes.T.astype(float), np.eye(features)
+  for k in range(rank):
+    v = np.zeros(features)
+    v[k:] = left[k:, k]
+    v[k] += math.copysign(np.linalg.norm(v), v[k])
+    reflection = np.eye(features) - 2 * np.outer(v, v) / (v @ v)
+    left, product = reflection @ left, product @ reflection
+  return product
+
+
+def read_graded(group, tensors, factor, features):
+  """[W, D] words of graded codes."""
+  rank, codewords = group['rank'], group['codewords']
+  runs = [run.split('x') for run in group['blocks'].split('+') if run]
+  widths = [int(width) for count, width in runs for _ in range(int(count))]
+  codes = read_codes(tensors['codes'], group['size'] * len(widths), codewords)
+  codes = codes.reshape(group['size'], len(widths))
+  books = factor('codebooks', (codewords, sum(widths)))
+  coefficients = np.zeros((group['size'], features))
+  start = 0
+  for m, width in enumerate(widths):
+    stop = start + width
+    coefficients[:, start:stop] = books[codes[:, m], start:stop]
+    start = stop
+  if not rank:
+    return coefficients
+  coefficients[:, :rank] += factor('mean', (rank,))
+  axes = read_factor(
+    *(tensors, 'axes', (rank, features), group['axes_storage'])
+  )
+  others = reflections(axes)[:, rank:].T
+  return coefficients @ np.concatenate([axes, others])
 
 
 def read_table(path):
@@ -152,6 +195,11 @@ def read_table(path):
       name.removeprefix(prefix): tensor
       for name, tensor in tensors.items()
       if name.startswith(prefix)
+    }
+    own |= {
+      name.removeprefix('shared.'): tensor
+      for name, tensor in tensors.items()
+      if name.startswith('shared.')
     }
     tables.append(read_group(group, own, scheme['features']))
   if scheme['order'] == 'identity':
