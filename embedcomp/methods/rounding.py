@@ -50,6 +50,40 @@ def quantize(values: Array, scale: Array, bits: int) -> jax.Array:
   return straight_through(jnp.round(ratio), ratio)
 
 
+def cast(values: Array, dtype: np.dtype) -> jax.Array:
+  """Casts to another dtype of floats; known values without any compilation.
+
+  Args:
+    values: [...] float.
+    dtype: of floats.
+
+  Returns:
+    [...] of the dtype, infinite where a number is too large for it.
+  """
+  with np.errstate(over='ignore'):
+    return jnp.asarray(array_namespace(values).asarray(values).astype(dtype))
+
+
+def grid_points(values: Array, scale: Array, bits: int) -> jax.Array:
+  """The integers that `quantize` rounds to; known values are not compiled for.
+
+  Args:
+    values: [...] float.
+    scale: bfloat16, broadcastable to `values`.
+    bits: as for `quantize`.
+
+  Returns:
+    [...] int8, 0 where a value is not a number.
+  """
+  numpy = array_namespace(values)
+  limit = 2 ** (bits - 1) - 1
+  with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
+    ratio = numpy.asarray(values) / numpy.asarray(scale).astype(np.float32)
+    rounded = numpy.round(numpy.clip(ratio, -limit, limit))
+  rounded = numpy.where(numpy.isnan(rounded), 0, rounded)
+  return jnp.asarray(rounded.astype(np.int8))
+
+
 def round_to(values: Array, dtype: np.dtype) -> jax.Array:
   """Rounds to a dtype, gradients passed straight through and not rounded.
 
@@ -68,7 +102,12 @@ def round_to(values: Array, dtype: np.dtype) -> jax.Array:
 
 def array_namespace(values: Array) -> Any:
   """NumPy for known values, which needs no compilation; else JAX's."""
-  return jnp if isinstance(values, jax.core.Tracer) else np
+  if isinstance(values, jax.core.Tracer):
+    return jnp
+  is_elsewhere = isinstance(values, jax.Array) and (
+    not values.is_fully_addressable
+  )
+  return jnp if is_elsewhere else np
 
 
 def absmax_scale(values: Array, axes: tuple[int, ...], bits: int) -> Array:

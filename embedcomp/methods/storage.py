@@ -34,6 +34,8 @@ from embedcomp.methods.gather import take
 from embedcomp.methods.rounding import (
   SCALE_DTYPE,
   array_namespace,
+  cast,
+  grid_points,
   mse_scale,
   quantize,
   round_to,
@@ -192,23 +194,25 @@ class Factor:
     if isinstance(leaf, Stored):
       return leaf
     if not self.is_integer:
-      return Stored(jnp.asarray(leaf).astype(FLOAT_DTYPES[self.storage]))
+      return Stored(cast(leaf, FLOAT_DTYPES[self.storage]))
     # Training may turn the sign of a scale, which changes nothing that is
     # read: values are rounded to the same multiples of it.
-    scale = abs(leaf['scale'].astype(SCALE_DTYPE))
+    scale = abs(cast(leaf['scale'], SCALE_DTYPE))
     bits = INTEGER_BITS[self.storage]
-    values = quantize(leaf['values'], scale.astype(jnp.float32), bits)
-    return Stored(values.astype(jnp.int8), scale)
+    return Stored(grid_points(leaf['values'], scale, bits), scale)
 
   def dequantize(self, leaf: Any) -> Any:
     """Turns the stored form into float32 masters; those stay as they are."""
     if not isinstance(leaf, Stored):
       return leaf
-    values = jnp.asarray(leaf.values).astype(jnp.float32)
+    numpy = array_namespace(leaf.values)
+    values = numpy.asarray(leaf.values).astype(np.float32)
     if leaf.scale is None:
-      return values
-    scale = jnp.asarray(leaf.scale).astype(jnp.float32)
-    return {'values': values * scale, 'scale': scale}
+      return jnp.asarray(values)
+    scale = numpy.asarray(leaf.scale).astype(np.float32)
+    with np.errstate(over='ignore'):
+      values = values * scale
+    return {'values': jnp.asarray(values), 'scale': jnp.asarray(scale)}
 
   def check(self, leaf: Any, is_stored: bool) -> None:
     """Raises ValueError unless a leaf has the shapes and dtypes of a form.

@@ -99,13 +99,13 @@ def test_the_benchmark_runs(yardstick, tmp_path):
   )
   dense, *rows = json.loads(output.read_text())['rows']
   assert dense['damage'] == 0
-  assert len(rows) == 2 * 2 * 2
+  assert len(rows) == 4 * 2 * 2
   for row in rows:
     assert 0 < row['damage'] < 2
     assert 0 < row['similarity_rms'] < 2
     assert row['bytes'] <= dense['bytes'] / int(row['size'].removesuffix('x'))
     assert row['head'] >= 0
   table = bert_fidelity.summary([dense, *rows])
-  assert len(table) == 5
+  assert len(table) == 9
   assert table[0]['damage'] == '0.0000'
   assert ' ± ' in table[1]['damage']
