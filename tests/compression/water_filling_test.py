@@ -77,6 +77,7 @@ def test_a_metric_moves_errors_to_where_they_cost_little(table, counts):
   )
 
 
+@pytest.mark.slow
 def test_less_is_lost_than_by_menus_of_options(table, counts):
   options = {'budget': '12x', 'progress': False}
   menus = embedcomp.compress(

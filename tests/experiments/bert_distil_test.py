@@ -62,6 +62,7 @@ def stages_of(workdir):
   return {json.loads(line)['stage'] for line in lines}
 
 
+@pytest.mark.slow
 def test_a_search_needs_no_labels(finished):
   workdir, result = finished
   assert result['metric'] == 'cosine'

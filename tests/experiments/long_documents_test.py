@@ -74,6 +74,7 @@ def finished(tmp_path_factory):
   return workdir, launch.run(config, workdir, progress=False), dataset
 
 
+@pytest.mark.slow
 def test_a_run_leaves_its_files_and_its_model(finished):
   workdir, result, dataset = finished
   assert json.loads((workdir / 'result.json').read_text()) == result
