@@ -65,7 +65,7 @@ class Axes:
   def stored(self, method: GradedCodes) -> 'StoredAxes':
     """The first axes as a method stores them."""
     part = method.axes_part(len(self.metric))
-    axes = part.round_trip(self.from_axes[: method.rank])
+    axes = graded.oriented(part.round_trip(self.from_axes[: method.rank]))
     return StoredAxes(axes, self.metric)
 
 

@@ -12,10 +12,16 @@ if TYPE_CHECKING:
   from matplotlib.axes import Axes
 
 
+_LONGEST = 44  # letters of a label
+# What a row of a size table has beside bytes by role.
+_NOT_ROLES = ('ranks', 'method', 'bytes')
+
+
 def group_label(index: int, scheme: Scheme) -> str:
-  """Number and method of a group."""
-  group = scheme.groups[index]
-  return f'{index + 1}  {registry.describe(group.method)}'
+  """Number and method of a group, cut off if it is long."""
+  text = registry.describe(scheme.groups[index].method)
+  text = text if len(text) <= _LONGEST else f'{text[: _LONGEST - 3]}...'
+  return f'{index + 1}  {text}'
 
 
 def plot_sizes(scheme: Scheme, ax: 'Axes | None' = None) -> 'Axes':
@@ -26,22 +32,24 @@ def plot_sizes(scheme: Scheme, ax: 'Axes | None' = None) -> 'Axes':
     ax: where to draw; a new figure if not given.
 
   Returns:
-    The Axes, one horizontal bar a group and one for a stored order.
+    The Axes, one horizontal bar a group, and one each for what groups share
+    and for a stored order.
 
   Raises:
     ImportError: without matplotlib.
   """
+  rows = scheme.size_table()
   parts = [
-    group.method.bytes_by_role(shape)
-    for group, shape in zip(scheme.groups, scheme.shapes)
+    {name: value for name, value in row.items() if name not in _NOT_ROLES}
+    for row in rows
   ]
   labels = [
     f'{group_label(index, scheme)}\nranks {start:,} to {stop - 1:,}'
     for index, (start, stop) in enumerate(zip(scheme.splits, scheme.splits[1:]))
   ]
-  if scheme.order == 'stored':
-    parts.append(scheme.order_part.bytes_by_role())
-    labels.append('order map\nall words')
+  for index in range(len(labels), len(rows)):  # of all groups together
+    labels.append(f'{rows[index]["method"]}\nall words')
+    parts[index] = parts[index] or {'order map': rows[index]['bytes']}
   ax = make_axes(ax, 9.5, 1.3 + 0.6 * len(parts))
   roles = list(dict.fromkeys(role for part in parts for role in part))
   left = np.zeros(len(parts))

@@ -147,7 +147,7 @@ def reflections(axes):
   for k in range(rank):
     v = np.zeros(features)
     v[k:] = left[k:, k]
-    v[k] += math.copysign(np.linalg.norm(v), v[k])
+    v[k] += np.linalg.norm(v)
     reflection = np.eye(features) - 2 * np.outer(v, v) / (v @ v)
     left, product = reflection @ left, product @ reflection
   return product

@@ -60,6 +60,17 @@ def _widths(blocks):
   return [int(width) for count, width in runs for _ in range(int(count))]
 
 
+def _reflections(left, xp):
+  """[D, D] product of the Householder reflections of [D, R] columns."""
+  product = xp.eye(len(left))
+  for k in range(left.shape[1]):
+    x = left[:, k] * (np.arange(len(left)) >= k)
+    v = x + xp.linalg.norm(x) * np.eye(len(left))[k]
+    reflection = xp.eye(len(left)) - 2 * xp.outer(v, v) / (v @ v)
+    left, product = reflection @ left, product @ reflection
+  return product
+
+
 def _graded(real, codes, shape, blocks, xp):
   widths = _widths(blocks)
   edges = np.cumsum([0, *widths])
@@ -73,7 +84,7 @@ def _graded(real, codes, shape, blocks, xp):
   axes = real['axes']
   rank = len(axes)
   fixed = axes.T if xp is np else jax.lax.stop_gradient(axes.T)
-  others = xp.linalg.qr(fixed, mode='complete')[0][:, rank:].T
+  others = _reflections(fixed, xp)[:, rank:].T
   axes = xp.concatenate([axes, others])
   means = real['mean'][None] @ axes[:rank]
   return coefficients @ axes[: edges[-1]] + means
