@@ -105,9 +105,14 @@ def compress(
       raise ValueError(
         'tolerance is an error that knows no metric: give a budget instead.'
       )
+  methods = _method_list(methods)
+  if metric is not None and GradedCodes.name not in methods:
+    raise ValueError(
+      f'a metric is looked at by {GradedCodes.name!r} alone, which is not in '
+      f'the methods {methods}: add it, or leave the metric out.'
+    )
   weighted = WeightedTable.create(table, counts, importance)
   seed = check_int('seed', seed, 0)
-  methods = _method_list(methods)
   others = [method for method in methods if method != GradedCodes.name]
   filling, space = None, None
   if len(others) < len(methods):
@@ -296,5 +301,8 @@ def _options(
     else:
       options += methods_lib.get(method).options(shape)
   if not options:
-    raise ValueError(f'no option of {methods} suits a table of {shape}.')
+    raise ValueError(
+      f'no option of {methods} suits a table of {shape}; graded codes have no '
+      'options to measure, they are planned by compress.'
+    )
   return tuple(dict.fromkeys(options))

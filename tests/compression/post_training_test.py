@@ -257,6 +257,15 @@ def no_work(monkeypatch):
     ({'budget': 0.5, 'methods': ['lowrank']}, 'method must be one of'),
     ({'budget': 0.5, 'methods': [3]}, 'method must be one of .* got 3'),
     ({'budget': 0.5, 'methods': 3}, 'methods must be names or configs, got 3'),
+    (
+      {'budget': 0.5, 'metric': np.eye(3)},
+      r'metric must be \[D, D\] with D = 4',
+    ),
+    ({'tolerance': 0.5, 'metric': np.eye(4)}, 'an error that knows no metric'),
+    (
+      {'budget': 0.5, 'metric': np.eye(4), 'methods': 'pq'},
+      "a metric is looked at by 'graded' alone",
+    ),
     ({'budget': 0.5, 'methods': ()}, 'at least one method, got none'),
     (
       {'budget': 0.5, 'methods': methods.VectorQuantization(codewords=11)},
@@ -320,3 +329,8 @@ def test_counts_may_be_the_largest_numbers():
   uniform = embedcomp.compress(table, **arguments)
   assert scheme == uniform[0]
   jax.tree.map(np.testing.assert_array_equal, params, uniform[1])
+
+
+def test_graded_codes_have_no_curve_of_options():
+  with pytest.raises(ValueError, match='they are planned by compress'):
+    embedcomp.rate_distortion_curve(np.ones((10, 4)), methods='graded')
