@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 
 from embedcomp.compression.weighted_table import WeightedTable
-from embedcomp.methods import graded
+from embedcomp.methods.further_axes import full_axes, oriented
 from embedcomp.methods.graded import GradedCodes
 from embedcomp.types import Params
 
@@ -65,7 +65,7 @@ class Axes:
   def stored(self, method: GradedCodes) -> 'StoredAxes':
     """The first axes as a method stores them."""
     part = method.axes_part(len(self.metric))
-    axes = graded.oriented(part.round_trip(self.from_axes[: method.rank]))
+    axes = oriented(part.round_trip(self.from_axes[: method.rank]))
     return StoredAxes(axes, self.metric)
 
 
@@ -82,7 +82,7 @@ class StoredAxes:
     self.metric = metric
     weighted = metric @ axes.T
     self._nearest = weighted @ np.linalg.inv(axes @ weighted)  # [D, R]
-    self._exact = np.linalg.inv(np.asarray(graded.full_axes(axes)))  # [D, D]
+    self._exact = np.linalg.inv(np.asarray(full_axes(axes)))  # [D, D]
 
   def coefficients(self, words: np.ndarray, num_axes: int) -> np.ndarray:
     """Coefficients for codes of the first axes.
