@@ -120,7 +120,8 @@ def fit_groups(
       importance = np.ones_like(importance)
     method, vectors = group.method, table.vectors(ids)
     if isinstance(method, GradedCodes):
-      axes = axes or Axes.of(table, None).stored(method)
+      if axes is None or len(axes.axes) != method.rank:
+        axes = Axes.of(table, None).stored(method)
       fitted = axes.fit(method, vectors, importance, seed)
     else:
       fitted = method.fit(vectors, importance, seed)

@@ -145,3 +145,16 @@ def test_tables_and_weights_of_another_size_are_refused():
     embedcomp.relative_error(table * np.nan, RANKED, params)
   with pytest.raises(ValueError, match='seed must be an int of at least 0'):
     embedcomp.fit(table, RANKED, seed=-1, progress=False)
+
+
+def test_groups_on_other_axes_are_fitted_beside_each_other():
+  """Some share stored axes, one has the features themselves."""
+  table, counts = make_table()
+  coded = methods.GradedCodes(0, '8x1', 16)
+  shared = [methods.GradedCodes(3, blocks, 16) for blocks in ('8x1', '1x1+1x2')]
+  scheme = scheme_of((60, coded), (40, shared[0]), (200, shared[1]))
+  params = embedcomp.fit(table, scheme, counts, progress=False)
+  words = np.asarray(embedcomp.reconstruct(scheme, params))
+  errors = np.square(table - words).sum(axis=1)
+  assert errors[:100].sum() < 0.1 * np.square(table[:100]).sum()
+  assert errors[100:].sum() < 0.9 * np.square(table[100:]).sum()
