@@ -10,8 +10,8 @@ from embedcomp.compression import frequency
 from embedcomp.compression.shared_axes import Axes, StoredAxes
 from embedcomp.compression.weighted_table import WeightedTable, check_table
 from embedcomp.methods import Method, storage
+from embedcomp.methods.axes_method import AxesMethod
 from embedcomp.methods.forms import Stored
-from embedcomp.methods.graded import GradedCodes
 from embedcomp.table import read
 from embedcomp.table.group_params import gather_groups
 from embedcomp.table.order import order_from_groups
@@ -88,7 +88,7 @@ def fit_groups(
     table: with importance.
     scheme: of the same size. With a stored order its groups take the words by
       falling importance, else by id.
-    axes: of graded codes; principal axes of the table if not given.
+    axes: of codes on shared axes; principal axes of the table if not given.
     seed: of whatever is random.
     progress: whether to show a progress bar.
 
@@ -119,7 +119,7 @@ def fit_groups(
     if not importance.any():
       importance = np.ones_like(importance)
     method, vectors = group.method, table.vectors(ids)
-    if isinstance(method, GradedCodes):
+    if isinstance(method, AxesMethod):
       if axes is None or len(axes.axes) != method.rank:
         axes = Axes.of(table, None).stored(method)
       fitted = axes.fit(method, vectors, importance, seed)
@@ -143,10 +143,10 @@ def _multiplied(
     for part in method.parts(shape)
     if isinstance(part, storage.Factor) and not part.shared
   ]
-  # Words are linear in each factor, so that any one of them does; but graded
-  # codes are added to a mean, and of their axes some are not stored.
+  # Words are linear in each factor, so that any one of them does; but codes
+  # on axes are added to a mean, and of the axes some are not stored.
   scaled = dict(params)
-  for part in own if isinstance(method, GradedCodes) else own[:1]:
+  for part in own if isinstance(method, AxesMethod) else own[:1]:
     scaled[part.name] = _scaled(method, part, params[part.name], factor)
   return scaled
 

@@ -1,7 +1,7 @@
 """Post-training compression: the best scheme for a table and a byte budget.
 
-Graded codes are planned as one (`water_filling`). Of the other methods, words
-are sorted by importance and cut into bins. For every run of bins that could be
+Codes on shared axes are planned as one (`water_filling`). For other methods,
+words are sorted by importance and cut into bins. For every run of bins that could be
 a group, every option of every method is fitted to a sample of its words and its
 weighted error is measured. Dynamic programming (`dynamic_program`) then picks
 the splits, methods and sizes of least total error within the budget, left-over
@@ -21,19 +21,18 @@ from embedcomp.compression.distortion import measure_segments
 from embedcomp.compression.metric import check_metric, ridge_metric
 from embedcomp.compression.rate_distortion import RateDistortionCurve
 from embedcomp.compression.space import SearchSpace
-from embedcomp.compression.water_filling import WaterFilling
+from embedcomp.compression.water_filling import PLANNED, WaterFilling
 from embedcomp.compression.weighted_table import WeightedTable
-from embedcomp.methods.graded import GradedCodes
 from embedcomp.table.scheme import Scheme
 from embedcomp.types import Array, Params, Shape
 
-DEFAULT_METHODS = ('dense', 'graded')
+DEFAULT_METHODS = ('dense', 'scalar')
 # Those of which a menu of sizes is measured on every run of words.
 OPTION_METHODS = ('dense', 'low_rank', 'pq', 'vq')
 # For tables of models like BERT: few of their features carry most of the words.
 CONTEXTUAL_METHODS = (*OPTION_METHODS, 'projected_pq')
 # Of the metric, beside the identity: models read more than they were shown.
-METRIC_SHARE = 0.85
+METRIC_SHARE = 0.6
 # Words of the smallest bin: fewer are not worth a group.
 SMALLEST_BIN = 64
 
@@ -71,12 +70,12 @@ def compress(
     importance: [V] weights of the words' errors instead of counts, e.g. TF-IDF
       or Fisher weights.
     metric: [D, D] symmetric and positive semidefinite, what errors cost in
-      each direction (see `measure_metric`), instead of the same in all. Graded
-      codes alone look at it.
+      each direction (see `measure_metric`), instead of the same in all. Scalar
+      and graded codes alone look at it.
     methods: names of registered methods, whose own options are tried, or
       configs to try as they are.
-    num_bins: candidate positions for splits, plus one; not of graded codes.
-    max_groups: most groups; not of graded codes.
+    num_bins: candidate positions for splits, plus one; menus alone have any.
+    max_groups: most groups; of menus alone.
     seed: of whatever is random; equal seeds give equal results.
     progress: whether to show a progress bar.
 
@@ -106,17 +105,18 @@ def compress(
         'tolerance is an error that knows no metric: give a budget instead.'
       )
   methods = _method_list(methods)
-  if metric is not None and GradedCodes.name not in methods:
+  planned = [name for name in PLANNED if name in methods]
+  if metric is not None and not planned:
     raise ValueError(
-      f'a metric is looked at by {GradedCodes.name!r} alone, which is not in '
-      f'the methods {methods}: add it, or leave the metric out.'
+      f'a metric is looked at by {" and ".join(PLANNED)} codes alone, which '
+      f'are not in the methods {methods}: add one, or leave the metric out.'
     )
   weighted = WeightedTable.create(table, counts, importance)
   seed = check_int('seed', seed, 0)
-  others = [method for method in methods if method != GradedCodes.name]
+  others = [method for method in methods if method not in planned]
   filling, space = None, None
-  if len(others) < len(methods):
-    filling = WaterFilling(weighted, _ridged(metric, weighted))
+  if planned:
+    filling = WaterFilling(weighted, _ridged(metric, weighted), planned)
   if others:
     space = _search_space(weighted, others, num_bins, max_groups)
   if tolerance is not None:
@@ -154,8 +154,8 @@ def _compress_within(
   if curve is None:
     if found is None:
       raise ValueError(
-        f'no graded codes have a relative error of {tolerance} or less: allow '
-        "more error or other methods, such as 'dense'."
+        f'no codes have a relative error of {tolerance} or less: allow more '
+        "error or other methods, such as 'dense'."
       )
     return found
   if found is not None:
@@ -302,7 +302,7 @@ def _options(
       options += methods_lib.get(method).options(shape)
   if not options:
     raise ValueError(
-      f'no option of {methods} suits a table of {shape}; graded codes have no '
-      'options to measure, they are planned by compress.'
+      f'no option of {methods} suits a table of {shape}; scalar and graded '
+      'codes have no options to measure, they are planned by compress.'
     )
   return tuple(dict.fromkeys(options))

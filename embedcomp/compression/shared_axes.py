@@ -1,4 +1,4 @@
-"""Axes that all graded codes of a table share, and coefficients on them.
+"""Axes that all codes on axes of a table share, and coefficients on them.
 
 With a metric H, errors e cost e H e' instead of e e', and axes are those that
 hold most of that.
@@ -9,8 +9,8 @@ import dataclasses
 import numpy as np
 
 from embedcomp.compression.weighted_table import WeightedTable
+from embedcomp.methods.axes_method import AxesMethod
 from embedcomp.methods.further_axes import full_axes, oriented
-from embedcomp.methods.graded import GradedCodes
 from embedcomp.types import Params
 
 _BLOCK = 1 << 14
@@ -62,7 +62,7 @@ class Axes:
       float(values.sum()),
     )
 
-  def stored(self, method: GradedCodes) -> 'StoredAxes':
+  def stored(self, method: AxesMethod) -> 'StoredAxes':
     """The first axes as a method stores them."""
     part = method.axes_part(len(self.metric))
     axes = oriented(part.round_trip(self.from_axes[: method.rank]))
@@ -82,7 +82,9 @@ class StoredAxes:
     self.metric = metric
     weighted = metric @ axes.T
     self._nearest = weighted @ np.linalg.inv(axes @ weighted)  # [D, R]
-    self._exact = np.linalg.inv(np.asarray(full_axes(axes)))  # [D, D]
+    every = np.asarray(full_axes(axes), np.float64)
+    self._exact = np.linalg.inv(every)  # [D, D]
+    self._costs = ((every @ metric) * every).sum(axis=1)
 
   def coefficients(self, words: np.ndarray, num_axes: int) -> np.ndarray:
     """Coefficients for codes of the first axes.
@@ -99,7 +101,7 @@ class StoredAxes:
 
   def fit(
     self,
-    method: GradedCodes,
+    method: AxesMethod,
     words: np.ndarray,
     importance: np.ndarray,
     seed: int,
@@ -116,4 +118,6 @@ class StoredAxes:
       Trainable params.
     """
     coefficients = self.coefficients(words, method.num_axes)
-    return method.fit_on_axes(self.axes, coefficients, importance, seed)
+    return method.fit_on_axes(
+      self.axes, coefficients, importance, seed, self._costs
+    )

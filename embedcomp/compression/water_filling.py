@@ -1,22 +1,27 @@
-"""Graded codes for a whole table and a budget.
+"""Codes on shared axes for a whole table and a budget.
 
 The price of a byte at which all runs of words together use up the budget is
 found by bisection, for each number of stored axes that may be worth its bytes.
+Every run takes the codes that suit it best, of the methods that are allowed.
 """
 
 import dataclasses
 import functools
 import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from embedcomp.compression import dynamic_program
+from embedcomp.compression import (
+  dynamic_program,
+  graded_choice,
+  scalar_choice,
+)
 from embedcomp.compression.fitting import fit_groups, relative_error
 from embedcomp.compression.rate_allocation import (
   Choice,
   Run,
-  choose,
   measure_runs,
   runs_of,
   word_costs,
@@ -24,9 +29,17 @@ from embedcomp.compression.rate_allocation import (
 from embedcomp.compression.shared_axes import Axes, StoredAxes
 from embedcomp.compression.weighted_table import WeightedTable
 from embedcomp.methods import storage
+from embedcomp.methods.graded import GradedCodes
+from embedcomp.methods.scalar import ScalarCodes
 from embedcomp.table.scheme import Group, Scheme
 from embedcomp.types import Params
 
+# Of a run, the axes that are stored and the price of a byte.
+_Choose = Callable[[Run, int, float], Choice]
+PLANNED: Mapping[str, _Choose] = {
+  GradedCodes.name: graded_choice.choose,
+  ScalarCodes.name: scalar_choice.choose,
+}
 # The axes that are stored, as shares of the features.
 _RANK_SHARES = (1 / 12, 1 / 8, 1 / 6, 1 / 4, 1 / 3, 5 / 12, 1 / 2, 3 / 4, 1)
 # Of the common price, at which single runs are offered what is left over.
@@ -71,19 +84,26 @@ class _Candidate(NamedTuple):
 
 
 class WaterFilling:
-  """Graded codes of a table at any size, from one look at the table.
+  """Codes of a table at any size, from one look at the table.
 
   Both orders of words are looked at: by what they cost, which has to be
   stored, and by id, which has not.
   """
 
-  def __init__(self, table: WeightedTable, metric: np.ndarray | None = None):
+  def __init__(
+    self,
+    table: WeightedTable,
+    metric: np.ndarray | None = None,
+    methods: Sequence[str] = tuple(PLANNED),
+  ):
     """Takes a table's statistics.
 
     Args:
       table: with importance.
       metric: [D, D] symmetric and positive definite; None for the identity.
+      methods: names, of `PLANNED`, of which a run may have any.
     """
+    self._choosers = [PLANNED[name] for name in methods]
     self._axes = Axes.of(table, metric)
     self._features = table.values.shape[1]
     costs = word_costs(table, self._axes)
@@ -99,13 +119,23 @@ class WaterFilling:
 
   @functools.cached_property
   def smallest_bytes(self) -> int:
-    """Bytes of the smallest graded codes."""
+    """Bytes of the smallest codes."""
     rank = _ranks(self._features)[0]
     return min(
       self._shared_bytes(ordered, rank)
-      + _total(_choices(ordered.runs, rank, np.inf))
+      + _total(self._choices(ordered.runs, rank, np.inf))
       for ordered in self._orders
     )
+
+  def _choices(self, runs: list[Run], rank: int, price: float) -> list[Choice]:
+    return [self._choose(run, rank, price) for run in runs]
+
+  def _choose(self, run: Run, rank: int, price: float) -> Choice:
+    """The best choice of any of the methods."""
+    found = [choose(run, rank, price) for choose in self._choosers]
+    if price == np.inf:
+      return min(found, key=lambda choice: choice.num_bytes)
+    return min(found, key=lambda choice: choice.loss + price * choice.num_bytes)
 
   def fit(
     self, plan: Plan, *, seed: int = 0, progress: bool = True
@@ -182,14 +212,15 @@ class WaterFilling:
       budget: in bytes.
 
     Raises:
-      ValueError: if no graded codes are as small as that.
+      ValueError: if no codes are as small as that.
     """
     dynamic_program.check_fits(budget, self.smallest_bytes)
     found = [self._best_rank(ordered, budget) for ordered in self._orders]
     best = min(filter(None, found), key=lambda candidate: candidate.loss)
     ordered, choices = best.ordered, best.choices
     left = budget - self._shared_bytes(ordered, best.rank) - _total(choices)
-    sizes = _shift_splits([run.size for run in ordered.runs], choices, left)
+    choices = _spend_on_scalars(choices, left)
+    sizes = [run.size for run in ordered.runs]
     groups = tuple(Group(n, c.method) for n, c in zip(sizes, choices))
     order = ordered.table.order if len(groups) > 1 else 'identity'
     scheme = Scheme(self._features, groups, order, ordered.table.dtype)
@@ -205,7 +236,7 @@ class WaterFilling:
     best = None
     for rank in _ranks(self._features):
       left = budget - self._shared_bytes(ordered, rank)
-      choices = _within(ordered.runs, rank, left)
+      choices = self._within(ordered.runs, rank, left)
       if choices is None:
         break
       loss = sum(choice.loss for choice in choices)
@@ -215,96 +246,74 @@ class WaterFilling:
         break  # from the first stored axis on, the loss falls, then rises
     return best
 
+  def _within(
+    self, runs: list[Run], rank: int, budget: int
+  ) -> list[Choice] | None:
+    """Choices at the least price that keeps within a budget, None if none does.
+
+    What is left over goes to single runs, at lower prices.
+    """
+    energy = sum(run.size * run.weight * run.energies.sum() for run in runs)
+    scale = max(energy, np.finfo(np.float32).tiny) / max(budget, 1)
+    choices = self._choices(runs, rank, np.inf)
+    if _total(choices) > budget:
+      return None
+    low, high = 1e-9, 1e3
+    while high > low * 1.02:
+      price = math.sqrt(low * high)
+      found = self._choices(runs, rank, price * scale)
+      if _total(found) > budget:
+        low = price
+      else:
+        high, choices = price, found
+    return self._spend(runs, rank, budget, choices, high * scale)
+
+  def _spend(
+    self,
+    runs: list[Run],
+    rank: int,
+    budget: int,
+    choices: list[Choice],
+    price: float,
+  ) -> list[Choice]:
+    """Spends what choices at a price leave of a budget on single runs."""
+    choices = list(choices)
+    candidates = [
+      (index, self._choose(run, rank, price * factor))
+      for index, run in enumerate(runs)
+      for factor in _LOWER_PRICES
+    ]
+    while True:
+      left = budget - _total(choices)
+      gains = [
+        choices[index].loss - option.loss
+        if option.num_bytes - choices[index].num_bytes <= left
+        else 0.0
+        for index, option in candidates
+      ]
+      best = int(np.argmax(gains))
+      if gains[best] <= 0:
+        return choices
+      index, option = candidates[best]
+      choices[index] = option
+
 
 def _ranks(features: int) -> list[int]:
   shares = {max(round(share * features), 1) for share in _RANK_SHARES}
   return [0, *sorted(shares)]
 
 
-def _choices(runs: list[Run], rank: int, price: float) -> list[Choice]:
-  return [choose(run, rank, price) for run in runs]
-
-
 def _total(choices: list[Choice]) -> int:
   return sum(choice.num_bytes for choice in choices)
 
 
-def _within(runs: list[Run], rank: int, budget: int) -> list[Choice] | None:
-  """Choices at the least price that keeps within a budget, None if none does.
-
-  What is left over goes to single runs, at lower prices.
-  """
-  energy = sum(run.size * run.weight * run.energies.sum() for run in runs)
-  scale = max(energy, np.finfo(np.float32).tiny) / max(budget, 1)
-  choices = _choices(runs, rank, np.inf)
-  if _total(choices) > budget:
-    return None
-  low, high = 1e-9, 1e3
-  while high > low * 1.02:
-    price = math.sqrt(low * high)
-    found = _choices(runs, rank, price * scale)
-    if _total(found) > budget:
-      low = price
-    else:
-      high, choices = price, found
-  return _spend(runs, rank, budget, choices, high * scale)
-
-
-def _shift_splits(
-  sizes: list[int], choices: list[Choice], left: int
-) -> list[int]:
-  """Moves words to the dearer of two runs as far as bytes are left.
-
-  Args:
-    sizes: [G] words of the runs.
-    choices: [G] their codes.
-    left: bytes that nothing else takes.
-
-  Returns:
-    [G] words of the runs, of which none is left with fewer than codewords.
-  """
-  sizes = list(sizes)
-  bits = [
-    len(choice.method.widths) * int(math.log2(choice.method.codewords))
-    for choice in choices
-  ]
-  for index in range(len(sizes) - 1):
-    more = bits[index] - bits[index + 1]
-    if more <= 0:
-      continue
-    # Bits of both runs are rounded up to whole bytes.
-    movable = sizes[index + 1] - choices[index + 1].method.codewords
-    words = min(8 * max(left - 2, 0) // more, movable)
-    sizes[index] += words
-    sizes[index + 1] -= words
-    left -= -(-words * more // 8) + (2 if words else 0)
-  return sizes
-
-
-def _spend(
-  runs: list[Run],
-  rank: int,
-  budget: int,
-  choices: list[Choice],
-  price: float,
-) -> list[Choice]:
-  """Spends what choices at a price leave of a budget on single runs."""
+def _spend_on_scalars(choices: list[Choice], left: int) -> list[Choice]:
+  """Gives left-over bytes to the integers that take most, if there are any."""
   choices = list(choices)
-  candidates = [
-    (index, choose(run, rank, price * factor))
-    for index, run in enumerate(runs)
-    for factor in _LOWER_PRICES
-  ]
-  while True:
-    left = budget - _total(choices)
-    gains = [
-      choices[index].loss - option.loss
-      if option.num_bytes - choices[index].num_bytes <= left
-      else 0.0
-      for index, option in candidates
-    ]
-    best = int(np.argmax(gains))
-    if gains[best] <= 0:
-      return choices
-    index, option = candidates[best]
-    choices[index] = option
+  sizes = [getattr(choice.method, 'code_bytes', 0) for choice in choices]
+  if max(sizes):
+    index = int(np.argmax(sizes))
+    one = choices[index]
+    method = dataclasses.replace(one.method, code_bytes=sizes[index] + left)
+    choices[index] = one._replace(method=method, num_bytes=one.num_bytes + left)
+  return choices

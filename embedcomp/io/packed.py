@@ -173,7 +173,7 @@ def _check_unpacked_bytes(scheme: Scheme) -> None:
     part.size * part.dtype.itemsize
     for parts in scheme.own_parts
     for part in parts
-    if isinstance(part, storage.Codes)
+    if not isinstance(part, storage.Factor)
   )
   if scheme.order == 'stored':
     unpacked += scheme.vocab_size * np.dtype(np.int32).itemsize
@@ -211,6 +211,8 @@ def _pack(scheme: Scheme, params: Params) -> dict[str, np.ndarray]:
 def _check_numbers(name: str, part: storage.Part, leaf: Any) -> None:
   """Raises ValueError for numbers that a file cannot hold, in either form."""
   is_stored = isinstance(leaf, Stored)
+  if isinstance(part, storage.CodedIntegers):
+    return  # which are checked as they are coded
   if isinstance(part, storage.Codes):
     codes = np.asarray(leaf.values)
     if codes.size and not 0 <= codes.min() <= codes.max() < part.num_values:

@@ -22,6 +22,7 @@ from embedcomp.methods.registry import (
   to_dict,
 )
 from embedcomp.methods.residual_quantization import ResidualQuantization
+from embedcomp.methods.scalar import ScalarCodes
 from embedcomp.methods.storage import STORAGES
 from embedcomp.methods.tensor_train import TensorTrain
 from embedcomp.methods.vector_quantization import VectorQuantization
@@ -40,6 +41,7 @@ __all__ = [
   'ProductQuantization',
   'ProjectedQuantization',
   'ResidualQuantization',
+  'ScalarCodes',
   'SubvectorMethod',
   'TensorTrain',
   'VectorQuantization',

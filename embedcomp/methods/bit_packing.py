@@ -60,3 +60,50 @@ def unpack_bits(packed: np.ndarray, bits: int, count: int) -> np.ndarray:
   for bit in range(bits):
     values |= of_value[:, bit].astype(np.uint32) << np.uint32(bit)
   return values
+
+
+def pack_list(entries: np.ndarray, base_dtype: str) -> bytes:
+  """Least entry, bits of the largest excess over it, and the excesses.
+
+  Args:
+    entries: [n] integers in the range of `base_dtype`, excesses below 2**32.
+    base_dtype: of the least entry, such as '<u4'.
+  """
+  least = int(entries.min(initial=entries.max(initial=0)))
+  excesses = entries - least
+  bits = int(excesses.max(initial=0)).bit_length()
+  head = np.array([least], base_dtype).tobytes() + bytes([bits])
+  return head + pack_bits(excesses, bits).tobytes()
+
+
+def unpack_list(
+  data: np.ndarray, count: int, base_dtype: str, limit: int, name: str
+) -> tuple[np.ndarray, np.ndarray]:
+  """Reverses `pack_list`.
+
+  Args:
+    data: [n] uint8, the list first.
+    count: entries of the list.
+    base_dtype: as for `pack_list`.
+    limit: the largest entry that there may be.
+    name: of the entries, for errors.
+
+  Returns:
+    [count] int64 and the bytes after the list.
+
+  Raises:
+    ValueError: if the list is cut off or an entry is too large.
+  """
+  size = np.dtype(base_dtype).itemsize
+  bits = int(data[size]) if data.size > size else 33
+  num_bytes = -(-count * bits // 8)
+  if bits > 32 or data.size < size + 1 + num_bytes:
+    raise ValueError(f'the stream ends inside its {name}.')
+  least = int(data[:size].view(base_dtype)[0])
+  packed, data = np.split(data[size + 1 :], [num_bytes])
+  entries = unpack_bits(packed, bits, count).astype(np.int64) + least
+  if entries.max(initial=0) > limit:
+    raise ValueError(
+      f'{name} must be at most {limit}, got {entries.max(initial=0)}.'
+    )
+  return entries, data

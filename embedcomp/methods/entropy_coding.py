@@ -33,6 +33,7 @@ chunk c holds the words from c W // C up to (c + 1) W // C:
   list      A spread indices, each in [0, 81]
   list      C lengths of chunks in 16-bit numbers
   chunks    16-bit numbers, of each chunk first the state, high half first
+  zeros     up to the size that the reader was told, if there are bytes left
 
 A list is its least entry (1 byte for indices, 4 for lengths), the bits of its
 largest excess over that (1 byte) and the excesses, packed without gaps. Inside
@@ -53,9 +54,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from embedcomp.methods.bit_packing import pack_bits, unpack_bits
+from embedcomp.methods.bit_packing import pack_list, unpack_list
 from embedcomp.methods.rans import Decoder, Tables, decode_lanes, encode_lanes
 from embedcomp.methods.rounded_normals import (
+  COST_UNIT,
   LARGEST,
   NUM_SPREADS,
   ZERO_TABLE,
@@ -65,6 +67,8 @@ from embedcomp.methods.rounded_normals import (
 VERSION = 1
 CHUNK = 128  # words at most
 HEADER_SIZE = 5
+SMALLEST = HEADER_SIZE + 7  # bytes of a stream of zeros
+AXIS_BYTES = 0.75  # of an axis's spread index, on average
 
 
 def _bounds(num_words: int) -> np.ndarray:
@@ -73,49 +77,47 @@ def _bounds(num_words: int) -> np.ndarray:
   return np.arange(num_chunks + 1) * num_words // max(num_chunks, 1)
 
 
-def _pack_list(entries: np.ndarray, base_dtype: str) -> bytes:
-  """Least entry, bits of the largest excess, and the excesses."""
-  least = int(entries.min(initial=entries.max(initial=0)))
-  excesses = entries - least
-  bits = int(excesses.max(initial=0)).bit_length()
-  head = np.array([least], base_dtype).tobytes() + bytes([bits])
-  return head + pack_bits(excesses, bits).tobytes()
-
-
-def _unpack_list(
-  data: np.ndarray, count: int, base_dtype: str, limit: int, name: str
-) -> tuple[np.ndarray, np.ndarray]:
-  """Reverses `_pack_list`; returns [count] int64 and the bytes after it."""
-  size = np.dtype(base_dtype).itemsize
-  bits = int(data[size]) if data.size > size else 33
-  num_bytes = -(-count * bits // 8)
-  if bits > 32 or data.size < size + 1 + num_bytes:
-    raise ValueError(f'the stream ends inside its {name}.')
-  least = int(data[:size].view(base_dtype)[0])
-  packed, data = np.split(data[size + 1 :], [num_bytes])
-  entries = unpack_bits(packed, bits, count).astype(np.int64) + least
-  if entries.max(initial=0) > limit:
-    raise ValueError(
-      f'{name} must be at most {limit}, got {entries.max(initial=0)}.'
-    )
-  return entries, data
-
-
 def _checksum(data: np.ndarray, shape: tuple[int, int]) -> int:
   """CRC-32 over the shape and all bytes but those of the checksum."""
   start = zlib.crc32(np.array(shape, '<u8').tobytes() + data[:1].tobytes())
   return zlib.crc32(data[HEADER_SIZE:].data, start)
 
 
-def _spread_indices(values: np.ndarray) -> np.ndarray:
-  """The spread index by which each axis takes the fewest bits; [A] int64."""
+def _costs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Code lengths of all values of an axis by every spread; [A, 81] int64.
+
+  Beside them, [A] bool, which axes are zero throughout.
+  """
   num_axes = values.shape[1]
   counts = np.zeros((num_axes, LARGEST + 1), np.int64)
   for axis in range(num_axes):
     magnitudes = np.abs(values[:, axis].astype(np.int16))
     counts[axis] = np.bincount(magnitudes, minlength=LARGEST + 1)
-  best = (counts @ costs_of_magnitudes()).argmin(axis=1) + 1
-  return np.where(counts[:, 1:].any(axis=1), best, ZERO_TABLE)
+  return counts @ costs_of_magnitudes(), ~counts[:, 1:].any(axis=1)
+
+
+def _spread_indices(values: np.ndarray) -> np.ndarray:
+  """The spread index by which each axis takes the fewest bits; [A] int64."""
+  costs, is_zero = _costs(values)
+  return np.where(is_zero, ZERO_TABLE, costs.argmin(axis=1) + 1)
+
+
+def overhead(num_words: int, num_axes: int) -> float:
+  """Bytes of a stream beside its values' code lengths, on average."""
+  return SMALLEST + AXIS_BYTES * num_axes + 4 * -(-num_words // CHUNK)
+
+
+def expected_size(values: np.ndarray) -> float:
+  """Bytes of a stream without coding it, within a percent or so.
+
+  Args:
+    values: as `encode` takes them.
+  """
+  costs, is_zero = _costs(values)
+  if is_zero.all():
+    return SMALLEST
+  bits = costs.min(axis=1, initial=np.iinfo(np.int64).max)[~is_zero].sum()
+  return float(bits) / (8 * COST_UNIT) + overhead(*values.shape)
 
 
 def _side_by_side(
@@ -156,17 +158,22 @@ def _check_values(values: np.ndarray) -> None:
     )
 
 
-def encode_runs(runs: Sequence[np.ndarray]) -> list[np.ndarray]:
+def encode_runs(
+  runs: Sequence[np.ndarray], num_bytes: Sequence[int | None] | None = None
+) -> list[np.ndarray]:
   """Codes several matrices in one go, which is faster than one by one.
 
   Args:
     runs: matrices as `encode` takes them.
+    num_bytes: of each stream; shorter ones are filled up with zeros. As many
+      as are needed if not given.
 
   Returns:
     The streams that `encode` gives for each.
 
   Raises:
-    ValueError: if a matrix has another shape or values out of range.
+    ValueError: if a matrix has another shape or values out of range, or takes
+      more bytes than it may.
   """
   for values in runs:
     _check_values(values)
@@ -183,46 +190,60 @@ def encode_runs(runs: Sequence[np.ndarray]) -> list[np.ndarray]:
       rows += np.uint8(LARGEST)  # modulo 256
       symbols[: len(rows), : rows.shape[1], where.start + chunk] = rows
   chunks = encode_lanes(symbols, counts, Tables.of(of_lanes))
+  wanted = num_bytes or [None] * len(runs)
   return [
-    _assemble(values.shape, of_axes, chunks[where])
-    for values, of_axes, where in zip(runs, indices, lanes)
+    _assemble(values.shape, of_axes, chunks[where], size)
+    for values, of_axes, where, size in zip(runs, indices, lanes, wanted)
   ]
 
 
 def _assemble(
-  shape: tuple[int, int], indices: np.ndarray, chunks: list[np.ndarray]
+  shape: tuple[int, int],
+  indices: np.ndarray,
+  chunks: list[np.ndarray],
+  num_bytes: int | None,
 ) -> np.ndarray:
   """A stream from its spread indices and the numbers of its chunks."""
   lengths = np.array([len(chunk) for chunk in chunks], np.int64)
-  parts = [bytes([VERSION, 0, 0, 0, 0]), _pack_list(indices, '<u1')]
-  parts.append(_pack_list(lengths, '<u4'))
+  parts = [bytes([VERSION, 0, 0, 0, 0]), pack_list(indices, '<u1')]
+  parts.append(pack_list(lengths, '<u4'))
   numbers = (chunk.astype('<u2', copy=False).data for chunk in chunks)
-  data = np.frombuffer(bytearray().join([*parts, *numbers]), np.uint8)
+  stream = bytearray().join([*parts, *numbers])
+  left = 0 if num_bytes is None else num_bytes - len(stream)
+  if left < 0:
+    raise ValueError(
+      f'values take {len(stream)} bytes when they are coded, more than '
+      f'{num_bytes}.'
+    )
+  data = np.frombuffer(stream + bytes(left), np.uint8)
   checksum = np.array([_checksum(data, shape)], '<u4')
   data[1:HEADER_SIZE] = checksum.view(np.uint8)
   return data
 
 
-def encode(values: np.ndarray) -> np.ndarray:
+def encode(values: np.ndarray, num_bytes: int | None = None) -> np.ndarray:
   """Codes a matrix of small integers without loss.
 
   Args:
     values: [W, A] integers within [-127, 127], one row a word. Sizes are least
       when rows of like magnitude are in one matrix and columns are near normal
       about zero.
+    num_bytes: of the stream; a shorter one is filled up with zeros. As many as
+      are needed if not given.
 
   Returns:
     [n] uint8 stream, the same on every machine.
 
   Raises:
-    ValueError: if values have another shape, type or range.
+    ValueError: if values have another shape, type or range, or take more bytes
+      than they may.
 
   Example:
     >>> values = np.array([[1, -2, 0], [0, 3, 0]])
     >>> decode(encode(values), (2, 3)).tolist()
     [[1, -2, 0], [0, 3, 0]]
   """
-  return encode_runs([values])[0]
+  return encode_runs([values], [num_bytes])[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -263,17 +284,19 @@ class _Stream:
       raise ValueError(
         f'the checksum is wrong: the stream is damaged or not of {shape}.'
       )
-    indices, rest = _unpack_list(
+    indices, rest = unpack_list(
       data[HEADER_SIZE:], num_axes, '<u1', NUM_SPREADS, 'spread indices'
     )
     num_chunks = -(-num_words // CHUNK)
-    lengths, rest = _unpack_list(
+    lengths, rest = unpack_list(
       rest, num_chunks, '<u4', data.size, 'lengths of chunks'
     )
     size = 2 * int(lengths.sum())
-    if rest.size != size:
-      raise ValueError(f'chunks take {size} bytes, got {rest.size}.')
-    return cls(shape, indices, lengths, rest.view('<u2'))
+    if rest.size < size or rest[size:].any():
+      raise ValueError(
+        f'chunks take {size} bytes and zeros may follow, got {rest.size}.'
+      )
+    return cls(shape, indices, lengths, rest[:size].view('<u2'))
 
   def chunks(self, first: int, last: int) -> '_Stream':
     """The chunks from `first` up to `last`, as a stream of their own."""
@@ -376,19 +399,3 @@ def decode_rows(
   (values,) = _decode([stream.chunks(first, last)], [sizes])
   offset = start - int(bounds[first])
   return values[offset : offset + stop - start]
-
-
-def spread_indices(data: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-  """The distribution that a stream names for each axis.
-
-  Args:
-    data: [n] uint8 stream.
-    shape: (W, A) of the values.
-
-  Returns:
-    [A] uint8 in [0, 81].
-
-  Raises:
-    ValueError: as `decode` does.
-  """
-  return _Stream.parse(data, shape).indices.astype(np.uint8)

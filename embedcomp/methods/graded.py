@@ -1,31 +1,24 @@
 """Graded codes: product codes of a few axes each, on axes that groups share.
 
-All graded groups of a scheme describe words by the same axes, sorted by what
-they explain, and each group spends its own bits on them: a rate for every axis
-by reverse water-filling (Cover and Thomas, "Elements of Information Theory",
-section 10.3.3). Axes in order are cut into blocks of about equal bits, so that
-a codebook of K codewords codes one leading axis or several of the later ones;
-axes that are worth no bit at all are left out. The R x D values of the axes are
-stored once.
-
-Stored axes need be neither orthogonal nor of length 1. Groups of frequent words
-also code what is orthogonal to all of them: the D - R further axes follow from
-the stored ones by Householder reflections and cost no bytes.
+Each group spends its own bits on the axes: a rate for every axis by reverse
+water-filling (Cover and Thomas, "Elements of Information Theory", section
+10.3.3). Axes in order are cut into blocks of about equal bits, so that a
+codebook of K codewords codes one leading axis or several of the later ones;
+axes that are worth no bit at all are left out.
 """
 
 import dataclasses
 import re
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from embedcomp._internal import threads
-from embedcomp.methods import base, gather, kmeans, registry, storage
-from embedcomp.methods.further_axes import full_axes, oriented
-from embedcomp.methods.low_rank import weighted_basis
+from embedcomp.methods import gather, kmeans, registry, storage
+from embedcomp.methods.axes_method import AxesMethod, Coder, group_of_token
 from embedcomp.methods.product_quantization import check_codewords, random_codes
 from embedcomp.methods.storage import Codes, Factor, Part
 from embedcomp.types import Array, Params, PRNGKey, Shape
@@ -36,25 +29,9 @@ _ITERATIONS = 8
 _POINTS_PER_CODEWORD = 256
 
 
-class Coder(NamedTuple):
-  """One group's words to be read beside those of other groups.
-
-  Attributes:
-    method: of the group.
-    params: of the group, either form.
-    inside: [T] bool, which tokens are words of the group.
-    rows: [T] integers in [0, W), whatever `inside`.
-  """
-
-  method: 'GradedCodes'
-  params: Params
-  inside: Array
-  rows: Array
-
-
 @registry.register
 @dataclasses.dataclass(frozen=True)
-class GradedCodes(base.Method):
+class GradedCodes(AxesMethod):
   """M codes a word of log2 K bits each; K x A values in the codebooks.
 
   A word is coefficients times axes. The first A coefficients are codewords of M
@@ -79,10 +56,6 @@ class GradedCodes(base.Method):
   storage: str = 'float32'
   axes_storage: str = 'float32'
 
-  def __post_init__(self) -> None:
-    storage.check_storage(self.storage)
-    storage.check_storage(self.axes_storage)
-
   @property
   def widths(self) -> tuple[int, ...]:
     """[M] axes of each block."""
@@ -90,36 +63,20 @@ class GradedCodes(base.Method):
 
   @property
   def num_axes(self) -> int:
-    """A, the axes of all blocks together."""
     return count_axes(self.blocks)
 
   def validate(self, shape: Shape) -> None:
-    if not 0 <= self.rank <= shape.features:
-      raise ValueError(
-        f'rank must be 0 to the {shape.features} features, got {self.rank}.'
-      )
-    if self.num_axes > shape.features:
-      raise ValueError(
-        f'blocks must have at most {shape.features} axes together, one a '
-        f'feature, got {self.num_axes} in {self.blocks!r}.'
-      )
+    self._check_axes(shape)
     check_codewords(self.codewords, shape)
 
   def parts(self, shape: Shape) -> tuple[Part, ...]:
     widths = self.widths
     codebooks = (self.codewords, sum(widths))
-    parts = (
+    return (
       Codes('codes', (shape.num_words, len(widths)), self.codewords),
       Factor('codebooks', codebooks, self.storage, (1,), 'codebooks'),
-      Factor('mean', (self.rank,), self.storage, (), 'means'),
-      self.axes_part(shape.features),
+      *self._axes_parts(shape),
     )
-    return parts if self.rank else parts[:2]
-
-  def axes_part(self, features: int) -> Factor:
-    """The axes, which groups share."""
-    size = (self.rank, features)
-    return Factor('axes', size, self.axes_storage, (0,), 'axes', shared=True)
 
   def init(self, key: PRNGKey, shape: Shape) -> Params:
     codes_key, codebooks_key, axes_key = jax.random.split(key, 3)
@@ -127,16 +84,9 @@ class GradedCodes(base.Method):
     codes = random_codes(codes_key, shape, len(widths), self.codewords)
     size = (self.codewords, sum(widths))
     codebooks = jax.random.normal(codebooks_key, size)
-    axes = jax.random.orthogonal(axes_key, shape.features)[: self.rank]
-    mean = np.zeros(self.rank, np.float32)
     scale = np.sqrt(max(sum(widths), 1))
-    return self._params([codes, codebooks / scale, mean, axes], shape)
-
-  def fit(self, table: np.ndarray, weights: np.ndarray, seed: int) -> Params:
-    table = np.asarray(table, np.float32)
-    axes = oriented(weighted_basis(table, weights, self.rank))
-    coefficients = table @ np.linalg.inv(np.asarray(full_axes(axes)))
-    return self.fit_on_axes(axes, coefficients, weights, seed)
+    axes = self._init_axes(axes_key, shape)
+    return self._params([codes, codebooks / scale, *axes], shape)
 
   def fit_on_axes(
     self,
@@ -144,25 +94,14 @@ class GradedCodes(base.Method):
     coefficients: np.ndarray,
     weights: np.ndarray,
     seed: int,
+    costs: np.ndarray | None = None,
   ) -> Params:
-    """Fits codes on given axes.
-
-    Args:
-      axes: [R, D] float32.
-      coefficients: [W, A or more] float32 of the words, one an axis.
-      weights: [W] non-negative, not all zero.
-      seed: of whatever is random.
-
-    Returns:
-      Trainable params.
-    """
     shape = Shape(len(coefficients), axes.shape[1])
     mean = self._fit_mean(coefficients, weights)
     widths = self.widths
     codes = np.zeros((shape.num_words, len(widths)), np.int32)
     codebooks = np.zeros((self.codewords, sum(widths)), np.float32)
-    rest = coefficients[:, : sum(widths)].astype(np.float32)
-    rest[:, : self.rank] -= mean[: rest.shape[1]]
+    rest = self._without_mean(coefficients, mean, costs)
     edges = np.cumsum((0, *widths))
 
     def fit_block(m):
@@ -173,42 +112,30 @@ class GradedCodes(base.Method):
     for m, (codewords, found) in enumerate(books):
       codebooks[:, edges[m] : edges[m + 1]] = codewords
       codes[:, m] = found
+    codebooks /= self._units(costs)
     return self._params([codes, codebooks, mean, axes], shape)
 
-  def _fit_mean(self, coefficients, weights) -> np.ndarray:
-    """[R] weighted mean, as it is read."""
-    if not self.rank:
-      return np.zeros(0, np.float32)
-    part = Factor('mean', (self.rank,), self.storage, ())
-    stored = coefficients[:, : self.rank]
-    mean = np.average(stored, axis=0, weights=weights).astype(np.float32)
-    return part.round_trip(mean)
-
-  def _params(self, arrays: Sequence[Any], shape: Shape) -> Params:
-    # Without stored axes there is neither a mean nor an axis.
-    return {p.name: p.trainable(a) for p, a in zip(self.parts(shape), arrays)}
-
-  def lookup(self, params: Params, rows: Array, shape: Shape) -> jax.Array:
-    flat = jnp.asarray(rows).reshape(-1)
-    everywhere = np.ones(flat.shape, bool)
-    words = lookup_groups(
-      [Coder(self, params, everywhere, flat)], shape.features
+  @classmethod
+  def coded(cls, coders: Sequence[Coder]) -> jax.Array:
+    # Codes and codebooks of all groups are laid one after another, so that a
+    # coefficient is found in two steps whatever its group: the code of its
+    # axis's block, and the codeword's value on the axis.
+    layout = _Layout.of(coders)
+    group = group_of_token(coders)
+    row = jnp.zeros(coders[0].rows.shape, jnp.int32)
+    for coder in coders:
+      row = jnp.where(coder.inside, coder.rows.astype(jnp.int32), row)
+    flat_codes = _laid_out([c.params['codes'].values for c in coders])
+    books = _laid_out(
+      [storage.read(c.params['codebooks'], c.method.storage) for c in coders]
     )
-    return words.reshape(*rows.shape, shape.features)
-
-  def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
-    num_axes = max(self.rank, self.num_axes)
-    if not num_axes:  # all words are zero
-      return jnp.zeros((*hidden.shape[:-1], shape.num_words), jnp.float32)
-    axes = _read_axes(self, params, num_axes, shape.features)
-    projected = jnp.matmul(hidden, axes.T, precision='highest')
-    params = {k: v for k, v in params.items() if k != 'axes'}
-    everywhere = np.ones(min(base.LOGITS_BLOCK, shape.num_words), bool)
-
-    def decode(held: Params, rows: jax.Array) -> jax.Array:
-      return _coefficients([Coder(self, held, everywhere, rows)])
-
-    return base.logits_by_block(decode, params, projected, shape.num_words)
+    starts = gather.take(layout.first_code, group) + row * gather.take(
+      layout.codes_per_word, group
+    )
+    places = starts[:, None] + gather.take(layout.block_of_axis, group)
+    codes = gather.take(flat_codes, places).astype(jnp.int32)  # [T, A]
+    values = codes * gather.take(layout.stride, group)
+    return gather.take(books, values + gather.take(layout.first_value, group))
 
 
 def parse_blocks(text: str) -> tuple[int, ...]:
@@ -278,69 +205,6 @@ def _fit_book(
   return found, codes
 
 
-def _read_axes(
-  method: GradedCodes, params: Params, num: int, features: int
-) -> jax.Array:
-  """[num, D] float32, the first axes."""
-  if not method.rank:
-    return jnp.eye(num, features, dtype=jnp.float32)
-  axes = storage.read(params['axes'], method.axes_storage)
-  return axes if num <= method.rank else full_axes(axes)[:num]
-
-
-def lookup_groups(coders: Sequence[Coder], features: int) -> jax.Array:
-  """Vectors of words of several groups on the same axes, by one product.
-
-  Args:
-    coders: groups of one scheme.
-    features: D.
-
-  Returns:
-    [T, D] float32, zero for tokens that are in none of the groups.
-  """
-  coefficients = _coefficients(coders)
-  method, params = coders[0].method, coders[0].params
-  axes = _read_axes(method, params, coefficients.shape[-1], features)
-  return jnp.matmul(coefficients, axes, precision='highest')
-
-
-def _coefficients(coders: Sequence[Coder]) -> jax.Array:
-  """[T, A] float32, A as in the group that has most axes.
-
-  Codes and codebooks of all groups are laid one after another, so that a
-  coefficient is found in two steps whatever its group: the code of its axis's
-  block, and the codeword's value on the axis.
-  """
-  layout = _Layout.of(coders)
-  group = jnp.full(coders[0].rows.shape, len(coders), jnp.int32)
-  row = jnp.zeros(coders[0].rows.shape, jnp.int32)
-  for index, coder in enumerate(coders):
-    group = jnp.where(coder.inside, index, group)
-    row = jnp.where(coder.inside, coder.rows.astype(jnp.int32), row)
-  flat_codes = _laid_out([c.params['codes'].values for c in coders])
-  books = _laid_out(
-    [storage.read(c.params['codebooks'], c.method.storage) for c in coders]
-  )
-  starts = gather.take(layout.first_code, group) + row * gather.take(
-    layout.codes_per_word, group
-  )
-  places = starts[:, None] + gather.take(layout.block_of_axis, group)
-  codes = gather.take(flat_codes, places).astype(jnp.int32)  # [T, A]
-  values = codes * gather.take(layout.stride, group)
-  values = gather.take(books, values + gather.take(layout.first_value, group))
-  if not layout.rank:
-    return values
-  means = jnp.stack(
-    [*map(_read_mean, coders), np.zeros(layout.rank, np.float32)]
-  )
-  means = jnp.pad(means, ((0, 0), (0, layout.num_axes - layout.rank)))
-  return values + gather.take(means, group)
-
-
-def _read_mean(coder: Coder) -> jax.Array:
-  return storage.read(coder.params['mean'], coder.method.storage)
-
-
 def _laid_out(arrays: Sequence[Array]) -> jax.Array:
   """All elements one after another, and a zero before them."""
   dtype = jnp.result_type(*arrays)
@@ -356,8 +220,6 @@ class _Layout:
   found at 0, where there is a zero.
   """
 
-  rank: int
-  num_axes: int
   first_code: np.ndarray  # [G + 1]
   codes_per_word: np.ndarray  # [G + 1]
   block_of_axis: np.ndarray  # [G + 1, A]
@@ -366,9 +228,8 @@ class _Layout:
 
   @classmethod
   def of(cls, coders: Sequence[Coder]) -> '_Layout':
-    rank = coders[0].method.rank
     all_widths = [coder.method.widths for coder in coders]
-    num_axes = max(rank, *(sum(widths) for widths in all_widths), 0)
+    num_axes = max(map(sum, all_widths))
     firsts, counts = np.zeros((2, len(coders) + 1), np.int32)
     blocks, values, strides = np.zeros((3, len(coders) + 1, num_axes), np.int32)
     next_code = next_value = 1
@@ -381,4 +242,4 @@ class _Layout:
       next_code += coder.params['codes'].values.size
       next_value += coder.method.codewords * axes
     firsts[counts == 0] = 0
-    return cls(rank, num_axes, firsts, counts, blocks, values, strides)
+    return cls(firsts, counts, blocks, values, strides)

@@ -2,7 +2,8 @@
 
 A method describes what it writes to disk as a tuple of parts. A `Factor` holds
 real numbers in one of the `STORAGES`; `Codes` holds integers, each in the
-fewest bits that its range needs. Bytes, quantization, packing and checking
+fewest bits that its range needs, `CodedIntegers` such that are coded by how
+often they occur. Bytes, quantization, packing and checking
 depend on the part alone and live here, once, for every method.
 
 The arrays of a part take one of two forms (see `forms`):
@@ -29,6 +30,7 @@ import ml_dtypes
 import numpy as np
 
 from embedcomp.methods.bit_packing import code_bits, pack_bits, unpack_bits
+from embedcomp.methods.coded_integers import CodedIntegers
 from embedcomp.methods.forms import Stored, spec
 from embedcomp.methods.gather import take
 from embedcomp.methods.rounding import (
@@ -347,4 +349,4 @@ class Codes:
     return self.trainable(values)
 
 
-Part = Factor | Codes
+Part = Factor | Codes | CodedIntegers

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from embedcomp.methods import base, gather, graded
+from embedcomp.methods import axes_method, base, gather
 from embedcomp.table.group_params import check_params, method_params
 from embedcomp.table.order import check_ids
 from embedcomp.table.scheme import Scheme
@@ -96,7 +96,7 @@ def _is_many(scheme: Scheme, num_tokens: int) -> bool:
       isinstance(group.method, base.SubvectorMethod) and group.method.is_plain
     )
   ]
-  joined = (base.SubvectorMethod, base.BasisMethod, graded.GradedCodes)
+  joined = (base.SubvectorMethod, base.BasisMethod, axes_method.AxesMethod)
   alone = sum(not isinstance(method, joined) for method in computed)
   return bool(computed) and num_tokens * max(alone, 1) > scheme.vocab_size
 
@@ -115,7 +115,7 @@ def _by_token(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
   if projected:
     words.append(_join_bases(scheme, params, [members[i] for i in projected]))
   words += [
-    _join_graded(scheme, params, [members[i] for i in indices])
+    _join_on_axes(scheme, params, [members[i] for i in indices])
     for indices in on_axes
   ]
   for index, inside, rows in (members[i] for i in single):
@@ -206,7 +206,7 @@ def _families(
     if isinstance(method, base.BasisMethod):
       projected.append(index)
       continue
-    if isinstance(method, graded.GradedCodes):
+    if isinstance(method, axes_method.AxesMethod):
       on_axes.setdefault(method.rank, []).append(index)
       continue
     if not isinstance(method, base.SubvectorMethod) or not method.is_plain:
@@ -280,14 +280,14 @@ def _join_bases(scheme, params, members) -> jax.Array:
   )
 
 
-def _join_graded(scheme, params, members) -> jax.Array:
+def _join_on_axes(scheme, params, members) -> jax.Array:
   """Words of all groups on the same axes; those of others are zero."""
   coders = []
   for index, inside, rows in members:
     method: Any = scheme.groups[index].method
     group_params = method_params(scheme, params, index)
-    coders.append(graded.Coder(method, group_params, inside, rows))
-  return graded.lookup_groups(coders, scheme.features)
+    coders.append(axes_method.Coder(method, group_params, inside, rows))
+  return axes_method.lookup_groups(coders, scheme.features)
 
 
 def commitment(scheme: Scheme, params: Params, ids: Array) -> jax.Array | None:

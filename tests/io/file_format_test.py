@@ -15,6 +15,7 @@ from embedcomp import Group, Scheme, methods
 from embedcomp.io import packed
 from embedcomp.table import group_params, read
 from embedcomp.table.order import order_from_groups
+from tests.methods.plain_streams import plain_decode
 
 DTYPES = {
   'F32': np.float32,
@@ -122,6 +123,8 @@ def read_group(group, tensors, features):
     return hashed(factor, group['buckets'], words, features)
   if name == 'drop':
     return np.repeat(factor('vector', (1, features)), words, 0)
+  if name == 'scalar':
+    return read_scalar(group, tensors, factor, features)
   if name == 'graded':
     return read_graded(group, tensors, factor, features)
   codes = read_codes(tensors['codes'], words * books, codewords)
@@ -155,7 +158,7 @@ def reflections(axes):
 
 def read_graded(group, tensors, factor, features):
   """[W, D] words of graded codes."""
-  rank, codewords = group['rank'], group['codewords']
+  codewords = group['codewords']
   runs = [run.split('x') for run in group['blocks'].split('+') if run]
   widths = [int(width) for count, width in runs for _ in range(int(count))]
   codes = read_codes(tensors['codes'], group['size'] * len(widths), codewords)
@@ -167,6 +170,23 @@ def read_graded(group, tensors, factor, features):
     stop = start + width
     coefficients[:, start:stop] = books[codes[:, m], start:stop]
     start = stop
+  return on_axes(coefficients, group, tensors, factor, features)
+
+
+def read_scalar(group, tensors, factor, features):
+  """[W, D] words of scalar codes."""
+  axes = group['axes']
+  coefficients = np.zeros((group['size'], features))
+  if axes:
+    shape = (group['size'], axes)
+    codes = plain_decode(tensors['codes'], shape)
+    coefficients[:, :axes] = codes * factor('steps', (axes,))
+  return on_axes(coefficients, group, tensors, factor, features)
+
+
+def on_axes(coefficients, group, tensors, factor, features):
+  """[W, D] words of coefficients on the axes of a group."""
+  rank = group['rank']
   if not rank:
     return coefficients
   coefficients[:, :rank] += factor('mean', (rank,))

@@ -15,6 +15,7 @@ import pytest
 from embedcomp import Group, Scheme, methods
 from embedcomp.io import packed
 from embedcomp.methods import storage
+from embedcomp.methods.coded_integers import CodedIntegers
 from embedcomp.methods.forms import Stored
 from embedcomp.table import group_params
 from embedcomp.table import read as grouped
@@ -32,6 +33,7 @@ CONFIGS = {
   'pq': methods.ProductQuantization(books=2, codewords=11, rotation=True),
   'projected_pq': methods.ProjectedQuantization(rank=6, books=3, codewords=5),
   'rvq': methods.ResidualQuantization(books=3, codewords=7),
+  'scalar': methods.ScalarCodes(rank=3, axes=5, code_bytes=180),
   'tensor_train': methods.TensorTrain(rank=2),
   'vq': methods.VectorQuantization(codewords=24),
 }
@@ -76,6 +78,9 @@ def random_stored(scheme, rng):
         arrays[part.name] = Stored(codes.astype(part.dtype))
         continue
       values = rng.normal(size=part.shape)
+      if isinstance(part, CodedIntegers):
+        arrays[part.name] = Stored(np.rint(values * 3).astype(np.int8))
+        continue
       if not part.is_integer:
         dtype = storage.FLOAT_DTYPES[part.storage]
         arrays[part.name] = Stored(values.astype(dtype))

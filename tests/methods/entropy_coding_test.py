@@ -1,7 +1,6 @@
 """Entropy coding: sizes, a plain coder of the same format, and damage."""
 
 import ast
-import itertools
 import pathlib
 import sys
 import zlib
@@ -10,7 +9,11 @@ import numpy as np
 import pytest
 
 from embedcomp.methods import entropy_coding as coding
-from embedcomp.methods.rounded_normals import frequencies_of
+from embedcomp.methods.rounded_normals import (
+  costs_of_magnitudes,
+  frequencies_of,
+)
+from tests.methods.plain_streams import plain_decode, plain_encode, sealed
 
 TOTAL_BITS = 14
 TOTAL = 2**TOTAL_BITS
@@ -29,120 +32,23 @@ def mixed_values(rng, shape=(150, 6)):
   return values
 
 
-def sealed(data, shape):
-  """A stream with the checksum of its bytes, whatever they are."""
-  data = data.copy()
-  head = np.array(shape, '<u8').tobytes() + data[:1].tobytes()
-  checksum = zlib.crc32(data[5:].tobytes(), zlib.crc32(head))
-  data[1:5] = np.array([checksum], '<u4').view(np.uint8)
-  return data
-
-
-# A coder of the same format, symbol by symbol.
-
-
-def read_bits(data, bits, count):
-  number = int.from_bytes(data, 'little')
-  return [number >> bits * i & (1 << bits) - 1 for i in range(count)]
-
-
-def write_bits(entries, bits):
-  number = sum(entry << bits * i for i, entry in enumerate(entries))
-  return number.to_bytes(-(-len(entries) * bits // 8), 'little')
-
-
-def bounds_of(num_words):
-  chunks = -(-num_words // 128)
-  return [c * num_words // chunks for c in range(chunks + 1)]
-
-
-def plain_decode(data, shape):
-  """Decodes a sound stream with at least one word."""
-  num_words, num_axes = shape
-  data = data.tobytes()[5:]
-
-  def read_list(data, size, count):
-    least, bits = int.from_bytes(data[:size], 'little'), data[size]
-    stop = size + 1 + -(-count * bits // 8)
-    excesses = read_bits(data[size + 1 : stop], bits, count)
-    return [least + excess for excess in excesses], data[stop:]
-
-  bounds = bounds_of(num_words)
-  indices, data = read_list(data, 1, num_axes)
-  lengths, data = read_list(data, 4, len(bounds) - 1)
-  numbers = read_bits(data, 16, len(data) // 2)
-  values = np.zeros(shape, int)
-  for start, stop, length in zip(bounds, bounds[1:], lengths):
-    chunk, numbers = numbers[:length], numbers[length:]
-    state = (chunk.pop(0) << 16 | chunk.pop(0)) if chunk else 1 << 16
-
-    def next_symbol(table, state, chunk):
-      counts = frequencies_of(table).tolist()
-      slot, first, symbol = state % TOTAL, 0, 0
-      while slot >= first + counts[symbol]:
-        first += counts[symbol]
-        symbol += 1
-      state = counts[symbol] * (state >> TOTAL_BITS) + slot - first
-      if state < 1 << 16:
-        state = state << 16 | chunk.pop(0)
-      return symbol, state
-
-    for axis, index in enumerate(indices):
-      found = []
-      for _ in range(start, stop):
-        symbol, state = next_symbol(index, state, chunk)
-        found.append(symbol)
-      for word, symbol in enumerate(found):
-        if symbol == 255:
-          symbol, state = next_symbol(82, state, chunk)
-        values[start + word, axis] = symbol - 127
-    assert state == 1 << 16
-    assert not chunk
-  assert not numbers
-  return values
-
-
-def plain_encode(values, indices):
-  """Encodes at least one word with given spread indices."""
-  bounds, chunks = bounds_of(len(values)), []
-  for start, stop in itertools.pairwise(bounds):
-    steps = []  # table and symbol, as the decoder meets them
-    for axis, index in enumerate(indices):
-      counts = frequencies_of(index)
-      symbols = [int(value) + 127 for value in values[start:stop, axis]]
-      rare = [symbol for symbol in symbols if not counts[symbol]]
-      steps += [(index, s if counts[s] else 255) for s in symbols]
-      steps += [(82, symbol) for symbol in rare]
-    state, numbers = 1 << 16, []
-    for table, symbol in reversed(steps):
-      counts = frequencies_of(table).tolist()
-      count, first = counts[symbol], sum(counts[:symbol])
-      if state >= count << 18:
-        numbers.insert(0, state & 0xFFFF)
-        state >>= 16
-      state = (state // count << TOTAL_BITS) + first + state % count
-    is_blank = state == 1 << 16 and not numbers
-    head = [] if is_blank else [state >> 16, state & 0xFFFF]
-    chunks.append(head + numbers)
-
-  def write_list(entries, size):
-    least, bits = min(entries), (max(entries) - min(entries)).bit_length()
-    excesses = write_bits([entry - least for entry in entries], bits)
-    return least.to_bytes(size, 'little') + bytes([bits]) + excesses
-
-  data = bytes([1, 0, 0, 0, 0]) + write_list(list(indices), 1)
-  data += write_list([len(chunk) for chunk in chunks], 4)
-  data += b''.join(write_bits(chunk, 16) for chunk in chunks)
-  return sealed(np.frombuffer(data, np.uint8), values.shape)
+def best_spreads(values):
+  """The index by which each axis takes the fewest bits, 0 for zeros alone."""
+  costs = costs_of_magnitudes()
+  totals = [costs[abs(axis.astype(int))].sum(axis=0) for axis in values.T]
+  return [
+    int(total.argmin()) + 1 if axis.any() else 0
+    for total, axis in zip(totals, values.T)
+  ]
 
 
 def test_a_plain_coder_reads_and_writes_the_same_streams(rng):
   values = mixed_values(rng)
   data = coding.encode(values)
-  indices = coding.spread_indices(data, values.shape)
+  indices = best_spreads(values)
   assert (values == -127).any()
   np.testing.assert_array_equal(plain_decode(data, values.shape), values)
-  np.testing.assert_array_equal(plain_encode(values, indices.tolist()), data)
+  np.testing.assert_array_equal(plain_encode(values, indices), data)
 
 
 def test_the_format_stays_as_it_is():
@@ -151,13 +57,7 @@ def test_the_format_stays_as_it_is():
   assert data.tobytes().hex() == '017dfae9462202020400000000a6008ac004943b94'
   mixed = mixed_values_of_integers()
   data = coding.encode(mixed)
-  assert coding.spread_indices(data, mixed.shape).tolist() == [
-    62,
-    30,
-    20,
-    69,
-    20,
-  ]
+  assert best_spreads(mixed) == [62, 30, 20, 69, 20]
   assert zlib.crc32(data) == 104655114
 
 
@@ -261,7 +161,7 @@ def test_overhead_is_what_the_text_says(rng):
   data = coding.encode(values)
   costs = TOTAL_BITS - np.log2(np.maximum(frequencies_of(25), 1))
   ideal = costs[values.astype(int) + 127].sum() / 8
-  assert (coding.spread_indices(data, values.shape) == 25).all()
+  assert set(best_spreads(values)) == {25}
   assert 0 < data.size - ideal < 20 + 100 * 5
 
 
@@ -271,6 +171,34 @@ def test_axes_of_zeros_take_nothing(rng):
   assert coding.encode(wide).size <= coding.encode(values).size + 400
   zeros = np.zeros((10_000, 400), np.int8)
   assert coding.encode(zeros).size == 12
+
+
+@pytest.mark.parametrize('spread', [0, 0.1, 0.4, 1.0, 3.0, 30.0])
+@pytest.mark.parametrize('shape', [(1, 1), (20, 5), (700, 30), (20_000, 4)])
+def test_sizes_are_expected(spread, shape, rng):
+  values = normal_values(rng, shape, spread)
+  size, expected = coding.encode(values).size, coding.expected_size(values)
+  assert abs(size - expected) <= 12 + 0.0005 * size + shape[0] / 128 * 2
+
+
+def test_streams_are_filled_up_with_zeros(rng):
+  values = mixed_values(rng)
+  size = coding.encode(values).size
+  np.testing.assert_array_equal(
+    coding.encode(values, size), coding.encode(values)
+  )
+  longer = coding.encode(values, size + 7)
+  assert longer.size == size + 7
+  assert not longer[size:].any()
+  np.testing.assert_array_equal(coding.decode(longer, values.shape), values)
+  longer[-1] = 1
+  with pytest.raises(ValueError, match='zeros may follow'):
+    coding.decode(sealed(longer, values.shape), values.shape)
+  message = (
+    f'values take {size} bytes when they are coded, more than {size - 1}'
+  )
+  with pytest.raises(ValueError, match=message):
+    coding.encode(values, size - 1)
 
 
 # Damage.
@@ -350,7 +278,10 @@ def test_hostile_streams_with_a_sound_checksum_are_refused(rng):
     ([0, 1, 2], 'unused bits'),
     ([1, 0, 2, 0, 0, 0], 'ends inside its lengths'),
     ([1, 0, 255, 255, 255, 255, 0], 'lengths of chunks must be at most'),
-    ([1, 0, 2, 0, 0, 0, 0, 1, 0], 'chunks take 4 bytes, got 2'),
+    (
+      [1, 0, 2, 0, 0, 0, 0, 1, 0],
+      'chunks take 4 bytes and zeros may follow, got 2',
+    ),
     ([1, 0, 1, 0, 0, 0, 0, 1, 0], 'too short for its state'),
     ([1, 0, 2, 0, 0, 0, 0, 0, 0, 1, 0], 'first state of a chunk is below'),
     ([1, 0, 2, 0, 0, 0, 0, 1, 0, 1, 0], 'longer or shorter'),

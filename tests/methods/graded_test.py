@@ -29,8 +29,8 @@ def test_blocks_are_said_and_read_back(rng):
   [
     ((9, '1x1', 2), 'rank must be 0 to the 8 features, got 9'),
     ((-1, '1x1', 2), 'rank must be 0 to the 8 features, got -1'),
-    ((2, '3x3', 2), r"at most 8 axes together, .* got 9 in '3x3'"),
-    ((2, '9999999x9999999', 2), 'at most 8 axes together'),
+    ((2, '3x3', 2), "8 features have at most as many .* got 9 in .*'3x3'"),
+    ((2, '9999999x9999999', 2), '8 features have at most as many coded axes'),
     ((2, '1x1', 21), "codewords must be 1 to the group's 20 words, got 21"),
   ],
 )

@@ -30,6 +30,10 @@ CONFIGS = (
   methods.GradedCodes(4, '2x1+2x3', 8),  # on an axis of the complement, too
   methods.GradedCodes(4, '1x1+1x2', 7),
   methods.GradedCodes(0, '2x2+1x3', 8),
+  methods.ScalarCodes(4, 8, 300),  # on axes of the complement, too
+  methods.ScalarCodes(4, 3, 150),
+  methods.ScalarCodes(0, 12, 400),
+  methods.ScalarCodes(4, 0, 0),
   methods.Drop(),
 )
 # Trainable, these have gradients of their own (see differentiable_test.py).
@@ -57,6 +61,9 @@ EDGES = (
   (methods.GradedCodes(0, '1x1', 1), Shape(1, 1)),
   (methods.GradedCodes(3, '1x5', 3), Shape(3, 5)),
   (methods.GradedCodes(5, '5x1', 2), Shape(7, 5)),
+  (methods.ScalarCodes(1, 1, 20), Shape(1, 1)),
+  (methods.ScalarCodes(0, 1, 12), Shape(1, 1)),
+  (methods.ScalarCodes(3, 5, 60), Shape(3, 5)),
   (methods.Drop(), Shape(1, 1)),
 )
 
@@ -66,7 +73,7 @@ def name_of(value):
 
 
 def stored_as(method, kind):
-  if isinstance(method, methods.GradedCodes):
+  if isinstance(method, methods.GradedCodes | methods.ScalarCodes):
     return dataclasses.replace(method, storage=kind, axes_storage=kind)
   if isinstance(method, methods.LowRank):
     return dataclasses.replace(method, storage=kind, basis_storage=kind)
@@ -384,8 +391,8 @@ def test_options_suit_the_shape(config, shape):
   for option in type(config).options(shape):
     option.validate(shape)
     assert methods.from_dict(methods.to_dict(option)) == option
-  # Graded codes are planned for a whole table.
-  if shape.num_words > 900 and config.name != 'graded':
+  # Codes on shared axes are planned for a whole table.
+  if shape.num_words > 900 and config.name not in ('graded', 'scalar'):
     assert type(config).options(shape)
 
 

@@ -71,6 +71,13 @@ def _reflections(left, xp):
   return product
 
 
+def _scalar(real, codes, shape, xp):
+  coefficients = np.zeros((shape.num_words, 0), np.float32)
+  if codes is not None:
+    coefficients = codes * real['steps']
+  return _on_axes(coefficients, real, shape, xp)
+
+
 def _graded(real, codes, shape, blocks, xp):
   widths = _widths(blocks)
   edges = np.cumsum([0, *widths])
@@ -78,16 +85,20 @@ def _graded(real, codes, shape, blocks, xp):
   coded = [np.zeros((shape.num_words, 0), np.float32)]
   for m in range(len(widths)):
     coded.append(books[:, edges[m] : edges[m + 1]][codes[:, m]])
-  coefficients = xp.concatenate(coded, axis=1)
+  return _on_axes(xp.concatenate(coded, axis=1), real, shape, xp)
+
+
+def _on_axes(coefficients, real, shape, xp):
+  num_axes = coefficients.shape[1]
   if 'axes' not in real:  # the features themselves
-    return coefficients @ np.eye(shape.features)[: edges[-1]]
+    return coefficients @ np.eye(shape.features)[:num_axes]
   axes = real['axes']
   rank = len(axes)
   fixed = axes.T if xp is np else jax.lax.stop_gradient(axes.T)
   others = _reflections(fixed, xp)[:, rank:].T
   axes = xp.concatenate([axes, others])
   means = real['mean'][None] @ axes[:rank]
-  return coefficients @ axes[: edges[-1]] + means
+  return coefficients @ axes[:num_axes] + means
 
 
 def plain_table(name, real, codes, shape, xp=np, blocks=''):
@@ -119,6 +130,8 @@ def plain_table(name, real, codes, shape, xp=np, blocks=''):
     return _tensor_train(real, shape, xp)
   if name == 'graded':
     return _graded(real, codes, shape, blocks, xp)
+  if name == 'scalar':
+    return _scalar(real, codes, shape, xp)
   if name == 'hashed':
     return _hashed(real, shape)
   if name == 'drop':

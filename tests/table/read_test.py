@@ -73,7 +73,7 @@ def plain_words(scheme, stored):
   tables = []
   for index, (group, shape) in enumerate(zip(scheme.groups, scheme.shapes)):
     real = dict(stored[group_params.group_name(index)])
-    if getattr(group.method, 'rank', 0) and group.method.name == 'graded':
+    if any(part.shared for part in group.method.parts(shape)):
       real |= stored['shared']
     codes = real.pop('codes', None)
     real = {name: plain_values(factor) for name, factor in real.items()}

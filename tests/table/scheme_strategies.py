@@ -49,6 +49,12 @@ def random_methods(draw, num_words: int, features: int) -> methods.Method:
     'hashed': st.builds(methods.Hashed, codewords, STORED),
     'drop': st.builds(methods.Drop, STORED),
     # What groups share is the same in all of them.
+    'scalar': st.sampled_from([0, 1, features]).map(
+      lambda axes: methods.ScalarCodes(
+        *(features // 2, axes, 2 * num_words * axes + 40 if axes else 0),
+        *('int8', 'int8'),
+      )
+    ),
     'graded': st.builds(
       methods.GradedCodes,
       st.sampled_from([0, features // 2]),

@@ -1,0 +1,210 @@
+"""Scalar codes: entropy-coded integers on axes that groups share.
+
+Every coefficient is a small integer times a step of its axis. Where an axis is
+worth more, its step is smaller in comparison and its integers take more bits:
+`scalar_rates` deals them out, `entropy_coding` writes them. That is reverse
+water-filling (Cover and Thomas, "Elements of Information Theory", section
+10.3.3) without codebooks, at any number of bytes.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from embedcomp.methods import entropy_coding, gather, registry, storage
+from embedcomp.methods.axes_method import AxesMethod, Coder, group_of_token
+from embedcomp.methods.coded_integers import CodedIntegers
+from embedcomp.methods.rounded_normals import LARGEST
+from embedcomp.methods.scalar_rates import best_rates
+from embedcomp.methods.storage import Factor, Part
+from embedcomp.types import Params, PRNGKey, Shape
+
+# Sizes that a fit tries, and how near it comes to the one wanted.
+_TRIALS = 8
+_CLOSE = 0.998
+_TOWARDS = 0.9995
+# A stream takes less than so much more than is expected of it.
+_MARGIN, _SPARE_BYTES = 1.0005, 12
+# Of what is free, random integers are expected to take this share.
+_SURE = 0.85
+
+
+@registry.register
+@dataclasses.dataclass(frozen=True)
+class ScalarCodes(AxesMethod):
+  """An integer for each word and axis, int8 in memory; A steps.
+
+  Attributes:
+    rank: R, see `AxesMethod`.
+    axes: A, the axes that are coded, 0 to D; 0 for the mean alone.
+    code_bytes: of all integers of the group on disk; 0 if none are coded.
+    storage: of steps and mean; integers keep one scale for each of the two.
+    axes_storage: of the axes; integers keep one scale an axis.
+  """
+
+  name: ClassVar[str] = 'scalar'
+  rank: int
+  axes: int
+  code_bytes: int
+  storage: str = 'float32'
+  axes_storage: str = 'float32'
+
+  @property
+  def num_axes(self) -> int:
+    return self.axes
+
+  def validate(self, shape: Shape) -> None:
+    self._check_axes(shape)
+    least = smallest_code_bytes(self.axes)
+    if self.code_bytes < least or (not self.axes and self.code_bytes):
+      raise ValueError(
+        f'code_bytes must be {least} {"or more" * bool(self.axes)} for '
+        f'{shape.num_words} words and {self.axes} axes, got {self.code_bytes}.'
+      )
+
+  def parts(self, shape: Shape) -> tuple[Part, ...]:
+    size = (shape.num_words, self.axes)
+    codes = (
+      CodedIntegers('codes', size, self.code_bytes),
+      Factor('steps', (self.axes,), self.storage, (), 'steps'),
+    )
+    return (*(codes if self.axes else ()), *self._axes_parts(shape))
+
+  def init(self, key: PRNGKey, shape: Shape) -> Params:
+    codes_key, axes_key = jax.random.split(key)
+    axes = self._init_axes(axes_key, shape)
+    if not self.axes:
+      return self._params(axes, shape)
+    spread = _spread_within(self.code_bytes, shape.num_words, self.axes)
+    size = (shape.num_words, self.axes)
+    numbers = jax.random.normal(codes_key, size) * spread
+    codes = jnp.clip(jnp.round(numbers), -LARGEST, LARGEST).astype(jnp.int8)
+    step = 1 / (max(spread, 0.3) * math.sqrt(self.axes))
+    steps = jnp.full((self.axes,), step, jnp.float32)
+    return self._params([codes, steps, *axes], shape)
+
+  def fit_on_axes(
+    self,
+    axes: np.ndarray,
+    coefficients: np.ndarray,
+    weights: np.ndarray,
+    seed: int,
+    costs: np.ndarray | None = None,
+  ) -> Params:
+    del seed  # nothing is random
+    shape = Shape(len(coefficients), axes.shape[1])
+    mean = self._fit_mean(coefficients, weights)
+    if not self.axes:
+      return self._params([mean, axes], shape)
+    rest = self._without_mean(coefficients, mean, costs)
+    codes = _codes_within(rest, weights, self.code_bytes)
+    steps = _nearest_steps(rest, codes, weights) / self._units(costs)
+    return self._params([codes, steps, mean, axes], shape)
+
+  @classmethod
+  def coded(cls, coders: Sequence[Coder]) -> jax.Array:
+    num_axes = max(coder.method.axes for coder in coders)
+    num_tokens = coders[0].rows.shape[0]
+    codes = jnp.zeros((num_tokens, num_axes), jnp.int8)
+    steps = [jnp.zeros(num_axes)] * (len(coders) + 1)
+    for index, (method, params, inside, rows) in enumerate(coders):
+      if not method.axes:
+        continue
+      wider = num_axes - method.axes
+      found = gather.take(params['codes'].values, rows)
+      found = jnp.pad(found, ((0, 0), (0, wider)))
+      codes = jnp.where(inside[:, None], found, codes)
+      own = storage.read(params['steps'], method.storage)
+      steps[index] = jnp.pad(own, (0, wider))
+    of_token = gather.take(jnp.stack(steps), group_of_token(coders))
+    return codes.astype(jnp.float32) * of_token
+
+
+def smallest_code_bytes(num_axes: int) -> int:
+  """Bytes of integers of which all are zero, 0 if there are none."""
+  return entropy_coding.SMALLEST if num_axes else 0
+
+
+def code_bytes_for(num_words: int, bits: np.ndarray) -> int:
+  """Bytes that are enough for integers of which bits are expected.
+
+  Args:
+    num_words: W.
+    bits: [A] of a value of each axis.
+  """
+  expected = num_words * float(bits.sum()) / 8
+  expected += entropy_coding.overhead(num_words, len(bits))
+  return math.ceil(_MARGIN * expected + _SPARE_BYTES)
+
+
+def _spread_within(num_bytes: int, num_words: int, num_axes: int) -> float:
+  """Standard deviation of normal integers that surely take no more bytes."""
+  free = num_bytes - entropy_coding.overhead(num_words, num_axes)
+  rates = best_rates(np.exp2(np.linspace(-1, 16, 100)), 1.0)
+  is_within = rates.bits <= _SURE * 8 * free / (num_words * num_axes)
+  return float(rates.spreads[is_within].max(initial=0))
+
+
+def _codes_within(
+  values: np.ndarray, weights: np.ndarray, num_bytes: int
+) -> np.ndarray:
+  """[W, A] int8 of least weighted squared error that fit into some bytes."""
+  shares = (weights / weights.sum()).astype(np.float32)
+  variances = (shares @ np.square(values)).astype(np.float64)
+  codes, goal = np.zeros(values.shape, np.int8), float(num_bytes)
+  for _ in range(_TRIALS):
+    found = _rounded(values, _steps_within(variances, len(values), goal))
+    size = _MARGIN * entropy_coding.expected_size(found) + _SPARE_BYTES
+    if size <= num_bytes:
+      codes = found
+      if size >= _CLOSE * num_bytes:
+        break
+    goal *= _TOWARDS * num_bytes / size
+  return codes
+
+
+def _steps_within(
+  variances: np.ndarray, num_words: int, num_bytes: float
+) -> np.ndarray:
+  """[A] steps of least error that are expected to take so many bytes, 0 for
+  axes that are not worth a bit.
+  """
+  free = num_bytes - entropy_coding.overhead(num_words, len(variances))
+  wanted = 8 * free / num_words  # bits of a word
+  largest = float(variances.max())
+  if largest <= 0:
+    return np.zeros(len(variances), np.float32)
+  low, high = 1e-6, 2.0
+  while high > low * 1.0005:
+    price = math.sqrt(low * high)
+    if best_rates(variances, price * largest).bits.sum() > wanted:
+      low = price
+    else:
+      high = price
+  spreads = best_rates(variances, high * largest).spreads
+  steps = np.sqrt(variances) / np.maximum(spreads, 1e-30)
+  return np.where(spreads > 0, steps, 0).astype(np.float32)
+
+
+def _rounded(values: np.ndarray, steps: np.ndarray) -> np.ndarray:
+  """[W, A] int8 multiples of steps."""
+  ratios = np.divide(1, steps, out=np.zeros_like(steps), where=steps > 0)
+  rounded = values * ratios
+  np.rint(rounded, out=rounded)
+  return np.clip(rounded, -LARGEST, LARGEST, out=rounded).astype(np.int8)
+
+
+def _nearest_steps(
+  values: np.ndarray, codes: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+  """[A] steps of least weighted squared error for given integers."""
+  weights = weights.astype(np.float32)[:, None]
+  numbers = codes.astype(np.float32)
+  own = np.einsum('wa,wa->a', weights * values, numbers)
+  squares = np.einsum('wa,wa->a', weights * numbers, numbers)
+  return np.divide(own, squares, out=np.zeros_like(own), where=squares > 0)
