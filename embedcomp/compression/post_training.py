@@ -1,12 +1,13 @@
 """Post-training compression: the best scheme for a table and a byte budget.
 
 Codes on shared axes are planned as one (`water_filling`). For other methods,
-words are sorted by importance and cut into bins. For every run of bins that could be
-a group, every option of every method is fitted to a sample of its words and its
-weighted error is measured. Dynamic programming (`dynamic_program`) then picks
-the splits, methods and sizes of least total error within the budget, left-over
-bytes move words to the better of two neighbouring groups, and the chosen
-methods are fitted to all their words. What is expected to lose less is taken.
+words are sorted by importance and cut into bins. For every run of bins that
+could be a group, every option of every method is fitted to a sample of its
+words and its weighted error is measured. Dynamic programming
+(`dynamic_program`) then picks the splits, methods and sizes of least total
+error within the budget, left-over bytes move words to the better of two
+neighbouring groups, and the chosen methods are fitted to all their words. What
+is expected to lose less is taken.
 """
 
 from collections.abc import Iterable, Sequence

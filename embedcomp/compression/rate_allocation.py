@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from embedcomp.compression.shared_axes import Axes
 from embedcomp.compression.weighted_table import WeightedTable
 
 # From the first word of a run to that of the next, costs fall by this factor;
@@ -52,15 +51,20 @@ class Run(NamedTuple):
     return variances
 
 
-def word_costs(table: WeightedTable, axes: Axes) -> np.ndarray:
-  """[V] importance of words by id, times their energy in the metric."""
-  energy = np.empty(len(table.ids))
-  for start in range(0, len(energy), _BLOCK):
-    words = table.vectors(np.arange(start, min(start + _BLOCK, len(energy))))
-    energy[start : start + len(words)] = ((words @ axes.metric) * words).sum(1)
+def word_costs(importance: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+  """What words cost, as far as they are like others.
+
+  Args:
+    importance: [V] by id.
+    coefficients: [V, D] on axes, whose errors all cost alike.
+
+  Returns:
+    [V] importance times energy, this within a range about its median.
+  """
+  energy = np.einsum('vd,vd->v', coefficients, coefficients)
   low, high = _ENERGY_RANGE
   median = float(np.maximum(np.median(energy), np.finfo(np.float32).tiny))
-  return table.importance * np.clip(energy / median, low, high)
+  return importance * np.clip(energy / median, low, high)
 
 
 def runs_of(costs: np.ndarray) -> tuple[int, ...]:
@@ -83,19 +87,24 @@ def runs_of(costs: np.ndarray) -> tuple[int, ...]:
 
 
 def measure_runs(
-  table: WeightedTable, axes: Axes, splits: Sequence[int]
+  table: WeightedTable, coefficients: np.ndarray, splits: Sequence[int]
 ) -> list[Run]:
-  """Statistics of the runs between ranks of a table."""
+  """Statistics of the runs between ranks of a table.
+
+  Args:
+    table: words in order.
+    coefficients: [V, D] of words by id.
+    splits: increasing ranks 0, ..., V.
+  """
   runs = []
   for start, stop in itertools.pairwise(splits):
     ids = table.ids[start:stop]
     weights = table.importance[ids]
     shares = weights if weights.any() else np.ones_like(weights)
     shares = (shares / shares.sum()).astype(np.float32)
-    first = np.zeros(len(axes.metric), np.float32)
-    second = np.zeros(len(axes.metric), np.float32)
+    first, second = np.zeros((2, coefficients.shape[1]), np.float32)
     for block in range(0, len(ids), _BLOCK):
-      found = table.vectors(ids[block : block + _BLOCK]) @ axes.to_axes
+      found = coefficients[ids[block : block + _BLOCK]]
       first += shares[block : block + _BLOCK] @ found
       second += shares[block : block + _BLOCK] @ np.square(found)
     runs.append(Run(stop - start, float(weights.mean()), first, second))

@@ -5,12 +5,14 @@ hold most of that.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 from embedcomp.compression.weighted_table import WeightedTable
 from embedcomp.methods.axes_method import AxesMethod
 from embedcomp.methods.further_axes import full_axes, oriented
+from embedcomp.methods.storage import Factor
 from embedcomp.types import Params
 
 _BLOCK = 1 << 14
@@ -62,11 +64,21 @@ class Axes:
       float(values.sum()),
     )
 
+  def coefficients(self, table: WeightedTable) -> np.ndarray:
+    """[V, D] float32 of the words by id, errors of which all cost alike."""
+    found = np.empty(table.values.shape, np.float32)
+    for start in range(0, len(found), _BLOCK):
+      ids = np.arange(start, min(start + _BLOCK, len(found)))
+      np.matmul(
+        table.vectors(ids), self.to_axes, out=found[ids[0] : ids[-1] + 1]
+      )
+    return found
+
   def stored(self, method: AxesMethod) -> 'StoredAxes':
     """The first axes as a method stores them."""
+    axes = oriented(self.from_axes[: method.rank])
     part = method.axes_part(len(self.metric))
-    axes = oriented(part.round_trip(self.from_axes[: method.rank]))
-    return StoredAxes(axes, self.metric)
+    return StoredAxes(part, part.trainable(axes), self.metric)
 
 
 class StoredAxes:
@@ -77,8 +89,10 @@ class StoredAxes:
     metric: [D, D] float32.
   """
 
-  def __init__(self, axes: np.ndarray, metric: np.ndarray):
-    self.axes = axes
+  def __init__(self, part: Factor, leaf: Any, metric: np.ndarray):
+    self._leaf = leaf
+    axes = part.dequantize(part.quantize(leaf))
+    self.axes = axes = np.asarray(axes['values'] if part.is_integer else axes)
     self.metric = metric
     weighted = metric @ axes.T
     self._nearest = weighted @ np.linalg.inv(axes @ weighted)  # [D, R]
@@ -118,6 +132,8 @@ class StoredAxes:
       Trainable params.
     """
     coefficients = self.coefficients(words, method.num_axes)
-    return method.fit_on_axes(
+    params = method.fit_on_axes(
       self.axes, coefficients, importance, seed, self._costs
     )
+    # To fit scales to what was rounded already would round it again.
+    return {**params, 'axes': self._leaf} if method.rank else params

@@ -18,6 +18,7 @@ from embedcomp.compression import (
   graded_choice,
   scalar_choice,
 )
+from embedcomp.compression.axes_choice import AxesChoice, choose_axes
 from embedcomp.compression.fitting import fit_groups, relative_error
 from embedcomp.compression.rate_allocation import (
   Choice,
@@ -42,6 +43,10 @@ PLANNED: Mapping[str, _Choose] = {
 }
 # The axes that are stored, as shares of the features.
 _RANK_SHARES = (1 / 12, 1 / 8, 1 / 6, 1 / 4, 1 / 3, 5 / 12, 1 / 2, 3 / 4, 1)
+# Prices of a byte in terms of the average, and the share of a budget that is
+# enough to stop looking for a better one.
+_PRICES = 1e-9, 1e3
+_ENOUGH = 0.998
 # Of the common price, at which single runs are offered what is left over.
 _LOWER_PRICES = (0.95, 0.85, 0.7, 0.5, 0.3, 0.1, 0.01)
 # Steps towards a size of which the error is as expected.
@@ -78,7 +83,7 @@ class _Candidate(NamedTuple):
   """Choices for all runs at one rank."""
 
   loss: float
-  rank: int
+  axes: AxesChoice
   ordered: _Ordered
   choices: list[Choice]
 
@@ -106,13 +111,17 @@ class WaterFilling:
     self._choosers = [PLANNED[name] for name in methods]
     self._axes = Axes.of(table, metric)
     self._features = table.values.shape[1]
-    costs = word_costs(table, self._axes)
+    lengths = np.square(self._axes.from_axes).sum(axis=1)
+    # What an error of an axis costs, as a share of its squared length.
+    self._axis_costs = lengths * np.trace(self._axes.metric) / self._features
+    coefficients = self._axes.coefficients(table)
+    costs = word_costs(table.importance, coefficients)
     by_cost = dataclasses.replace(
       table, ids=np.argsort(-costs, kind='stable'), order='stored'
     )
     self._orders = []
     for ordered in (table.in_id_order(), by_cost):
-      runs = measure_runs(ordered, self._axes, runs_of(costs[ordered.ids]))
+      runs = measure_runs(ordered, coefficients, runs_of(costs[ordered.ids]))
       part = storage.Codes('order', (len(costs),), len(runs))
       order_bytes = part.num_bytes if ordered.order == 'stored' else 0
       self._orders.append(_Ordered(ordered, runs, order_bytes))
@@ -122,8 +131,7 @@ class WaterFilling:
     """Bytes of the smallest codes."""
     rank = _ranks(self._features)[0]
     return min(
-      self._shared_bytes(ordered, rank)
-      + _total(self._choices(ordered.runs, rank, np.inf))
+      ordered.order_bytes + _total(self._choices(ordered.runs, rank, np.inf))
       for ordered in self._orders
     )
 
@@ -218,55 +226,68 @@ class WaterFilling:
     found = [self._best_rank(ordered, budget) for ordered in self._orders]
     best = min(filter(None, found), key=lambda candidate: candidate.loss)
     ordered, choices = best.ordered, best.choices
-    left = budget - self._shared_bytes(ordered, best.rank) - _total(choices)
+    left = budget - ordered.order_bytes - best.axes.num_bytes - _total(choices)
     choices = _spend_on_scalars(choices, left)
-    sizes = [run.size for run in ordered.runs]
-    groups = tuple(Group(n, c.method) for n, c in zip(sizes, choices))
+    groups = tuple(
+      Group(run.size, best.axes.stored_by(choice.method))
+      for run, choice in zip(ordered.runs, choices)
+    )
     order = ordered.table.order if len(groups) > 1 else 'identity'
     scheme = Scheme(self._features, groups, order, ordered.table.dtype)
-    axes = self._axes.stored(choices[0].method)
+    axes = self._axes.stored(groups[0].method)
     return Plan(scheme, ordered.table, axes, best.loss)
 
-  def _shared_bytes(self, ordered: _Ordered, rank: int) -> int:
-    """Bytes of axes and order."""
-    return ordered.order_bytes + rank * (self._features + 2)
+  def _choose_axes(
+    self, runs: list[Run], rank: int, price: float
+  ) -> AxesChoice:
+    """How finely to store axes."""
+    energies = sum(run.size * run.weight * run.energies[:rank] for run in runs)
+    cost = float(energies @ self._axis_costs[:rank])
+    return choose_axes(cost, rank, self._features, price)
 
   def _best_rank(self, ordered: _Ordered, budget: int) -> _Candidate | None:
     """The best choices at the best rank; None if none fits."""
     best = None
     for rank in _ranks(self._features):
-      left = budget - self._shared_bytes(ordered, rank)
-      choices = self._within(ordered.runs, rank, left)
-      if choices is None:
+      left = budget - ordered.order_bytes
+      found = self._within(ordered.runs, rank, left)
+      if found is None:
         break
-      loss = sum(choice.loss for choice in choices)
+      axes, choices = found
+      loss = axes.loss + sum(choice.loss for choice in choices)
       if best is None or loss < best.loss:
-        best = _Candidate(loss, rank, ordered, choices)
-      elif best.rank:
+        best = _Candidate(loss, axes, ordered, choices)
+      elif best.axes.rank:
         break  # from the first stored axis on, the loss falls, then rises
     return best
 
   def _within(
     self, runs: list[Run], rank: int, budget: int
-  ) -> list[Choice] | None:
+  ) -> tuple[AxesChoice, list[Choice]] | None:
     """Choices at the least price that keeps within a budget, None if none does.
 
     What is left over goes to single runs, at lower prices.
     """
     energy = sum(run.size * run.weight * run.energies.sum() for run in runs)
     scale = max(energy, np.finfo(np.float32).tiny) / max(budget, 1)
+    axes = self._choose_axes(runs, rank, np.inf)
     choices = self._choices(runs, rank, np.inf)
-    if _total(choices) > budget:
+    size = axes.num_bytes + _total(choices)
+    if size > budget:
       return None
-    low, high = 1e-9, 1e3
-    while high > low * 1.02:
-      price = math.sqrt(low * high)
+    low, high = _PRICES
+    low_size, high_size = math.inf, float(size)
+    while high > low * 1.01 and high_size < _ENOUGH * budget:
+      price = _between((low, low_size), (high, high_size), budget)
       found = self._choices(runs, rank, price * scale)
-      if _total(found) > budget:
-        low = price
+      own = self._choose_axes(runs, rank, price * scale)
+      size = own.num_bytes + _total(found)
+      if size > budget:
+        low, low_size = price, size
       else:
-        high, choices = price, found
-    return self._spend(runs, rank, budget, choices, high * scale)
+        high, high_size, axes, choices = price, size, own, found
+    left = budget - axes.num_bytes
+    return axes, self._spend(runs, rank, left, choices, high * scale)
 
   def _spend(
     self,
@@ -278,6 +299,8 @@ class WaterFilling:
   ) -> list[Choice]:
     """Spends what choices at a price leave of a budget on single runs."""
     choices = list(choices)
+    if not any(isinstance(c.method, GradedCodes) for c in choices):
+      return choices  # the others take any number of bytes
     candidates = [
       (index, self._choose(run, rank, price * factor))
       for index, run in enumerate(runs)
@@ -301,6 +324,20 @@ class WaterFilling:
 def _ranks(features: int) -> list[int]:
   shares = {max(round(share * features), 1) for share in _RANK_SHARES}
   return [0, *sorted(shares)]
+
+
+def _between(
+  low: tuple[float, float], high: tuple[float, float], budget: int
+) -> float:
+  """A price between two, where sizes are as a power of it.
+
+  Never near either end: sizes bend and jump.
+  """
+  step = math.log(high[0] / low[0])
+  share = 0.5
+  if math.isfinite(low[1]) and low[1] > high[1]:
+    share = math.log(low[1] / budget) / math.log(low[1] / max(high[1], 1))
+  return low[0] * math.exp(step * min(max(share, 0.1), 0.9))
 
 
 def _total(choices: list[Choice]) -> int:

@@ -56,9 +56,9 @@ def check_table(table: Array) -> np.ndarray:
 
 def _largest(table: np.ndarray) -> float:
   """Largest magnitude in a table, whose numbers must be finite."""
-  largest = 0.0
+  largest, dtype = 0.0, np.promote_types(table.dtype, np.float32)
   for start in range(0, len(table), _CHECK_BLOCK):
-    rows = np.abs(table[start : start + _CHECK_BLOCK].astype(np.float64))
+    rows = np.abs(table[start : start + _CHECK_BLOCK].astype(dtype))
     block_largest = float(rows.max())
     if not np.isfinite(block_largest):
       wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))

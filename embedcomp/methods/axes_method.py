@@ -18,7 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from embedcomp.methods import base, gather, storage
+from embedcomp.methods import base, entropy_coding, gather, storage
+from embedcomp.methods.coded_factor import CodedFactor
 from embedcomp.methods.further_axes import full_axes, oriented
 from embedcomp.methods.low_rank import weighted_basis
 from embedcomp.methods.storage import Factor
@@ -33,11 +34,14 @@ class AxesMethod(base.Method):
       scheme, as is `axes_storage`. Without any, axes are the features.
     storage: of what is added to codes.
     axes_storage: of the axes; integers keep one scale an axis.
+    axes_bytes: of the axes' integers if these are entropy-coded, for which
+      `axes_storage` is int8; 0 if they are not.
   """
 
   rank: int
   storage: str
   axes_storage: str
+  axes_bytes: int
 
   def __post_init__(self) -> None:
     storage.check_storage(self.storage)
@@ -95,11 +99,21 @@ class AxesMethod(base.Method):
         f'{shape.features} features have at most as many coded axes, got '
         f'{self.num_axes} in {self}.'
       )
+    if not self.axes_bytes:
+      return
+    least = entropy_coding.SMALLEST
+    if self.axes_storage != 'int8' or not self.rank or self.axes_bytes < least:
+      raise ValueError(
+        f'axes_bytes must be 0, or {least} or more for int8 axes, got '
+        f'{self.axes_bytes} for {self.rank} axes in {self.axes_storage}.'
+      )
 
   def axes_part(self, features: int) -> Factor:
     """The axes, which groups share."""
-    size = (self.rank, features)
-    return Factor('axes', size, self.axes_storage, (0,), 'axes', shared=True)
+    fields = 'axes', (self.rank, features), self.axes_storage, (0,), 'axes'
+    if self.axes_bytes:
+      return CodedFactor(*fields, shared=True, num_bytes=self.axes_bytes)
+    return Factor(*fields, shared=True)
 
   def _axes_parts(self, shape: Shape) -> tuple[Factor, ...]:
     """Mean and axes: neither is there without stored axes."""

@@ -49,6 +49,7 @@ of its state and 1 of its length: 0.2 % at 2 bits a value and 128 axes, 0.4 % at
 """
 
 import dataclasses
+import math
 import zlib
 from collections.abc import Sequence
 
@@ -68,6 +69,8 @@ VERSION = 1
 CHUNK = 128  # words at most
 HEADER_SIZE = 5
 SMALLEST = HEADER_SIZE + 7  # bytes of a stream of zeros
+# A stream takes less than so much more than is expected of it.
+_MARGIN, _SPARE_BYTES = 1.0005, 12
 AXIS_BYTES = 0.75  # of an axis's spread index, on average
 
 
@@ -142,6 +145,22 @@ def _side_by_side(
     of_lanes[: len(of_axes), lanes[-1]] = of_axes[:, None]
     lane += len(own)
   return counts, lanes, of_lanes
+
+
+def largest_size(values: np.ndarray) -> float:
+  """Bytes that a stream is not expected to exceed; see `expected_size`."""
+  return _MARGIN * expected_size(values) + _SPARE_BYTES
+
+
+def size_for(num_words: int, bits: np.ndarray) -> int:
+  """Bytes that are enough for integers of which bits are expected.
+
+  Args:
+    num_words: W.
+    bits: [A] of a value of each axis.
+  """
+  expected = num_words * float(bits.sum()) / 8 + overhead(num_words, len(bits))
+  return math.ceil(_MARGIN * expected + _SPARE_BYTES)
 
 
 def _check_values(values: np.ndarray) -> None:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from embedcomp.methods.rounding import array_namespace
 from embedcomp.types import Array
 
 
@@ -28,15 +29,20 @@ def full_axes(axes: Array) -> jax.Array:
     return jnp.asarray(axes)
   if not rank:
     return jnp.eye(features, dtype=jnp.float32)
-  fixed = jax.lax.stop_gradient(jnp.asarray(axes).T)
-  basis, upper = jnp.linalg.qr(fixed)  # [D, R], [R, R]
-  basis = basis * -jnp.where(jnp.diagonal(upper) < 0, -1.0, 1.0)[None]
+  numpy = array_namespace(axes)
+  fixed = numpy.asarray(axes).T
+  if numpy is jnp:
+    fixed = jax.lax.stop_gradient(fixed)
+  basis, upper = numpy.linalg.qr(fixed)  # [D, R], [R, R]
+  basis = basis * -numpy.where(numpy.diagonal(upper) < 0, -1.0, 1.0)[None]
   # Below the diagonal, Y is the basis itself.
-  moved = basis - jnp.eye(features, rank, dtype=basis.dtype)
-  others = jnp.linalg.solve(moved[:rank].T, basis[rank:].T)  # Y1^-T Q21'
-  others = jnp.matmul(others.T, moved.T, precision='highest')
-  others = others + jnp.eye(features, dtype=basis.dtype)[rank:]
-  return jnp.concatenate([jnp.asarray(axes), others.astype(jnp.float32)])
+  moved = basis - numpy.eye(features, rank, dtype=basis.dtype)
+  others = numpy.linalg.solve(moved[:rank].T, basis[rank:].T)  # Y1^-T Q21'
+  with jax.default_matmul_precision('highest'):
+    others = others.T @ moved.T
+  others = others + numpy.eye(features, dtype=basis.dtype)[rank:]
+  others = jnp.asarray(others.astype(np.float32))
+  return jnp.concatenate([jnp.asarray(axes), others])
 
 
 def oriented(axes: np.ndarray) -> np.ndarray:

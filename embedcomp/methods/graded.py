@@ -47,6 +47,7 @@ class GradedCodes(AxesMethod):
     storage: of codebooks and mean; integers keep one scale an axis, and one
       for the mean.
     axes_storage: of the axes; integers keep one scale an axis.
+    axes_bytes: of the axes' integers, see `AxesMethod`; 0 if not coded.
   """
 
   name: ClassVar[str] = 'graded'
@@ -55,6 +56,7 @@ class GradedCodes(AxesMethod):
   codewords: int
   storage: str = 'float32'
   axes_storage: str = 'float32'
+  axes_bytes: int = 0
 
   @property
   def widths(self) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ from embedcomp.methods import entropy_coding, gather, registry, storage
 from embedcomp.methods.axes_method import AxesMethod, Coder, group_of_token
 from embedcomp.methods.coded_integers import CodedIntegers
 from embedcomp.methods.rounded_normals import LARGEST
-from embedcomp.methods.scalar_rates import best_rates
+from embedcomp.methods.scalar_rates import best_rates, spread_within
 from embedcomp.methods.storage import Factor, Part
 from embedcomp.types import Params, PRNGKey, Shape
 
@@ -28,10 +28,6 @@ from embedcomp.types import Params, PRNGKey, Shape
 _TRIALS = 8
 _CLOSE = 0.998
 _TOWARDS = 0.9995
-# A stream takes less than so much more than is expected of it.
-_MARGIN, _SPARE_BYTES = 1.0005, 12
-# Of what is free, random integers are expected to take this share.
-_SURE = 0.85
 
 
 @registry.register
@@ -45,6 +41,7 @@ class ScalarCodes(AxesMethod):
     code_bytes: of all integers of the group on disk; 0 if none are coded.
     storage: of steps and mean; integers keep one scale for each of the two.
     axes_storage: of the axes; integers keep one scale an axis.
+    axes_bytes: of the axes' integers, see `AxesMethod`; 0 if not coded.
   """
 
   name: ClassVar[str] = 'scalar'
@@ -53,6 +50,7 @@ class ScalarCodes(AxesMethod):
   code_bytes: int
   storage: str = 'float32'
   axes_storage: str = 'float32'
+  axes_bytes: int = 0
 
   @property
   def num_axes(self) -> int:
@@ -80,7 +78,7 @@ class ScalarCodes(AxesMethod):
     axes = self._init_axes(axes_key, shape)
     if not self.axes:
       return self._params(axes, shape)
-    spread = _spread_within(self.code_bytes, shape.num_words, self.axes)
+    spread = spread_within(self.code_bytes, shape.num_words, self.axes)
     size = (shape.num_words, self.axes)
     numbers = jax.random.normal(codes_key, size) * spread
     codes = jnp.clip(jnp.round(numbers), -LARGEST, LARGEST).astype(jnp.int8)
@@ -130,26 +128,6 @@ def smallest_code_bytes(num_axes: int) -> int:
   return entropy_coding.SMALLEST if num_axes else 0
 
 
-def code_bytes_for(num_words: int, bits: np.ndarray) -> int:
-  """Bytes that are enough for integers of which bits are expected.
-
-  Args:
-    num_words: W.
-    bits: [A] of a value of each axis.
-  """
-  expected = num_words * float(bits.sum()) / 8
-  expected += entropy_coding.overhead(num_words, len(bits))
-  return math.ceil(_MARGIN * expected + _SPARE_BYTES)
-
-
-def _spread_within(num_bytes: int, num_words: int, num_axes: int) -> float:
-  """Standard deviation of normal integers that surely take no more bytes."""
-  free = num_bytes - entropy_coding.overhead(num_words, num_axes)
-  rates = best_rates(np.exp2(np.linspace(-1, 16, 100)), 1.0)
-  is_within = rates.bits <= _SURE * 8 * free / (num_words * num_axes)
-  return float(rates.spreads[is_within].max(initial=0))
-
-
 def _codes_within(
   values: np.ndarray, weights: np.ndarray, num_bytes: int
 ) -> np.ndarray:
@@ -159,7 +137,7 @@ def _codes_within(
   codes, goal = np.zeros(values.shape, np.int8), float(num_bytes)
   for _ in range(_TRIALS):
     found = _rounded(values, _steps_within(variances, len(values), goal))
-    size = _MARGIN * entropy_coding.expected_size(found) + _SPARE_BYTES
+    size = entropy_coding.largest_size(found)
     if size <= num_bytes:
       codes = found
       if size >= _CLOSE * num_bytes:

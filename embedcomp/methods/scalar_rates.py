@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from embedcomp.methods.entropy_coding import overhead
 from embedcomp.methods.rounded_normals import (
   COST_UNIT,
   LARGEST,
@@ -29,6 +30,8 @@ from embedcomp.methods.rounded_normals import (
 _LEAST, _MOST, _STEPS = -1.0, 11.0, 1201
 # Spreads of which as good as no value is clipped.
 _SPREADS = np.exp2(np.linspace(-3, 5, 8 * 64 + 1))
+# Of what is free, integers are expected to take this share.
+_SURE = 0.97
 # For so many words an axis without a value takes no bits.
 _WORDS = 1000
 
@@ -72,6 +75,23 @@ def best_rates(variances: np.ndarray, price: float) -> Rates:
     np.where(coded, np.interp(worth, grid, bits), 0),
     np.where(coded, np.interp(worth, grid, errors), 1) * variances,
   )
+
+
+def spread_within(num_bytes: int, num_words: int, num_axes: int) -> float:
+  """Standard deviation of normal integers that surely take no more bytes.
+
+  Args:
+    num_bytes: of a stream.
+    num_words: W.
+    num_axes: A, all of the same spread.
+
+  Returns:
+    At most 24; 0 if there is no room for any but zeros.
+  """
+  free = num_bytes - overhead(num_words, num_axes)
+  rates = best_rates(np.exp2(np.linspace(-1, 16, 200)), 1.0)
+  is_within = rates.bits <= _SURE * 8 * free / max(num_words * num_axes, 1)
+  return float(rates.spreads[is_within].max(initial=0))
 
 
 @functools.cache

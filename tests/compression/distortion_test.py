@@ -83,6 +83,8 @@ def test_words_are_measured_by_rank_whatever_their_ids(table, rng):
 
 
 def test_long_segments_take_the_errors_of_a_longer_fit(table, monkeypatch):
+  monkeypatch.setattr(distortion, 'OWN_WORDS', 600)
+  monkeypatch.setattr(distortion, 'OWN_WORDS', 600)
   monkeypatch.setattr(distortion, 'SAMPLE_WORDS', 600)
   bins = (0, 100, 1000, 2000)
   segments = measure(table, bins)
@@ -105,7 +107,7 @@ def test_segments_as_long_as_a_sample_are_fitted_by_themselves(
       fitted.append(len(table))
       return super().distortions(options, table, weights, seed)
 
-  monkeypatch.setattr(distortion, 'SAMPLE_WORDS', 600)
+  monkeypatch.setattr(distortion, 'OWN_WORDS', 600)
   measure(table, (0, 600, 1201, 1400, 2000), [Spied('int8')])
   # To the end from each bin; of the others, those of at most 600 words.
   assert len(fitted) == 4 + 2

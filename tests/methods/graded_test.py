@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from embedcomp.methods import graded
+from embedcomp.methods.axes_method import Coder, lookup_groups
 from embedcomp.types import Shape
 
 
@@ -44,7 +45,7 @@ def test_tokens_of_no_group_are_zero(rng):
   params = method.fit(rng.normal(size=(20, 5)), np.ones(20), 0)
   inside = jnp.array([True, False, True])
   rows = jnp.array([3, 3, 7])
-  coder = graded.Coder(method, params, inside, rows)
-  words = np.asarray(graded.lookup_groups([coder], 5))
+  coder = Coder(method, params, inside, rows)
+  words = np.asarray(lookup_groups([coder], 5))
   own = np.asarray(method.lookup(params, rows, Shape(20, 5)))
   np.testing.assert_allclose(words, own * np.array([[1], [0], [1]]), atol=1e-6)
