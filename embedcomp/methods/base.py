@@ -24,8 +24,9 @@ from embedcomp.methods import forms, gather
 from embedcomp.methods.storage import Part
 from embedcomp.types import Array, Params, PRNGKey, Shape
 
-# Words decoded at a time when logits have to visit every word.
-LOGITS_BLOCK = 2048
+# Words decoded at a time when logits have to visit every word: what they are
+# multiplied from stays in a core's own cache.
+LOGITS_BLOCK = 256
 
 
 class Method(abc.ABC):

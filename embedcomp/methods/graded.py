@@ -14,6 +14,7 @@ the stored ones by Householder reflections and cost no bytes.
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -211,6 +212,7 @@ class GradedCodes(base.Method):
     return base.logits_by_block(decode, params, projected, shape.num_words)
 
 
+@functools.lru_cache
 def parse_blocks(text: str) -> tuple[int, ...]:
   """The axes of each block of a text such as '4x1+10x2'.
 
