@@ -1,7 +1,7 @@
 """Two forms of a table in memory: compact, and resident for fast reading.
 
-*Compact* is what `compress` and `load` return: codes, codebooks and axes, little
-larger in memory than in the file. Whoever reads a word decodes it, every time.
+*Compact* is what `compress` and `load` return: codes, codebooks and axes, which
+take little more memory than the file. Words are decoded whenever they are read.
 
 *Resident* is the same table decoded once: rows of numbers in the order of ids,
 a group of `Dense`. A lookup copies a row, and nothing else is left to do. The
