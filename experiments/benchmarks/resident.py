@@ -47,13 +47,16 @@ def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
 
 
 def summary(rows: Sequence[Row]) -> list[Row]:
-  """Times by dense ones, cores and counts side by side; processor's behind."""
+  """Times by those of a dense table: forms side by side, ' / ' between cores."""
   merged: dict[tuple, Row] = {}
   for row in rows:
-    key = (row['table'], row['operation'], row['count'], row['contestant'])
-    named = dict(zip(('table', 'operation', 'count', 'contestant'), key))
-    times = f'{row["time_ratio"]:.2f} ({row["cpu_time_ratio"]:.2f})'
-    merged.setdefault(key, named)[f'{row["cores"]} cores'] = times
+    scheme, _, form = row['contestant'].rpartition(', ')
+    if scheme == 'dense':
+      continue
+    key = (row['operation'], row['count'], scheme)
+    made = merged.setdefault(key, dict(zip(('of', 'count', 'scheme'), key)))
+    found = f'{row["time_ratio"]:.2f}'
+    made[form] = f'{made[form]} / {found}' if form in made else found
   return list(merged.values())
 
 
