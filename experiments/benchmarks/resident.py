@@ -47,7 +47,7 @@ def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
 
 
 def summary(rows: Sequence[Row]) -> list[Row]:
-  """Times by those of a dense table: forms side by side, ' / ' between cores."""
+  """Times by dense ones: forms side by side, ' / ' between cores."""
   merged: dict[tuple, Row] = {}
   for row in rows:
     scheme, _, form = row['contestant'].rpartition(', ')
