@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     quantize_params,
   )
   from embedcomp.table.read import logits, lookup, reconstruct
+  from embedcomp.table.resident_form import resident
   from embedcomp.table.scheme import Group, Scheme
   from embedcomp.workflows.compress_model import compress_model
 
@@ -84,6 +85,7 @@ __all__ = [
   'reconstruct',
   'recursive_attention',
   'relative_error',
+  'resident',
   'ridge_metric',
   'save',
   'save_pretrained',
@@ -128,6 +130,7 @@ _MODULES = {
   'reconstruct': 'embedcomp.table.read',
   'recursive_attention': 'embedcomp.attention.recursive',
   'relative_error': 'embedcomp.compression',
+  'resident': 'embedcomp.table.resident_form',
   'ridge_metric': 'embedcomp.compression',
   'save': 'embedcomp.io.packed',
   'save_pretrained': 'embedcomp.io.bert.pretrained',

@@ -28,6 +28,7 @@ from experiments.benchmarks import (
   long_needle,
   lookup,
   record,
+  resident,
   search_cost,
   table_error,
   tables,
@@ -69,6 +70,7 @@ BENCHMARKS: dict[str, record.Benchmark] = {
   'long_needle': long_needle,
   'long_newsgroups': LongTraining('newsgroups', (512, 1024, 2048, 4096)),
   'lookup': lookup,
+  'resident': resident,
   'search_cost': search_cost,
   'search_language_model': Comparison(
     'language_model',

@@ -172,9 +172,9 @@ class AxesMethod(base.Method):
     axes = _read_axes(self, params, num_axes, shape.features)
     projected = jnp.matmul(hidden, axes.T, precision='highest')
     params = {k: v for k, v in params.items() if k != 'axes'}
-    everywhere = np.ones(min(base.LOGITS_BLOCK, shape.num_words), bool)
 
     def decode(held: Params, rows: jax.Array) -> jax.Array:
+      everywhere = np.ones(rows.shape, bool)
       return _coefficients([Coder(self, held, everywhere, rows)])
 
     return base.logits_by_block(decode, params, projected, shape.num_words)

@@ -24,8 +24,11 @@ from embedcomp.methods import forms, gather
 from embedcomp.methods.storage import Part
 from embedcomp.types import Array, Params, PRNGKey, Shape
 
-# Words decoded at a time when logits have to visit every word.
-LOGITS_BLOCK = 2048
+# Words decoded at a time when logits have to visit every word: they stay in a
+# core's own cache. More of them for fewer vectors than these, for starting
+# threads would take longer than their work.
+LOGITS_BLOCK = 256
+_FEW_VECTORS = 8
 
 
 class Method(abc.ABC):
@@ -81,8 +84,8 @@ class Method(abc.ABC):
   def logits(self, params: Params, hidden: Array, shape: Shape) -> jax.Array:
     """Inner products with every word of the group, without its table.
 
-    The default decodes `LOGITS_BLOCK` words at a time, again in the backward
-    pass, so that no more of the table than that ever exists.
+    The default decodes a block of words at a time, again in the backward pass,
+    so that no more of the table than that ever exists.
 
     Args:
       params: of this method, either form.
@@ -209,7 +212,7 @@ def logits_by_block(
   hidden: Array,
   num_words: int,
 ) -> jax.Array:
-  """Inner products with all words, `LOGITS_BLOCK` of them decoded at a time.
+  """Inner products with all words, a block of them decoded at a time.
 
   Args:
     decode: takes params and [N] rows to [N, F] float32.
@@ -222,7 +225,8 @@ def logits_by_block(
   """
   features = hidden.shape[-1]
   flat = hidden.reshape(-1, features)
-  block = min(LOGITS_BLOCK, num_words)
+  block = LOGITS_BLOCK * max(_FEW_VECTORS // max(len(flat), 1), 1)
+  block = min(block, num_words)
 
   @jax.checkpoint
   def score(start):

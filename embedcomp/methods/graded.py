@@ -8,6 +8,7 @@ axes that are worth no bit at all are left out.
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Sequence
 from typing import ClassVar
@@ -140,6 +141,7 @@ class GradedCodes(AxesMethod):
     return gather.take(books, values + gather.take(layout.first_value, group))
 
 
+@functools.lru_cache
 def parse_blocks(text: str) -> tuple[int, ...]:
   """The axes of each block of a text such as '4x1+10x2'.
 

@@ -6,6 +6,7 @@ from embedcomp.table.group_params import (
   quantize_params,
 )
 from embedcomp.table.read import logits, lookup, reconstruct
+from embedcomp.table.resident_form import resident
 from embedcomp.table.scheme import Group, Scheme
 
 __all__ = [
@@ -17,4 +18,5 @@ __all__ = [
   'lookup',
   'quantize_params',
   'reconstruct',
+  'resident',
 ]

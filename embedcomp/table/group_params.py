@@ -7,6 +7,7 @@ id, [V] int32, where the scheme stores one.
 have different ones.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -157,7 +158,8 @@ def check_params(
 ) -> None:
   """Checks that params are those of a scheme, by types and shapes alone.
 
-  No array is read: params may be traced, and a call costs microseconds.
+  No array is read: params may be traced, and what has been checked once costs
+  microseconds.
 
   Args:
     scheme: the scheme.
@@ -174,6 +176,23 @@ def check_params(
       f'params must be a dict, got {spec(params)}; the arguments are '
       f'({arguments}).'
     )
+  leaves, structure = jax.tree.flatten(params)
+  try:
+    specs = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+  except AttributeError:  # not arrays, which the error names
+    _check_groups(scheme, params)
+    return
+  _check_specs(scheme, structure, specs)
+
+
+@functools.lru_cache
+def _check_specs(scheme: Scheme, structure: Any, specs: tuple) -> None:
+  """Checks params by what there is to know of them; `specs` is hashable."""
+  leaves = [jax.ShapeDtypeStruct(*each) for each in specs]
+  _check_groups(scheme, jax.tree.unflatten(structure, leaves))
+
+
+def _check_groups(scheme: Scheme, params: Params) -> None:
   names = [group_name(index) for index in range(len(scheme.groups))]
   names += [SHARED] * bool(scheme.shared_parts)
   names += ['order'] * (scheme.order == 'stored')

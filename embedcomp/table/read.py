@@ -123,7 +123,8 @@ def _by_token(scheme: Scheme, params: Params, ids: jax.Array) -> jax.Array:
     found = group.method.lookup(
       method_params(scheme, params, index), rows, shape
     )
-    words.append(jnp.where(inside[:, None], found, 0))
+    is_alone = len(members) == 1
+    words.append(found if is_alone else jnp.where(inside[:, None], found, 0))
   total = functools.reduce(jnp.add, words)  # [T, D]
   # Joined subvectors hold the NaN already.
   return total if clusters else jnp.where(valid[:, None], total, nan)

@@ -130,6 +130,7 @@ def take_turns(
   inputs: Sequence[Any],
   rounds: int,
   *,
+  clock: Callable[[], Any] = time.perf_counter,
   progress: bool = True,
 ) -> np.ndarray:
   """Times functions in turns, after a warm-up.
@@ -138,21 +139,22 @@ def take_turns(
     fns: each takes an input; what JAX returns is waited for.
     inputs: one after the other.
     rounds: for each input.
+    clock: gives seconds, or several clocks' in an array.
     progress: whether to show a progress bar.
 
   Returns:
-    [functions, rounds of all inputs] seconds.
+    [functions, rounds of all inputs] seconds, one more axis for several clocks.
   """
   turns = [(x, r) for x in inputs for r in range(-_WARM_UP_ROUNDS, rounds)]
-  seconds = np.empty((len(fns), rounds * len(inputs)))
+  seconds = np.empty((len(fns), rounds * len(inputs), *np.shape(clock())))
   column, rng = 0, np.random.default_rng(0)
   for x, r in track(turns, 'taking turns', enabled=progress, unit='round'):
     # In another order each time: one that frees much memory slows the next.
     for index in rng.permutation(len(fns)):
-      start = time.perf_counter()
+      start = clock()
       jax.block_until_ready(fns[index](x))
       if r >= 0:
-        seconds[index, column] = time.perf_counter() - start
+        seconds[index, column] = clock() - start
     column += r >= 0
   return seconds
 

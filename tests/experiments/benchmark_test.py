@@ -140,6 +140,32 @@ def test_contestants_do_not_follow_the_same_one_each_time():
   assert before_b >= {'a', 'c'}
 
 
+def test_several_clocks_are_read_beside_each_other():
+  ticks = itertools.count()
+
+  def clock():
+    return np.array([1.0, 10.0]) * next(ticks)
+
+  fns = [lambda x: x, lambda x: [next(ticks) for _ in range(3)]]
+  seconds = race.take_turns(fns, [0], 4, clock=clock, progress=False)
+  np.testing.assert_array_equal(seconds[0], [[1, 10]] * 4)
+  np.testing.assert_array_equal(seconds[1], [[4, 40]] * 4)
+
+
+@pytest.mark.slow
+def test_resident_tables_are_timed_on_each_number_of_cores(tmp_path):
+  rows = run('resident', tmp_path / 'r.json', '--smoke')['rows']
+  assert {row['operation'] for row in rows} == {'lookup', 'logits', 'gradient'}
+  assert len({row['contestant'] for row in rows}) == 9
+  assert all(row['cpu_time_ratio'] > 0 for row in rows)
+  dense = [row for row in rows if row['contestant'] == 'dense, float32']
+  assert {row['time_ratio'] for row in dense} == {1.0}
+  table = benchmark.BENCHMARKS['resident'].summary(rows)
+  assert len(table) == 2 * 7  # schemes, counts of all operations
+  cores = {row['cores'] for row in rows}
+  assert all(len(row['compact'].split('/')) == len(cores) for row in table)
+
+
 def test_the_command_has_the_settings_of_memory(tmp_path, monkeypatch):
   class Nothing:
     """A benchmark of no work."""

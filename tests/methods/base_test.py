@@ -56,7 +56,7 @@ def test_codebooks_are_not_held_while_words_are_decoded(
   """An array is large if a block of words, here of 32, fits into it."""
   monkeypatch.setattr(base, 'LOGITS_BLOCK', 32)
   stored = method.quantize(method.init(jax.random.key(0), SHAPE), SHAPE)
-  hidden = np.ones((2, 8), np.float32)
+  hidden = np.ones((8, 8), np.float32)
   program = jax.make_jaxpr(lambda p, h: method.logits(p, h, SHAPE))(
     stored, hidden
   )

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import embedcomp
-from embedcomp import Group, Scheme, methods
+from embedcomp import Group, Scheme, Stored, methods
 from embedcomp.methods import forms
+from embedcomp.table import group_params
 
 SCHEME = Scheme(
   8,
@@ -138,3 +139,21 @@ def test_codes_that_are_plain_arrays_are_refused(params):
   plain = params | {'group_2': params['group_2'] | {'codes': codes}}
   with pytest.raises(ValueError, match='codes must be Stored codes, got uint8'):
     embedcomp.lookup(SCHEME, plain, IDS)
+
+
+def test_params_are_checked_again_where_they_differ():
+  scheme = Scheme(4, (Group(3, methods.Dense('int8')),))
+  params = embedcomp.quantize_params(
+    scheme, embedcomp.init(jax.random.key(0), scheme)
+  )
+  table = params['group_0']['table']
+  for _ in range(2):  # what was right, or wrong, before changes nothing
+    group_params.check_params(scheme, params)
+    for wrong in (
+      Stored(table.values.astype(np.int32), table.scale),
+      Stored(table.values[:2], table.scale),
+      Stored(table.values),
+      Stored(table.values.tolist(), table.scale),
+    ):
+      with pytest.raises(ValueError, match='table'):
+        group_params.check_params(scheme, {'group_0': {'table': wrong}})

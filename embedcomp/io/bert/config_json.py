@@ -178,6 +178,18 @@ def find_head(fields: Mapping[str, Any]) -> str | None:
   return None
 
 
+def check_labels(
+  labels: Sequence[str] | None, num_labels: int
+) -> list[str] | None:
+  """Names of labels, made up as transformers does if not given."""
+  if labels is None:
+    return [f'LABEL_{i}' for i in range(num_labels)] or None
+  labels = list(labels)
+  if len(set(labels)) != num_labels or len(labels) != num_labels:
+    raise ValueError(f'labels must be {num_labels} names, got {labels}.')
+  return labels
+
+
 def label_names(fields: Mapping[str, Any]) -> list[str]:
   """Reads the names of a classifier's labels; transformers' default if none.
 

@@ -35,7 +35,7 @@ from embedcomp.nn.bert.heads import (
 )
 from embedcomp.nn.bert.positions import HOWS, extend_positions
 from embedcomp.nn.embedding import GroupedEmbed
-from embedcomp.table import read
+from embedcomp.table import read, resident_form
 from embedcomp.table.scheme import Scheme
 from embedcomp.types import Params
 
@@ -70,6 +70,7 @@ def from_pretrained(
   remat: bool = False,
   max_length: int | None = None,
   positions: str = 'interpolated',
+  resident: str | None = None,
   seed: int = 0,
 ) -> tuple[nn.Module, Params]:
   """Reads a model of the BERT family: BERT, RoBERTa, XLM-R or DistilBERT.
@@ -101,6 +102,8 @@ def from_pretrained(
       longer, and `config.max_position_embeddings` follows.
     positions: how it is made so, 'interpolated' or 'tiled'; see
       `embedcomp.nn.extend_positions`.
+    resident: storage of the rows that packed words are decoded to, once, to be
+      read faster; see `embedcomp.resident`. They stay packed if not given.
     seed: of the noise.
 
   Returns:
@@ -127,7 +130,12 @@ def from_pretrained(
     labels = num_labels or config_json.num_labels(fields)
   embedder, words = None, None
   if is_packed:
-    embedder, words = _read_words(folder / config_json.EMBEDDING_FILE, config)
+    file = folder / config_json.EMBEDDING_FILE
+    embedder, words = _read_words(file, config, resident)
+  elif resident is not None:
+    raise ValueError(
+      f'resident is for packed words, got {resident!r} for dense ones.'
+    )
   layout = bert_params.Layout(
     config=config,
     head=head,
@@ -203,7 +211,7 @@ def save_pretrained(
   head, config = _find_head(model), model.config
   scheme = _find_scheme(model, params)
   num_labels = getattr(model, 'num_labels', 0)
-  labels = _check_labels(labels, num_labels)
+  labels = config_json.check_labels(labels, num_labels)
   is_packed = scheme is not None and not dense
   others = {name: tree for name, tree in params.items() if name != 'embedder'}
   weights = 'float32' if dense else model.weights
@@ -306,7 +314,9 @@ def _read_config(
     raise ValueError(f'{path} is not valid: {error}') from None
 
 
-def _read_words(path: Path, config: BertConfig) -> tuple[GroupedEmbed, Params]:
+def _read_words(
+  path: Path, config: BertConfig, storage: str | None
+) -> tuple[GroupedEmbed, Params]:
   scheme, words = packed.load(path)
   found = (scheme.vocab_size, scheme.features)
   if found != (config.vocab_size, config.hidden_size):
@@ -314,6 +324,8 @@ def _read_words(path: Path, config: BertConfig) -> tuple[GroupedEmbed, Params]:
       f'{path} must have the {config.vocab_size} words and '
       f'{config.hidden_size} features of {CONFIG_FILE}, got {found}.'
     )
+  if storage is not None:
+    scheme, words = resident_form.resident(scheme, words, storage)
   return GroupedEmbed(scheme), words
 
 
@@ -376,18 +388,6 @@ def _attention_fields(attention_fn: AttentionFns) -> config_json.Fields:
       stacklevel=3,
     )
     return {}
-
-
-def _check_labels(
-  labels: Sequence[str] | None, num_labels: int
-) -> list[str] | None:
-  """Names of labels, made up as transformers does if not given."""
-  if labels is None:
-    return [f'LABEL_{i}' for i in range(num_labels)] or None
-  labels = list(labels)
-  if len(set(labels)) != num_labels or len(labels) != num_labels:
-    raise ValueError(f'labels must be {num_labels} names, got {labels}.')
-  return labels
 
 
 def _find_tokenizer(folder: str | os.PathLike | None) -> list[Path]:

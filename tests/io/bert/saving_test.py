@@ -155,6 +155,22 @@ def test_packed_models_compute_and_train(folder, loaded):
   assert_same(embedcomp.from_pretrained(folder)[1], params)
 
 
+def test_packed_words_may_be_resident(folder, loaded):
+  model, params = embedcomp.from_pretrained(folder, resident='float32')
+  assert model.embedder.scheme.groups[0].method.storage == 'float32'
+  expected = loaded[0].apply({'params': loaded[1]}, IDS)
+  found = jax.jit(model.apply)({'params': params}, IDS)
+  last = expected.last_hidden_state
+  np.testing.assert_allclose(found.last_hidden_state, last, atol=1e-5)
+
+
+def test_dense_words_cannot_be_resident(tmp_path):
+  model = Bert(CONFIG)
+  embedcomp.save_pretrained(tmp_path, model, random_params(model))
+  with pytest.raises(ValueError, match="for packed words, got 'int8'"):
+    embedcomp.from_pretrained(tmp_path, resident='int8')
+
+
 def test_packed_models_train_around_their_stored_words(folder):
   model, params = embedcomp.from_pretrained(folder)
   trainable, stored = embedcomp.split_params(params)
