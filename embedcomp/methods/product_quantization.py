@@ -20,10 +20,10 @@ from embedcomp.methods import base, gather, kmeans, registry, storage
 from embedcomp.methods.storage import Part
 from embedcomp.types import Array, Params, PRNGKey, Shape
 
-# Subvectors, and blocks at least, that are quantized when only the error is
-# asked for: all blocks of small tables.
+# Blocks that are quantized when only the error is asked for, at least and at
+# most, and how many subvectors they should have together.
+_QUICK_BOOKS = 3, 8
 _QUICK_POINTS = 3 << 12
-_QUICK_BOOKS = 3
 # Training points for each codeword; more hardly lowers the error.
 _POINTS_PER_CODEWORD = 64
 _MIN_POINTS = 4096
@@ -82,7 +82,8 @@ def fit_codebooks(
   """
   size = max(_MIN_POINTS, _POINTS_PER_CODEWORD * codewords)
   rng = np.random.default_rng(seed)
-  rows, sample_weights = kmeans.training_sample(weights, size, rng)
+  energies = np.square(table).sum(axis=1)
+  rows, sample_weights = kmeans.training_sample(weights, size, rng, energies)
   blocks = table[rows].reshape(len(rows), books, -1)
 
   def fit_book(m):
@@ -111,10 +112,15 @@ def quick_distortion(
   """
   blocks = table.reshape(len(table), method.books, -1)
   energies = weights @ np.square(blocks).sum(axis=2)  # [M]
-  num = max(_QUICK_BOOKS, _QUICK_POINTS // len(table))
+  num = int(np.clip(_QUICK_POINTS // len(table), *_QUICK_BOOKS))
   alike = np.array_split(np.argsort(energies), min(num, method.books))
   size = (method.codewords, blocks.shape[2])
   part = storage.Factor('codebook', size, method.storage, (1,))
+  rng = np.random.default_rng(seed)
+  sampled = max(_MIN_POINTS, 2 * method.codewords)
+  rows, sample_weights = kmeans.training_sample(
+    weights, sampled, rng, np.square(table).sum(axis=1)
+  )
   errors = np.zeros(len(table), np.float32)
   for books in alike:
     held = np.cumsum(energies[books])
@@ -122,8 +128,10 @@ def quick_distortion(
     m = int(books[middle])
     block = np.ascontiguousarray(blocks[:, m])
     found, codes = kmeans.kmeans(
-      block, weights, method.codewords, seed=seed + m
+      block[rows], sample_weights, method.codewords, seed=seed + m
     )
+    if len(rows) < len(block):
+      codes = kmeans.assign(block, found)
     lost = np.square(block - part.round_trip(found)[codes]).sum(axis=1)
     errors += lost * (held[-1] / max(energies[m], np.finfo(np.float32).tiny))
   return errors
