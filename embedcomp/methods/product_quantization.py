@@ -22,7 +22,7 @@ from embedcomp.types import Array, Params, PRNGKey, Shape
 
 # Blocks that are quantized when only the error is asked for, at least and at
 # most, and how many subvectors they should have together.
-_QUICK_BOOKS = 3, 8
+_QUICK_BOOKS = 3, 6
 _QUICK_POINTS = 3 << 12
 # Training points for each codeword; more hardly lowers the error.
 _POINTS_PER_CODEWORD = 64
