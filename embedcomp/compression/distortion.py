@@ -15,8 +15,11 @@ from embedcomp.compression.space import SearchSpace
 from embedcomp.compression.weighted_table import WeightedTable
 from embedcomp.methods import kmeans
 
-# Words that an option is fitted to when it is measured.
-SAMPLE_WORDS = 4096
+# Words of the longest segment that is measured by itself.
+OWN_WORDS = 4096
+# Words that others are measured on. Codes are fitted to half of them, where
+# they lose less; what they lose more of the others makes up for it.
+SAMPLE_WORDS = 2 * OWN_WORDS
 
 
 def measure_segments(
@@ -48,7 +51,7 @@ def measure_segments(
   jobs = [
     (start, stop)
     for start, stop in pairs
-    if stop == num_bins or bins[stop] - bins[start] <= SAMPLE_WORDS
+    if stop == num_bins or bins[stop] - bins[start] <= OWN_WORDS
   ]
   results = track(
     threads.map_threads(
@@ -76,7 +79,8 @@ def _bin_errors(
   ranks = np.arange(space.bins[start], space.bins[stop])
   importance = table.ranked_importance[ranks]
   rng = np.random.default_rng(seed)
-  sample = kmeans.training_sample(importance, SAMPLE_WORDS, rng)
+  energies = table.energies[table.ids[ranks]]
+  sample = kmeans.training_sample(importance, SAMPLE_WORDS, rng, energies)
   everything = np.arange(len(ranks)), importance.astype(np.float32)
   suits_sample, suits_all = (
     space.option_bytes(len(rows)) >= 0 for rows, _ in (sample, everything)

@@ -1,6 +1,7 @@
 """Fitting of schemes to tables, and the error that this leaves."""
 
 import dataclasses
+from collections.abc import Iterator
 
 import jax.numpy as jnp
 import numpy as np
@@ -53,17 +54,47 @@ def relative_error(
     weights = frequency.check_counts(importance, len(table), 'importance')
     weights = frequency.with_room_for_sums(weights)
   lost = total = 0.0
-  block = min(_ERROR_BLOCK, len(table))
-  for start in range(0, len(table), block):
+  for ids, words in _read_by_block(scheme, params):
+    rows = table[ids].astype(np.float64)
+    lost += weights[ids] @ np.square(rows - words).sum(axis=1)
+    total += weights[ids] @ np.square(rows).sum(axis=1)
+  return float(np.sqrt(lost / total)) if total else float(lost > 0)
+
+
+def weighted_loss(
+  table: WeightedTable,
+  scheme: Scheme,
+  params: Params,
+  metric: np.ndarray | None = None,
+) -> float:
+  """Weighted squared error of a compressed table, over `table.scale` squared.
+
+  Args:
+    table: the original, with importance.
+    scheme: of the compressed table.
+    params: of the compressed table.
+    metric: [D, D] of the errors; None for the identity.
+  """
+  lost = 0.0
+  for ids, words in _read_by_block(scheme, params):
+    errors = table.vectors(ids) - words * np.float32(1 / table.scale)
+    costs = errors if metric is None else errors @ metric
+    lost += table.importance[ids] @ (costs * errors).sum(axis=1)
+  return float(lost)
+
+
+def _read_by_block(
+  scheme: Scheme, params: Params
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+  """All ids in order and their vectors, some thousand words at a time."""
+  num_words = scheme.vocab_size
+  block = min(_ERROR_BLOCK, num_words)
+  for start in range(0, num_words, block):
     # The last block starts early: one shape, one compilation.
-    ids = np.arange(start, start + block) - max(start + block - len(table), 0)
+    ids = np.arange(start, start + block) - max(start + block - num_words, 0)
     words = np.asarray(read.lookup(scheme, params, ids))
     keep = ids >= start
-    rows = table[ids[keep]].astype(np.float64)
-    mass = weights[ids[keep]]
-    lost += mass @ np.square(rows - words[keep]).sum(axis=1)
-    total += mass @ np.square(rows).sum(axis=1)
-  return float(np.sqrt(lost / total)) if total else float(lost > 0)
+    yield ids[keep], words[keep]
 
 
 def check_scheme(scheme: Scheme, usage: str) -> None:

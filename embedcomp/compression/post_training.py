@@ -6,11 +6,12 @@ could be a group, every option of every method is fitted to a sample of its
 words and its weighted error is measured. Dynamic programming
 (`dynamic_program`) then picks the splits, methods and sizes of least total
 error within the budget, left-over bytes move words to the better of two
-neighbouring groups, and the chosen methods are fitted to all their words. What
-is expected to lose less is taken.
+neighbouring groups, and the chosen methods are fitted to all their words. Where
+either may turn out better, both are fitted, and what has lost less is taken.
 """
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from embedcomp._internal.checks import check_int
 from embedcomp.compression import dynamic_program, fitting, frequency
 from embedcomp.compression.budget import check_tolerance, parse_budget
 from embedcomp.compression.distortion import measure_segments
+from embedcomp.compression.fitting import weighted_loss
 from embedcomp.compression.metric import check_metric, ridge_metric
 from embedcomp.compression.rate_distortion import RateDistortionCurve
 from embedcomp.compression.space import SearchSpace
@@ -36,6 +38,8 @@ CONTEXTUAL_METHODS = (*OPTION_METHODS, 'projected_pq')
 METRIC_SHARE = 0.6
 # Words of the smallest bin: fewer are not worth a group.
 SMALLEST_BIN = 64
+# Of what codes on axes are expected to lose, the least that few words lose.
+_LEAST_SHARE = 0.7
 
 
 def compress(
@@ -115,9 +119,10 @@ def compress(
   weighted = WeightedTable.create(table, counts, importance)
   seed = check_int('seed', seed, 0)
   others = [method for method in methods if method not in planned]
+  metric = _ridged(metric, weighted)
   filling, space = None, None
   if planned:
-    filling = WaterFilling(weighted, _ridged(metric, weighted), planned)
+    filling = WaterFilling(weighted, metric, planned)
   if others:
     space = _search_space(weighted, others, num_bins, max_groups)
   if tolerance is not None:
@@ -129,16 +134,39 @@ def compress(
   size = parse_budget(budget, weighted.dense_bytes)
   smallest = min(s.smallest_bytes for s in (filling, space) if s is not None)
   dynamic_program.check_fits(size, smallest)
-  plan = curve = None
+  candidates: list[tuple[float, Callable[[], tuple[Scheme, Params]]]] = []
   if filling is not None and filling.smallest_bytes <= size:
     plan = filling.plan(size)
+    fit_plan = functools.partial(
+      filling.fit, plan, seed=seed, progress=progress
+    )
+    candidates.append((plan.loss, fit_plan))
   if space is not None and space.smallest_bytes <= size:
     curve = _measured(weighted, space, seed, progress)
-  if curve is None or (plan is not None and plan.loss < curve.loss(size)):
-    assert filling is not None
-    assert plan is not None
-    return filling.fit(plan, seed=seed, progress=progress)
-  return curve.compress(size, progress=progress)
+    fit_curve = functools.partial(curve.compress, size, progress=progress)
+    candidates.append((curve.loss(size), fit_curve))
+  return _best_fit(candidates, weighted, metric)
+
+
+def _best_fit(
+  candidates: Sequence[tuple[float, Callable[[], tuple[Scheme, Params]]]],
+  table: WeightedTable,
+  metric: np.ndarray | None,
+) -> tuple[Scheme, Params]:
+  """Fits candidates, by rising expected loss, as long as one may lose less."""
+  (_, fit_first), *others = sorted(candidates, key=lambda pair: pair[0])
+  best = fit_first()
+  if not others:
+    return best
+  least = weighted_loss(table, *best, metric)
+  for expected, fit_other in others:
+    if _LEAST_SHARE * expected >= least:
+      break
+    found = fit_other()
+    lost = weighted_loss(table, *found, metric)
+    if lost < least:
+      best, least = found, lost
+  return best
 
 
 def _compress_within(
@@ -159,11 +187,13 @@ def _compress_within(
         "error or other methods, such as 'dense'."
       )
     return found
-  if found is not None:
-    size = found[0].num_bytes
-    if size < curve.smallest_bytes or curve.error(size) > tolerance:
-      return found
-  return curve.compress_within(tolerance, progress=progress)
+  if found is None:
+    return curve.compress_within(tolerance, progress=progress)
+  size = found[0].num_bytes
+  if size < curve.smallest_bytes or curve.error(size) > tolerance:
+    return found
+  other, _ = curve.fit_within(tolerance, progress=progress)
+  return other if other and other[0].num_bytes < size else found
 
 
 def _ridged(metric: Array | None, table: WeightedTable) -> np.ndarray | None:
@@ -220,7 +250,7 @@ def _search_space(
   return SearchSpace(
     features,
     frequency.log_bins(table.ranked_importance, num_bins, smallest_bin),
-    _options(methods, Shape(vocab_size, features)),
+    _options(methods, table),
     check_int('max_groups', max_groups, 1),
     table.order,
     table.dtype,
@@ -291,19 +321,28 @@ def _method_list(
 
 
 def _options(
-  methods: Sequence[str | methods_lib.Method], shape: Shape
+  methods: Sequence[str | methods_lib.Method], table: WeightedTable
 ) -> tuple[methods_lib.Method, ...]:
   """The configs to try: those given and those of the methods named."""
+  shape = Shape(*table.values.shape)
   options: list[methods_lib.Method] = []
   for method in _method_list(methods):
     if isinstance(method, methods_lib.Method):
       method.validate(shape)
       options.append(method)
     else:
-      options += methods_lib.get(method).options(shape)
+      found = methods_lib.get(method).options(shape)
+      options += [option for option in found if _holds(option, table)]
   if not options:
     raise ValueError(
       f'no option of {methods} suits a table of {shape}; scalar and graded '
       'codes have no options to measure, they are planned by compress.'
     )
   return tuple(dict.fromkeys(options))
+
+
+def _holds(option: methods_lib.Method, table: WeightedTable) -> bool:
+  """Whether an option's floats are of the range of a table's."""
+  if option != methods_lib.Dense('float16') or table.dtype == 'float16':
+    return True
+  return table.scale == 1 and table.largest <= np.finfo(np.float16).max

@@ -147,9 +147,25 @@ class RateDistortionCurve:
     Raises:
       ValueError: if the tolerance is malformed or no size is good enough.
     """
+    found, error = self.fit_within(tolerance, progress=progress)
+    if found is None:
+      raise ValueError(
+        f'no scheme of these methods has a relative error of {tolerance} or '
+        f'less: the largest leaves {error:.3g}. Allow more error or methods.'
+      )
+    return found
+
+  def fit_within(
+    self, tolerance: float, *, progress: bool = True
+  ) -> tuple[tuple[Scheme, Params] | None, float]:
+    """As `compress_within`, None if no size is good enough, and the last error.
+
+    Raises:
+      ValueError: if the tolerance is malformed.
+    """
     tolerance = check_tolerance(tolerance)
     sizes = self.num_bytes
-    low, high, found = 0, len(sizes), None
+    low, high, found, error = 0, len(sizes), None, np.inf
     while low < high:
       middle = (low + high) // 2
       scheme, params = self._fitted(self._scheme(int(sizes[middle])), progress)
@@ -160,12 +176,7 @@ class RateDistortionCurve:
         high, found = middle, (scheme, params)
       else:
         low = middle + 1
-    if found is None:
-      raise ValueError(
-        f'no scheme of these methods has a relative error of {tolerance} or '
-        f'less: the largest leaves {error:.3g}. Allow more error or methods.'
-      )
-    return found
+    return found, error
 
   @functools.cached_property
   def _energy(self) -> np.ndarray:

@@ -128,12 +128,18 @@ class WaterFilling:
 
   @functools.cached_property
   def smallest_bytes(self) -> int:
-    """Bytes of the smallest codes."""
-    rank = _ranks(self._features)[0]
-    return min(
-      ordered.order_bytes + _total(self._choices(ordered.runs, rank, np.inf))
+    """Bytes of the smallest codes of which not all words are zero."""
+    sizes = [
+      (ordered.order_bytes, self._size(ordered.runs, rank, np.inf))
       for ordered in self._orders
-    )
+      for rank in _ranks(self._features)[:2]
+    ]
+    return min(order_bytes + size for order_bytes, size in sizes if size)
+
+  def _size(self, runs: list[Run], rank: int, price: float) -> int:
+    """Bytes of axes and codes at a price."""
+    axes = self._choose_axes(runs, rank, price)
+    return axes.num_bytes + _total(self._choices(runs, rank, price))
 
   def _choices(self, runs: list[Run], rank: int, price: float) -> list[Choice]:
     return [self._choose(run, rank, price) for run in runs]
@@ -252,7 +258,9 @@ class WaterFilling:
       left = budget - ordered.order_bytes
       found = self._within(ordered.runs, rank, left)
       if found is None:
-        break
+        if rank:
+          break
+        continue
       axes, choices = found
       loss = axes.loss + sum(choice.loss for choice in choices)
       if best is None or loss < best.loss:
@@ -286,6 +294,8 @@ class WaterFilling:
         low, low_size = price, size
       else:
         high, high_size, axes, choices = price, size, own, found
+    if not high_size:  # all words would be zero
+      return None
     left = budget - axes.num_bytes
     return axes, self._spend(runs, rank, left, choices, high * scale)
 

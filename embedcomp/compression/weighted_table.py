@@ -136,12 +136,26 @@ class WeightedTable:
     return self.values.size * self.values.dtype.itemsize
 
   @functools.cached_property
+  def largest(self) -> float:
+    """Largest magnitude in the table."""
+    return _largest(self.values)
+
+  @functools.cached_property
   def scale(self) -> float:
     """Power of two above the largest number of the table; 1 if it is usual."""
-    largest = _largest(self.values)
+    largest = self.largest
     if not largest or _USUAL[0] <= largest <= _USUAL[1]:
       return 1.0
     return float(np.ldexp(1.0, np.frexp(largest)[1]))
+
+  @functools.cached_property
+  def energies(self) -> np.ndarray:
+    """[V] float32 squared norms of `vectors` by id."""
+    energies = np.empty(len(self.values), np.float32)
+    for start in range(0, len(energies), _CHECK_BLOCK):
+      ids = np.arange(start, min(start + _CHECK_BLOCK, len(energies)))
+      energies[ids] = np.square(self.vectors(ids)).sum(axis=1)
+    return energies
 
   @functools.cached_property
   def ranked_importance(self) -> np.ndarray:

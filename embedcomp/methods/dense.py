@@ -64,7 +64,7 @@ class Dense(base.SubvectorMethod):
 
   @classmethod
   def options(cls, shape: Shape) -> tuple[Self, ...]:
-    stored = ('float32', 'bfloat16', 'int8', 'int4')
+    stored = ('float32', 'bfloat16', 'float16', 'int8', 'int4')
     return tuple(cls(storage=s) for s in stored)
 
   @classmethod

@@ -230,7 +230,10 @@ def kmeans(
 
 
 def training_sample(
-  weights: np.ndarray, size: int, rng: np.random.Generator
+  weights: np.ndarray,
+  size: int,
+  rng: np.random.Generator,
+  energies: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
   """Draws rows whose reweighted sums estimate the weighted sums over all.
 
@@ -242,6 +245,8 @@ def training_sample(
     weights: [N] non-negative.
     size: expected number of rows.
     rng: source of randomness.
+    energies: [N] non-negative, what each row may cost beside its weight; the
+      same if not given.
 
   Returns:
     [S] increasing row numbers and [S] float32 weights; all rows if N <= size.
@@ -249,7 +254,8 @@ def training_sample(
   weights = np.asarray(weights, np.float64)
   if len(weights) <= size:
     return np.arange(len(weights)), weights.astype(np.float32)
-  probabilities = np.sqrt(weights)
+  costs = weights if energies is None else weights * energies
+  probabilities = np.sqrt(costs if costs.any() else weights)
   probabilities = np.maximum(probabilities, 0.2 * probabilities.mean())
   for _ in range(20):  # fills up what capping at 1 takes away
     probabilities = np.minimum(probabilities * (size / probabilities.sum()), 1)

@@ -98,15 +98,21 @@ class LowRank(base.BasisMethod):
     weights: np.ndarray,
     seed: int,
   ) -> np.ndarray:
-    # One decomposition serves every rank: the leading columns of the largest.
-    basis = weighted_basis(table, weights, max(o.rank for o in options))
-    coefficients = table @ basis.T
+    # One decomposition serves every rank: the leading columns of the largest,
+    # which are rounded by themselves.
+    rank = max(option.rank for option in options)
+    basis = weighted_basis(table, weights, rank)
+    factors = table @ basis.T, basis
+    rounded: dict[Self, list[np.ndarray]] = {}
     errors = []
     for option in options:
-      leading = (coefficients[:, : option.rank], basis[: option.rank])
-      parts = option.parts(Shape(*table.shape))
-      left, right = (p.round_trip(x) for p, x in zip(parts, leading))
-      errors.append(np.square(table - left @ right).sum(axis=1))
+      largest = dataclasses.replace(option, rank=rank)
+      if largest not in rounded:
+        parts = largest.parts(Shape(*table.shape))
+        rounded[largest] = [p.round_trip(x) for p, x in zip(parts, factors)]
+      left, right = rounded[largest]
+      words = left[:, : option.rank] @ right[: option.rank]
+      errors.append(np.square(table - words).sum(axis=1))
     return np.stack(errors)
 
 

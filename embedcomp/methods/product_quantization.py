@@ -20,13 +20,10 @@ from embedcomp.methods import base, gather, kmeans, registry, storage
 from embedcomp.methods.storage import Part
 from embedcomp.types import Array, Params, PRNGKey, Shape
 
-# Lloyd iterations, and blocks looked at, when only the error is asked for, and
-# that not to the last digit.
-_QUICK_ITERATIONS = 4
-_QUICK_BOOKS = 6
-# Up to so many words get a careful start: without one, the error of few words
-# rises much more than that of many.
-_CAREFUL_WORDS = 1024
+# Blocks that are quantized when only the error is asked for, at least and at
+# most, and how many subvectors they should have together.
+_QUICK_BOOKS = 3, 6
+_QUICK_POINTS = 3 << 12
 # Training points for each codeword; more hardly lowers the error.
 _POINTS_PER_CODEWORD = 64
 _MIN_POINTS = 4096
@@ -85,7 +82,8 @@ def fit_codebooks(
   """
   size = max(_MIN_POINTS, _POINTS_PER_CODEWORD * codewords)
   rng = np.random.default_rng(seed)
-  rows, sample_weights = kmeans.training_sample(weights, size, rng)
+  energies = np.square(table).sum(axis=1)
+  rows, sample_weights = kmeans.training_sample(weights, size, rng, energies)
   blocks = table[rows].reshape(len(rows), books, -1)
 
   def fit_book(m):
@@ -96,30 +94,47 @@ def fit_codebooks(
 
 
 def quick_distortion(
-  table: np.ndarray, weights: np.ndarray, books: int, codewords: int, seed: int
+  method: 'BookMethod', table: np.ndarray, weights: np.ndarray, seed: int
 ) -> np.ndarray:
-  """[W] estimated squared errors of words under codebooks fitted to these.
+  """Squared errors of words, as stored, under codebooks fitted to them.
 
-  Only some of the blocks are quantized; the others are taken to lose the same
-  share of what they hold.
+  Of large tables only some blocks are quantized. Each stands for those that
+  hold about as much, which are taken to lose the same share of it.
+
+  Args:
+    method: without a rotation.
+    table: [W, D] float32.
+    weights: [W] non-negative, not all zero.
+    seed: of the starts.
+
+  Returns:
+    [W] float32.
   """
-  blocks = table.reshape(len(table), books, -1)
-  tried = np.unique(np.linspace(0, books - 1, _QUICK_BOOKS).round().astype(int))
-  error = np.zeros(len(table), np.float32)
-  for m in tried:
+  blocks = table.reshape(len(table), method.books, -1)
+  energies = weights @ np.square(blocks).sum(axis=2)  # [M]
+  num = int(np.clip(_QUICK_POINTS // len(table), *_QUICK_BOOKS))
+  alike = np.array_split(np.argsort(energies), min(num, method.books))
+  size = (method.codewords, blocks.shape[2])
+  part = storage.Factor('codebook', size, method.storage, (1,))
+  rng = np.random.default_rng(seed)
+  sampled = max(_MIN_POINTS, 2 * method.codewords)
+  rows, sample_weights = kmeans.training_sample(
+    weights, sampled, rng, np.square(table).sum(axis=1)
+  )
+  errors = np.zeros(len(table), np.float32)
+  for books in alike:
+    held = np.cumsum(energies[books])
+    middle = int(np.searchsorted(held, held[-1] / 2))
+    m = int(books[middle])
     block = np.ascontiguousarray(blocks[:, m])
     found, codes = kmeans.kmeans(
-      block,
-      weights,
-      codewords,
-      seed=seed,
-      iterations=_QUICK_ITERATIONS,
-      oversampling=2 if len(table) <= _CAREFUL_WORDS else 1,
+      block[rows], sample_weights, method.codewords, seed=seed + m
     )
-    error += np.square(block - found[codes]).sum(axis=1)
-  energy = np.square(table).sum(axis=1) @ weights
-  energy_tried = np.square(blocks[:, tried]).sum(axis=(1, 2)) @ weights
-  return error * (energy / max(energy_tried, np.finfo(np.float32).tiny))
+    if len(rows) < len(block):
+      codes = kmeans.assign(block, found)
+    lost = np.square(block - part.round_trip(found)[codes]).sum(axis=1)
+    errors += lost * (held[-1] / max(energies[m], np.finfo(np.float32).tiny))
+  return errors
 
 
 def encode(table: np.ndarray, codebooks: np.ndarray) -> np.ndarray:
@@ -288,12 +303,8 @@ class BookMethod(base.SubvectorMethod):
   ) -> np.ndarray:
     if any(option.rotation for option in options):
       return super().distortions(options, table, weights, seed)
-    # Rounding the codebooks adds next to nothing to what the codes lose.
     return np.stack(
-      [
-        quick_distortion(table, weights, option.books, option.codewords, seed)
-        for option in options
-      ]
+      [quick_distortion(option, table, weights, seed) for option in options]
     )
 
 

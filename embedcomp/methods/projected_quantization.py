@@ -148,15 +148,13 @@ class ProjectedQuantization(base.BasisMethod):
     for option in options:
       leading = coefficients[:, : option.rank]
       beyond = total - np.square(leading).sum(axis=1)
-      # Rounding the basis adds next to nothing to what the codes lose.
-      errors.append(
-        np.maximum(beyond, 0)
-        + product_quantization.quick_distortion(
-          leading @ option._dealt_out(leading, weights).T,
-          weights,
-          option.books,
-          option.codewords,
-          seed,
-        )
+      dealt_out = option._dealt_out(leading, weights)
+      rows = dealt_out @ basis[: option.rank]
+      leading = leading @ dealt_out.T
+      *_, part = option.parts(Shape(*table.shape))
+      rounding = np.square(leading @ (rows - part.round_trip(rows)))
+      coding = product_quantization.quick_distortion(
+        option._product, leading, weights, seed
       )
+      errors.append(np.maximum(beyond, 0) + rounding.sum(axis=1) + coding)
     return np.stack(errors)

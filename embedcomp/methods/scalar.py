@@ -109,7 +109,7 @@ class ScalarCodes(AxesMethod):
     num_axes = max(coder.method.axes for coder in coders)
     num_tokens = coders[0].rows.shape[0]
     codes = jnp.zeros((num_tokens, num_axes), jnp.int8)
-    steps = [jnp.zeros(num_axes)] * (len(coders) + 1)
+    steps = [jnp.zeros(num_axes, jnp.float32)] * (len(coders) + 1)
     for index, (method, params, inside, rows) in enumerate(coders):
       if not method.axes:
         continue

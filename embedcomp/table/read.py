@@ -25,6 +25,7 @@ from embedcomp.methods import axes_method, base, gather
 from embedcomp.table.group_params import check_params, method_params
 from embedcomp.table.order import check_ids
 from embedcomp.table.scheme import Scheme
+from embedcomp.table.sharding import with_explicit_axes
 from embedcomp.types import Array, Params
 
 # Index of a group, [T] bool and [T] int32; see `_members`.
@@ -65,7 +66,9 @@ def lookup(scheme: Scheme, params: Params, ids: Array) -> jax.Array:
     (1, 2, 4)
   """
   check_params(scheme, params, 'scheme, params, ids')
-  return _lookup(scheme, params, check_ids(scheme.vocab_size, ids))
+  ids = check_ids(scheme.vocab_size, ids)
+  read = functools.partial(_lookup, scheme)
+  return with_explicit_axes(read, ids, ids.ndim)(params, ids)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -250,18 +253,15 @@ def _join_subvectors(scheme, params, members, valid, nan) -> jax.Array:
   ):
     group_params = method_params(scheme, params, index)
     table = method.subvectors(group_params, shape).reshape(-1, width)
-    share = (
-      num_subvectors // count
-    )  # of the common subvectors in one of the group's
+    # Of the common subvectors in one of the group's.
+    share = num_subvectors // count
     found = method.subvector_rows(group_params, rows, shape)[..., None] * share
     steps = np.arange(offset, offset + share, dtype=np.int32)
     found = (found + steps.reshape(1, 1, -1)).reshape(subvectors.shape)
     subvectors = jnp.where(inside[:, None], found, subvectors)
     tables.append(table)
     offset += len(table)
-  words = gather.take_subvectors(
-    jnp.concatenate(tables), subvectors
-  )  # [T, P, D // P]
+  words = gather.take_subvectors(jnp.concatenate(tables), subvectors)
   return words.reshape(-1, scheme.features)
 
 
@@ -348,7 +348,8 @@ def logits(scheme: Scheme, params: Params, hidden: Array) -> jax.Array:
     raise ValueError(
       f'hidden must end in {scheme.features} features, got {hidden.shape}.'
     )
-  return _logits(scheme, params, hidden)
+  read = functools.partial(_logits, scheme)
+  return with_explicit_axes(read, hidden, hidden.ndim - 1)(params, hidden)
 
 
 @functools.partial(jax.jit, static_argnums=0)

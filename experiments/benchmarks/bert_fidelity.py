@@ -20,6 +20,7 @@ from embedcomp.compression.post_training import (
   CONTEXTUAL_METHODS,
   OPTION_METHODS,
 )
+from embedcomp.compression.rate_allocation import word_costs
 from embedcomp.distillation import Fidelity, fidelity_by_class
 from embedcomp.distillation.sentence_fidelity import VectorFn, reading_once
 from embedcomp.types import Array
@@ -38,7 +39,14 @@ _MENUS: Mapping[str, Sequence[str]] = {
   'menus': OPTION_METHODS,
   'menus, projected_pq too': CONTEXTUAL_METHODS,
 }
-_GRADED: Mapping[str, bool] = {'graded': False, 'graded, metric': True}
+# Codes on shared axes, and whether they are told the metric; words are
+# renumbered by what they cost, as `compress_model` does.
+_ON_AXES: Mapping[str, tuple[str, bool]] = {
+  'graded': ('graded', False),
+  'graded, metric': ('graded', True),
+  'scalar': ('scalar', False),
+  'scalar, metric': ('scalar', True),
+}
 _NUM_SENTENCES = 100  # of each source
 # Words of the head and of the head and the middle, by their counts.
 _SPLITS = (200, 3000)
@@ -214,7 +222,7 @@ def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
   """
   made = [Job('dense', functools.partial(_dense, smoke))]
   for seed in range(seeds):
-    for label in (*_MENUS, *_GRADED):
+    for label in (*_MENUS, *_ON_AXES):
       for factor in (4, 6) if smoke else _FACTORS:
         run = functools.partial(_compressed, smoke, label, factor, seed)
         made.append(Job(f'{label} {factor}x {seed}', run))
@@ -243,22 +251,26 @@ def _curve(smoke: bool, label: str, seed: int):
 
 def _compressed(smoke: bool, label: str, factor: int, seed: int) -> list[Row]:
   one = yardstick(smoke=smoke)
-  metric = one.metric if _GRADED.get(label) else None
+  method, has_metric = _ON_AXES.get(label, ('', False))
+  metric = one.metric if has_metric else None
+  order = np.arange(len(one.table))
   start = time.process_time()
   if label in _MENUS:
     found = _curve(smoke, label, seed).compress(f'{factor}x', progress=False)
   else:
+    order = np.argsort(-word_costs(one.importance, one.table), kind='stable')
     found = embedcomp.compress(
-      one.table,
-      importance=one.importance,
+      one.table[order],
+      importance=one.importance[order],
       metric=metric,
       budget=f'{factor}x',
-      methods='graded',
+      methods=method,
       seed=seed,
       progress=False,
     )
   seconds, (scheme, params) = time.process_time() - start, found
-  table = np.asarray(embedcomp.reconstruct(scheme, params))
+  table = np.empty_like(one.table)
+  table[order] = np.asarray(embedcomp.reconstruct(scheme, params))
   return [
     {
       'method': label,

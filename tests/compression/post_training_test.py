@@ -240,7 +240,7 @@ def no_work(monkeypatch):
     ({'budget': True}, 'budget must be a share .* got True'),
     ({'budget': '40 x'}, "budget must be a share .* got '40 x'"),
     ({'budget': 161}, "budget must be at most the dense table's 160 bytes"),
-    ({'budget': 1}, 'nothing fits into 1 bytes: the smallest choice takes 12'),
+    ({'budget': 1}, 'nothing fits into 1 bytes: the smallest choice takes 16'),
     ({'tolerance': True}, r'tolerance must be in \(0, 1\), got True'),
     ({'tolerance': 1.5}, r'tolerance must be in \(0, 1\), got 1.5'),
     (
@@ -264,7 +264,7 @@ def no_work(monkeypatch):
     ({'tolerance': 0.5, 'metric': np.eye(4)}, 'an error that knows no metric'),
     (
       {'budget': 0.5, 'metric': np.eye(4), 'methods': 'pq'},
-      "a metric is looked at by 'graded' alone",
+      'a metric is looked at by graded and scalar codes alone',
     ),
     ({'budget': 0.5, 'methods': ()}, 'at least one method, got none'),
     (

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 import embedcomp
-from embedcomp.compression import rate_allocation
-from embedcomp.compression.rate_allocation import Run, choose, runs_of
+from embedcomp.compression import graded_choice, scalar_choice
+from embedcomp.compression.rate_allocation import Run, runs_of
 from embedcomp.compression.shared_axes import Axes
 from embedcomp.compression.water_filling import WaterFilling
 from embedcomp.compression.weighted_table import WeightedTable
+from embedcomp.methods import entropy_coding
 
 V, D = 2_000, 24
 
@@ -37,22 +38,24 @@ def weighted_loss(table, weights, found, metric=None):
 
 @pytest.mark.parametrize('factor', [6, 12, 30])
 @pytest.mark.parametrize('has_metric', [False, True])
-def test_what_is_expected_is_lost(table, counts, factor, has_metric):
+@pytest.mark.parametrize('method', ['graded', 'scalar'])
+def test_what_is_expected_is_lost(table, counts, factor, has_metric, method):
   """Losses are those of Gaussian axes; the few words here lose a bit less."""
   rng = np.random.default_rng(2)
   root = rng.normal(size=(D, D))
   metric = np.eye(D) + root @ root.T / D if has_metric else None
   weighted = WeightedTable.create(table, counts)
-  filling = WaterFilling(weighted, metric)
+  filling = WaterFilling(weighted, metric, [method])
   plan = filling.plan(table.nbytes // factor)
   found = filling.fit(plan, progress=False)
   lost = weighted_loss(table, weighted.importance, found, metric)
-  assert 0.75 * plan.loss < lost < 1.05 * plan.loss
+  least = 0.75 if method == 'graded' else 0.9
+  assert least * plan.loss < lost < 1.05 * plan.loss
   assert 0.99 < plan.scheme.num_bytes * factor / table.nbytes <= 1
 
 
 def test_words_that_matter_more_get_more_bits(table, counts):
-  filling = WaterFilling(WeightedTable.create(table, counts))
+  filling = WaterFilling(WeightedTable.create(table, counts), None, ['graded'])
   plan = filling.plan(table.nbytes // 20)
   assert len(plan.scheme.groups) > 2
   bits = [
@@ -84,7 +87,7 @@ def test_less_is_lost_than_by_menus_of_options(table, counts):
     table, counts, methods=('dense', 'low_rank', 'pq', 'vq'), **options
   )
   found = embedcomp.compress(table, counts, **options)
-  assert found[0].groups[-1].method.name == 'graded'
+  assert found[0].groups[-1].method.name == 'scalar'
   weights = counts + 1.0
   assert weighted_loss(table, weights, found) < 0.7 * weighted_loss(
     table, weights, menus
@@ -131,17 +134,59 @@ def test_runs_end_where_costs_have_fallen():
   rising = np.r_[np.full(300, 1.0), np.full(300, 8.0), np.full(300, 0.1)]
   assert runs_of(rising) == (0, 600, 900)  # what comes later counts
   assert runs_of(np.zeros(5)) == (0, 5)
-  least = rate_allocation.runs_of(2.0 ** -np.arange(300.0))
+  least = runs_of(2.0 ** -np.arange(300.0))
   assert least == (0, 128, 300)  # no run of fewer, not even the last
+
+
+def test_scalars_lose_less_than_product_codes(table, counts):
+  weights = counts + 1.0
+  lost = {}
+  for method in ('graded', 'scalar', ('graded', 'scalar')):
+    found = embedcomp.compress(
+      table, counts, methods=method, budget='12x', progress=False
+    )
+    lost[method] = weighted_loss(table, weights, found)
+  assert lost['scalar'] < 0.8 * lost['graded']
+  assert lost['graded', 'scalar'] < 1.02 * lost['scalar']
+
+
+def test_scalars_take_every_byte(table, counts):
+  filling = WaterFilling(WeightedTable.create(table, counts), None, ['scalar'])
+  for budget in (table.nbytes // 40, 10_001, 12_345):
+    scheme, params = filling.fit(filling.plan(budget), progress=False)
+    assert scheme.num_bytes == budget
+    name = f'group_{np.argmax([g.method.code_bytes for g in scheme.groups])}'
+    codes = np.asarray(params[name]['codes'].values)
+    most = max(group.method.code_bytes for group in scheme.groups)
+    assert 0.985 * most - 40 < entropy_coding.encode(codes).size <= most
+
+
+def test_bits_of_scalars_are_those_of_reverse_water_filling():
+  run = Run(10**6, 3.0, np.zeros(3), np.array([400.0, 100.0, 0.01]))
+  choice = scalar_choice.choose(run, 3, price=3.0 * 8 * 0.5)
+  # A bit saves half: the bound is 2 ln 2 D = 0.5, and scalars' quarter of a bit.
+  level = 0.5 / (2 * np.log(2))
+  bits = 0.5 * np.log2(np.array([400, 100]) / level) + 0.25
+  assert choice.method.axes == 2  # the third is below the water
+  assert choice.method.code_bytes == pytest.approx(
+    bits.sum() * 10**6 / 8 + 4 * 10**6 / 128, rel=0.03
+  )
+  losses = 2 * level * 10**0.153 + 0.01
+  assert choice.loss == pytest.approx(3.0 * 10**6 * losses, rel=0.03)
+  dear = scalar_choice.choose(run, 3, np.inf)
+  assert (dear.method.axes, dear.num_bytes) == (0, 3 + 2)
+  assert dear.loss == pytest.approx(3.0 * 10**6 * 500.01)
 
 
 def test_a_byte_too_dear_buys_the_mean_alone():
   energies, means = np.array([5.0, 3.0]), np.array([1.0, 0.5])
   run = Run(1000, 2.0, means, energies)
-  choice = choose(run, 1, np.inf)
+  choice = graded_choice.choose(run, 1, np.inf)
   assert (choice.method.blocks, choice.num_bytes) == ('', 1 + 2)
   assert choice.loss == 2.0 * 1000 * (5 + 3 - 1)
-  choice = choose(run, 0, np.inf)  # without axes, a codeword for all
+  choice = graded_choice.choose(
+    run, 0, np.inf
+  )  # without axes, a codeword for all
   assert (choice.method.blocks, choice.num_bytes) == ('1x2', 2 + 4)
   assert choice.loss == 2.0 * 1000 * (5 + 3 - 1 - 0.25)
-  assert choose(run, 1, 1e-9).loss < 0.01 * choice.loss
+  assert graded_choice.choose(run, 1, 1e-9).loss < 0.01 * choice.loss
