@@ -138,8 +138,9 @@ class WaterFilling:
 
   def _size(self, runs: list[Run], rank: int, price: float) -> int:
     """Bytes of axes and codes at a price."""
+    choices = self._choices(runs, rank, price)
     axes = self._choose_axes(runs, rank, price)
-    return axes.num_bytes + _total(self._choices(runs, rank, price))
+    return axes.num_bytes + _total(choices)
 
   def _choices(self, runs: list[Run], rank: int, price: float) -> list[Choice]:
     return [self._choose(run, rank, price) for run in runs]
@@ -278,8 +279,8 @@ class WaterFilling:
     """
     energy = sum(run.size * run.weight * run.energies.sum() for run in runs)
     scale = max(energy, np.finfo(np.float32).tiny) / max(budget, 1)
-    axes = self._choose_axes(runs, rank, np.inf)
     choices = self._choices(runs, rank, np.inf)
+    axes = self._choose_axes(runs, rank, np.inf)
     size = axes.num_bytes + _total(choices)
     if size > budget:
       return None

@@ -39,14 +39,9 @@ _MENUS: Mapping[str, Sequence[str]] = {
   'menus': OPTION_METHODS,
   'menus, projected_pq too': CONTEXTUAL_METHODS,
 }
-# Codes on shared axes, and whether they are told the metric; words are
+# Scalar codes, and whether they are told the metric; words are
 # renumbered by what they cost, as `compress_model` does.
-_ON_AXES: Mapping[str, tuple[str, bool]] = {
-  'graded': ('graded', False),
-  'graded, metric': ('graded', True),
-  'scalar': ('scalar', False),
-  'scalar, metric': ('scalar', True),
-}
+_SCALAR: Mapping[str, bool] = {'scalar': False, 'scalar, metric': True}
 _NUM_SENTENCES = 100  # of each source
 # Words of the head and of the head and the middle, by their counts.
 _SPLITS = (200, 3000)
@@ -222,7 +217,7 @@ def jobs(*, smoke: bool, seeds: int) -> Sequence[Job]:
   """
   made = [Job('dense', functools.partial(_dense, smoke))]
   for seed in range(seeds):
-    for label in (*_MENUS, *_ON_AXES):
+    for label in (*_MENUS, *_SCALAR):
       for factor in (4, 6) if smoke else _FACTORS:
         run = functools.partial(_compressed, smoke, label, factor, seed)
         made.append(Job(f'{label} {factor}x {seed}', run))
@@ -251,8 +246,7 @@ def _curve(smoke: bool, label: str, seed: int):
 
 def _compressed(smoke: bool, label: str, factor: int, seed: int) -> list[Row]:
   one = yardstick(smoke=smoke)
-  method, has_metric = _ON_AXES.get(label, ('', False))
-  metric = one.metric if has_metric else None
+  metric = one.metric if _SCALAR.get(label) else None
   order = np.arange(len(one.table))
   start = time.process_time()
   if label in _MENUS:
@@ -264,7 +258,7 @@ def _compressed(smoke: bool, label: str, factor: int, seed: int) -> list[Row]:
       importance=one.importance[order],
       metric=metric,
       budget=f'{factor}x',
-      methods=method,
+      methods='scalar',
       seed=seed,
       progress=False,
     )

@@ -240,7 +240,7 @@ def no_work(monkeypatch):
     ({'budget': True}, 'budget must be a share .* got True'),
     ({'budget': '40 x'}, "budget must be a share .* got '40 x'"),
     ({'budget': 161}, "budget must be at most the dense table's 160 bytes"),
-    ({'budget': 1}, 'nothing fits into 1 bytes: the smallest choice takes 16'),
+    ({'budget': 1}, 'nothing fits into 1 bytes: the smallest choice takes 9'),
     ({'tolerance': True}, r'tolerance must be in \(0, 1\), got True'),
     ({'tolerance': 1.5}, r'tolerance must be in \(0, 1\), got 1.5'),
     (

@@ -69,7 +69,7 @@ def test_a_model_is_like_itself_and_less_like_what_it_becomes(folder):
   vectors = [SentenceModel.load(path)(LINES) for path in (dense, small)]
   cosines = (vectors[0] * vectors[1]).sum(axis=1)
   assert found.damage == pytest.approx(1 - cosines.mean(), abs=1e-6)
-  assert found.damage > 1e-4
+  assert found.damage > 1e-6
 
 
 def test_the_command_says_it_by_file(folder, capsys):
