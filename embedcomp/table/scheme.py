@@ -9,9 +9,12 @@ import numpy as np
 
 from embedcomp._internal.strict_json import unique_fields
 from embedcomp.methods import base, registry, storage
+from embedcomp.methods.axes_method import AxesMethod
 from embedcomp.types import Shape
 
-SCHEMA_VERSION = 1
+# What is written: 2 where a group has codes on shared axes, for readers of the
+# first version do not know all of their fields; else 1.
+SCHEMA_VERSIONS = (1, 2)
 ORDERS = ('identity', 'stored')
 # Far above any real table; they bound the work that a hostile file can cause.
 MAX_FEATURES = 2**20
@@ -238,6 +241,11 @@ class Scheme:
     )
     return '\n'.join(text)
 
+  @property
+  def _schema_version(self) -> int:
+    has_axes = any(isinstance(g.method, AxesMethod) for g in self.groups)
+    return 2 if has_axes else 1
+
   def to_json(self) -> str:
     """Returns a JSON text that `from_json` reads back to an equal scheme."""
     groups = [
@@ -246,7 +254,7 @@ class Scheme:
     ]
     return json.dumps(
       {
-        'schema_version': SCHEMA_VERSION,
+        'schema_version': self._schema_version,
         'features': self.features,
         'order': self.order,
         'dtype': self.dtype,
@@ -270,9 +278,9 @@ class Scheme:
       found = sorted(fields) if isinstance(fields, dict) else type(fields)
       raise ValueError(f'a scheme has fields {sorted(expected)}, got {found}.')
     version = fields.pop('schema_version')
-    if type(version) is not int or version != SCHEMA_VERSION:
+    if type(version) is not int or version not in SCHEMA_VERSIONS:
       raise ValueError(
-        f'this version reads schema {SCHEMA_VERSION}, got {version!r}.'
+        f'this version reads schemas {SCHEMA_VERSIONS}, got {version!r}.'
       )
     groups = fields.pop('groups')
     if not isinstance(groups, list) or not all(

@@ -40,6 +40,9 @@ METHODS = (
   methods.GradedCodes(4, '1x2', 5),
   methods.GradedCodes(4, '', 1),
   methods.GradedCodes(0, '3x1+1x4', 9),
+  methods.ScalarCodes(4, 7, 200),
+  methods.ScalarCodes(4, 0, 0),
+  methods.ScalarCodes(0, 5, 120),
   methods.Drop(),
 )
 
@@ -58,6 +61,8 @@ def read_factor(tensors, name, shape, storage):
   if storage == 'int4':
     values = read_codes(values, math.prod(shape), 16)
     values = np.where(values > 7, values - 16, values)
+  elif values.dtype == np.uint8:  # a coded factor
+    values = plain_decode(values, shape[::-1]).T
   scale = tensors[f'{name}.scale'].astype(np.float32)
   return values.reshape(shape).astype(np.float32) * scale
 
@@ -257,4 +262,22 @@ def test_reads_what_we_write(tmp_path, kind, order):
   table = read_table(tmp_path / 'a')
   np.testing.assert_allclose(
     table, read.reconstruct(scheme, params), rtol=1e-5, atol=1e-5
+  )
+
+
+def test_reads_axes_that_are_coded(tmp_path):
+  kinds = {'storage': 'int8', 'axes_storage': 'int8', 'axes_bytes': 90}
+  groups = (
+    Group(20, methods.ScalarCodes(4, 12, 300, **kinds)),
+    Group(30, methods.GradedCodes(4, '1x2', 5, **kinds)),
+  )
+  scheme = Scheme(12, groups)
+  params = group_params.init(jax.random.key(0), scheme)
+  packed.save(tmp_path / 'a', scheme, params)
+  stored = group_params.quantize_params(scheme, params)
+  np.testing.assert_allclose(
+    read_table(tmp_path / 'a'),
+    read.reconstruct(scheme, stored),
+    rtol=1e-5,
+    atol=1e-5,
   )

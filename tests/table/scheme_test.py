@@ -9,6 +9,7 @@ import pytest
 from hypothesis import strategies as st
 
 from embedcomp import Group, Scheme, methods
+from embedcomp.methods.axes_method import AxesMethod
 from embedcomp.table import scheme as scheme_lib
 from tests.table.scheme_strategies import random_schemes
 
@@ -138,7 +139,7 @@ def test_the_size_table_sums_to_the_bytes(scheme):
   rows = scheme.size_table()
   has_map = scheme.order == 'stored'
   is_shared = any(
-    isinstance(group.method, methods.GradedCodes) and group.method.rank
+    isinstance(group.method, AxesMethod) and group.method.rank
     for group in scheme.groups
   )
   assert len(rows) == len(scheme.groups) + is_shared + has_map
@@ -225,11 +226,24 @@ def test_malformed_texts_are_named(text, rule):
 
 def test_other_schema_versions_are_refused():
   fields = json.loads(SCHEME.to_json())
-  fields['schema_version'] = scheme_lib.SCHEMA_VERSION + 1
-  with pytest.raises(ValueError, match='reads schema 1, got 2'):
+  fields['schema_version'] = max(scheme_lib.SCHEMA_VERSIONS) + 1
+  with pytest.raises(ValueError, match=r'reads schemas \(1, 2\), got 3'):
     Scheme.from_json(json.dumps(fields))
 
 
 def test_the_splits_are_plain_ints():
   assert all(type(split) is int for split in SCHEME.splits)
   assert np.array_equal(np.diff(SCHEME.splits), [10, 90, 7])
+
+
+def test_codes_on_axes_are_of_the_second_version_and_read_from_the_first():
+  plain = Scheme(4, (Group(3, methods.Dense()),))
+  scheme = Scheme(4, (Group(3, methods.GradedCodes(2, '1x2', 2)),))
+  versions = [
+    json.loads(s.to_json())['schema_version'] for s in (plain, scheme)
+  ]
+  assert versions == [1, 2]
+  fields = json.loads(scheme.to_json())
+  fields['schema_version'] = 1
+  del fields['groups'][0]['axes_bytes']  # as it was written before
+  assert Scheme.from_json(json.dumps(fields)) == scheme
