@@ -10,6 +10,8 @@ import math
 
 import numpy as np
 
+from embedcomp._internal.checks import take_plain_ints
+
 
 @dataclasses.dataclass(frozen=True)
 class Pattern:
@@ -41,6 +43,7 @@ class Pattern:
   num_global: int = 1
 
   def __post_init__(self):
+    take_plain_ints(self)
     least = {'chunk_size': 1, 'num_summaries': 1}
     for field in dataclasses.fields(self):
       name, value = field.name, getattr(self, field.name)

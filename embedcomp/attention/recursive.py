@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from embedcomp._internal.checks import check_int
 from embedcomp.attention.block_patterns import Pattern
 from embedcomp.attention.block_sparse import attend_blocks
 from embedcomp.attention.dot_product import MASKED_SCORE, dense_attention
@@ -189,12 +190,8 @@ def _check_learned(learned: SummaryParams, query: jax.Array) -> None:
 
 
 def _check_chunks(chunks_per_step: int | None) -> None:
-  if chunks_per_step is None:
-    return
-  if type(chunks_per_step) is not int or chunks_per_step < 1:
-    raise ValueError(
-      f'chunks_per_step must be an int of at least 1, got {chunks_per_step!r}.'
-    )
+  if chunks_per_step is not None:
+    check_int('chunks_per_step', chunks_per_step, 1)
 
 
 def _attend_texts(

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from embedcomp._internal.checks import check_numbers
 from embedcomp.types import Array
 
 
@@ -21,12 +22,7 @@ def check_counts(
   Raises:
     ValueError: naming the value and the rule that it breaks.
   """
-  try:
-    counts = np.asarray(counts)
-  except ValueError as error:  # a ragged list
-    raise ValueError(f'{name} must be [V] numbers: {error}.') from None
-  if counts.dtype.kind not in 'uif':
-    raise ValueError(f'{name} must be numbers, got dtype {counts.dtype}.')
+  counts = check_numbers(name, '[V]', counts)
   if counts.ndim != 1 or not counts.size:
     raise ValueError(
       f'{name} must be [V], one number a word, got shape {counts.shape}.'
@@ -36,7 +32,6 @@ def check_counts(
       f'{name} must hold one number for each of {vocab_size} words, '
       f'got {len(counts)}.'
     )
-  counts = counts.astype(np.float64)
   wrong = ~(np.isfinite(counts) & (counts >= 0))
   if wrong.any():
     word = int(wrong.argmax())

@@ -6,6 +6,8 @@ words from bin i on: under Zipf's law importance falls so fast that the words
 after j hardly move the fit, and one fit then serves every j.
 """
 
+import dataclasses
+
 import numpy as np
 
 from embedcomp._internal import threads
@@ -55,7 +57,10 @@ def measure_segments(
   ]
   results = track(
     threads.map_threads(
-      lambda job: _bin_errors(table, space, *job, seed), jobs
+      lambda job: _bin_errors(
+        table, space, np.array(bins[job[0] : job[1] + 1]), seed
+      ),
+      jobs,
     ),
     'measuring options',
     enabled=progress,
@@ -72,11 +77,36 @@ def measure_segments(
   return segments
 
 
+def measure_group(
+  table: WeightedTable,
+  space: SearchSpace,
+  start: int,
+  stop: int,
+  option: int,
+  seed: int = 0,
+) -> float:
+  """Measures an option on the words of some ranks, as `measure_segments`.
+
+  Args:
+    table: of as many words as the space.
+    space: of the option.
+    start: first rank.
+    stop: last rank + 1.
+    option: its number.
+    seed: of samples and starts.
+
+  Returns:
+    The weighted squared error; infinite if the option does not suit.
+  """
+  alone = dataclasses.replace(space, options=(space.options[option],))
+  return float(_bin_errors(table, alone, np.array([start, stop]), seed)[0, 0])
+
+
 def _bin_errors(
-  table: WeightedTable, space: SearchSpace, start: int, stop: int, seed: int
+  table: WeightedTable, space: SearchSpace, splits: np.ndarray, seed: int
 ) -> np.ndarray:
-  """[O, stop - start] weighted errors in each bin of a measured segment."""
-  ranks = np.arange(space.bins[start], space.bins[stop])
+  """[O, B] weighted errors between B + 1 ranks, fitted to all these words."""
+  ranks = np.arange(splits[0], splits[-1])
   importance = table.ranked_importance[ranks]
   rng = np.random.default_rng(seed)
   energies = table.energies[table.ids[ranks]]
@@ -85,7 +115,7 @@ def _bin_errors(
   suits_sample, suits_all = (
     space.option_bytes(len(rows)) >= 0 for rows, _ in (sample, everything)
   )
-  errors = np.full((len(space.options), stop - start), np.inf)
+  errors = np.full((len(space.options), len(splits) - 1), np.inf)
   batches: dict[tuple, list[int]] = {}
   for index, option in enumerate(space.options):
     if suits_sample[index]:
@@ -99,6 +129,6 @@ def _bin_errors(
     vectors = table.ranked_vectors(ranks[rows])
     options = [space.options[index] for index in indices]
     word_errors = cls.distortions(options, vectors, fit_mass, seed)
-    edges = np.searchsorted(ranks[rows], space.bins[start:stop])
+    edges = np.searchsorted(ranks[rows], splits[:-1])
     errors[indices] = np.add.reduceat(word_errors * mass, edges, axis=1)
   return errors

@@ -9,6 +9,7 @@ normalisation), and is known from few texts. `ridge_metric` mixes both.
 
 import numpy as np
 
+from embedcomp._internal.checks import check_numbers, check_share
 from embedcomp.types import Array
 
 # Of the largest number of a metric: what rounding may leave.
@@ -38,18 +39,12 @@ def check_metric(
     array([[2., 1.],
            [1., 2.]])
   """
-  try:
-    values = np.asarray(metric)
-  except ValueError as error:  # a ragged list
-    raise ValueError(f'metric must be [D, D] numbers: {error}.') from None
-  if values.dtype.kind not in 'uif':
-    raise ValueError(f'metric must be numbers, got dtype {values.dtype}.')
+  values = check_numbers('metric', '[D, D]', metric)
   if values.shape != (features, features):
     raise ValueError(
       f'metric must be [D, D] with D = {features} features of the table, '
       f'got shape {values.shape}.'
     )
-  values = values.astype(np.float64)
   if not np.isfinite(values).all():
     row, column = np.argwhere(~np.isfinite(values))[0]
     raise ValueError(
@@ -110,11 +105,10 @@ def ridge_metric(metric: Array, mix: float) -> np.ndarray:
     array([[1.25, 0.  ],
            [0.  , 0.75]])
   """
-  shape = np.shape(metric)
-  if len(shape) != 2 or not shape[0]:
-    raise ValueError(f'metric must be [D, D], got shape {shape}.')
-  values = check_metric(metric, shape[0])
-  if isinstance(mix, bool) or not 0 <= mix <= 1:
-    raise ValueError(f'mix must be between 0 and 1, got {mix!r}.')
+  values = check_numbers('metric', '[D, D]', metric)
+  if values.ndim != 2 or not values.size:
+    raise ValueError(f'metric must be [D, D], got shape {values.shape}.')
+  values = check_metric(values, len(values))
+  mix = check_share('mix', mix)
   values *= len(values) / np.trace(values)
   return (1 - mix) * np.eye(len(values)) + mix * values

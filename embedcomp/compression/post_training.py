@@ -39,7 +39,7 @@ METRIC_SHARE = 0.6
 # Words of the smallest bin: fewer are not worth a group.
 SMALLEST_BIN = 64
 # Of what codes on axes are expected to lose, the least that few words lose.
-_LEAST_SHARE = 0.7
+_LEAST_SHARE = 0.4
 
 
 def compress(
@@ -345,4 +345,4 @@ def _holds(option: methods_lib.Method, table: WeightedTable) -> bool:
   """Whether an option's floats are of the range of a table's."""
   if option != methods_lib.Dense('float16') or table.dtype == 'float16':
     return True
-  return table.scale == 1 and table.largest <= np.finfo(np.float16).max
+  return table.scale == 1 and table.largest <= float(np.finfo(np.float16).max)

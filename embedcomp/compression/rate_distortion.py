@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
 from embedcomp.compression import dynamic_program
 from embedcomp.compression.budget import check_tolerance, parse_budget
+from embedcomp.compression.distortion import measure_group
 from embedcomp.compression.fitting import fit_groups, relative_error
 from embedcomp.compression.space import SearchSpace
 from embedcomp.compression.weighted_table import WeightedTable
@@ -16,6 +18,8 @@ from embedcomp.types import Params
 
 # Sizes that a curve reports.
 _CURVE_POINTS = 200
+# Of a size, what groups of whole bins may take before the rest is spent.
+_BIN_SHARES = (1, 0.95, 0.9, 0.8)
 # Words that are looked at together where the whole table has to be.
 _BLOCK = 1 << 16
 
@@ -32,6 +36,8 @@ class RateDistortionCurve:
     space: of as many words.
     segments: as from `distortion.measure_segments`.
     seed: of whatever is random in fitting.
+    is_measured: whether losses are those that a fit leaves, which schemes may
+      then be measured by.
 
   Example:
     >>> import embedcomp
@@ -47,6 +53,7 @@ class RateDistortionCurve:
   space: SearchSpace
   segments: Sequence[dynamic_program.Segment]
   seed: int = 0
+  is_measured: bool = True
 
   def adjusted(self, losses: np.ndarray) -> 'RateDistortionCurve':
     """Returns the curve with something added to the losses of options.
@@ -66,7 +73,7 @@ class RateDistortionCurve:
       )
       for segment in self.segments
     ]
-    return dataclasses.replace(self, segments=segments)
+    return dataclasses.replace(self, segments=segments, is_measured=False)
 
   @property
   def dense_bytes(self) -> int:
@@ -101,8 +108,8 @@ class RateDistortionCurve:
     return self._error(self.choices(size))
 
   def loss(self, size: int) -> float:
-    """The expected weighted squared error within a size in bytes."""
-    return self._loss(self.choices(size))
+    """The expected weighted squared error of the best scheme within a size."""
+    return self._measured_loss(self._scheme(size))
 
   def _loss(self, choices: list[dynamic_program.Choice]) -> float:
     losses = (self.segment(c.start, c.stop).losses[c.option] for c in choices)
@@ -120,8 +127,73 @@ class RateDistortionCurve:
     return self._scheme(parse_budget(budget, self.dense_bytes))
 
   def _scheme(self, size: int) -> Scheme:
-    """The best scheme within a size in bytes."""
-    return self.space.spend_slack(self.choices(size), size, self._expected_loss)
+    """The best scheme within a size in bytes.
+
+    What whole bins leave over may be worth more than what they take: divisions
+    of smaller sizes, and of each method alone, are given the rest, too, and
+    what comes of them is measured.
+    """
+    if not self.is_measured:
+      return self._candidates(size, _BIN_SHARES[:1]).pop()
+    schemes = self._candidates(size, _BIN_SHARES)
+    for curve in self._by_method:
+      try:
+        schemes |= curve._candidates(size, _BIN_SHARES)
+      except ValueError:  # too large, or for none of the groups, by itself
+        continue
+    if len(schemes) == 1:
+      return schemes.pop()
+    # In order, lest the hash decides between two that lose the same.
+    return min(sorted(schemes, key=repr), key=self._measured_loss)
+
+  def _candidates(self, size: int, bin_shares: Sequence[float]) -> set[Scheme]:
+    """Schemes within a size, whose whole bins take a share of it at first."""
+    divisions = self.space.solve(self.segments, size)
+    sizes = [
+      max(int(share * size), self.smallest_bytes) for share in bin_shares
+    ]
+    found = [divisions.best(size) for size in sizes]
+    return {
+      self.space.spend_slack(choices, size, self._expected_loss)
+      for choices in found
+    }
+
+  @functools.cached_property
+  def _by_method(self) -> list['RateDistortionCurve']:
+    """Curves of each method alone; none if there is but one."""
+    names = np.array([option.name for option in self.space.options])
+    curves = []
+    for name in sorted(set(names)) if len(set(names)) > 1 else ():
+      own = np.flatnonzero(names == name)
+      options = tuple(self.space.options[index] for index in own)
+      segments = [
+        dataclasses.replace(
+          segment, num_bytes=segment.num_bytes[own], losses=segment.losses[own]
+        )
+        for segment in self.segments
+      ]
+      space = dataclasses.replace(self.space, options=options)
+      curves.append(dataclasses.replace(self, space=space, segments=segments))
+    return curves
+
+  def _measured_loss(self, scheme: Scheme) -> float:
+    """Weighted squared error of a scheme, group by group."""
+    total = 0.0
+    for (start, stop), group in zip(
+      itertools.pairwise(scheme.splits), scheme.groups
+    ):
+      key = (start, stop, self.space.options.index(group.method))
+      if key not in self._group_losses:
+        self._group_losses[key] = measure_group(
+          self.table, self.space, *key, self.seed
+        )
+      total += self._group_losses[key]
+    return total
+
+  @functools.cached_property
+  def _group_losses(self) -> dict[tuple[int, int, int], float]:
+    """Measured losses by first rank, last rank + 1 and option."""
+    return {}
 
   def choices(self, size: int) -> list[dynamic_program.Choice]:
     """The best groups of whole bins within a size in bytes."""
@@ -191,13 +263,14 @@ class RateDistortionCurve:
     return np.cumsum(energy)
 
   def _expected_loss(self, start: int, stop: int, option: int) -> float:
-    """Loss of some words, at the rate of the first word's bin.
+    """Loss of some words, at the rate of the bins that they are in.
 
-    An option that needs more words than the bin has is looked up where the
+    An option that needs more words than these have is looked up where the
     fewest further bins are added.
     """
     first = int(np.searchsorted(self.space.bins, start, side='right')) - 1
-    for last in range(first + 1, len(self.space.bins)):
+    through = int(np.searchsorted(self.space.bins, stop))
+    for last in range(max(through, first + 1), len(self.space.bins)):
       loss = self.segment(first, last).losses[option]
       if np.isfinite(loss):
         low, high = self._energy[

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from embedcomp import methods as methods_lib
+from embedcomp._internal.checks import take_plain_ints
 from embedcomp.compression import dynamic_program, refinement
 from embedcomp.methods import storage
 from embedcomp.table.scheme import Group, Scheme
@@ -35,6 +36,7 @@ class SearchSpace:
   dtype: str = 'float32'
 
   def __post_init__(self) -> None:
+    take_plain_ints(self)
     if (
       len(self.bins) < 2 or self.bins[0] != 0 or (np.diff(self.bins) < 1).any()
     ):

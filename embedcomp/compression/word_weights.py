@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from embedcomp._internal.checks import check_int
+from embedcomp._internal.checks import check_int, check_share
 from embedcomp.compression import rank_prior
 from embedcomp.compression.counts import check_counts, with_room_for_sums
 from embedcomp.types import Array
@@ -84,12 +84,11 @@ def expected_counts(
     if text is not None
   ]
   size = _vocab_size(texts, tokens, vocab_size)
-  if falling_ids not in (None, False, True):
+  if falling_ids is not None and not isinstance(falling_ids, (bool, np.bool_)):
     raise ValueError(
       f'falling_ids must be True, False or None, got {falling_ids!r}.'
     )
-  if not 0 <= likeness <= 1:
-    raise ValueError(f'likeness must be in [0, 1], got {likeness!r}.')
+  likeness = check_share('likeness', likeness)
   shares = [with_room_for_sums(text) for text in texts]
   shares = [text / text.sum() for text in shares]
   prior, prior_share = _prior(shares, tokens, size, falling_ids)

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from embedcomp._internal.checks import take_plain_ints
 from embedcomp.compression.post_training import SMALLEST_BIN
 from embedcomp.methods import Method
 from embedcomp.search import options as options_lib
@@ -85,6 +86,7 @@ class SearchConfig:
   refresh_every: int = 100
 
   def __post_init__(self) -> None:
+    take_plain_ints(self)
     for field, values in _KNOWN.items():
       if getattr(self, field) not in values:
         raise ValueError(

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from embedcomp._internal.checks import take_plain_ints
 from embedcomp.compression.weighted_table import WeightedTable
 from embedcomp.search.embeddings import DenseEmbedding, Embedding
 from embedcomp.table.scheme import Scheme
@@ -218,6 +219,7 @@ class Finetuning:
   learning_rate: float = 1e-3
 
   def __post_init__(self) -> None:
+    take_plain_ints(self)
     if type(self.num_steps) is not int or self.num_steps < 0:
       raise ValueError(
         f'num_steps must be an int from 0 on, got {self.num_steps!r}.'

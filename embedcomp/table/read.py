@@ -240,10 +240,8 @@ def _join_subvectors(scheme, params, members, valid, nan) -> jax.Array:
   counts = [m.num_subvectors(s)[1] for m, s in zip(methods, shapes)]
   num_subvectors = math.lcm(*counts)
   width = scheme.features // num_subvectors
-  tables = [
-    jnp.zeros((1, width), jnp.float32),
-    jnp.broadcast_to(nan, (1, width)),
-  ]
+  zero = jnp.zeros((1, width), jnp.float32)
+  tables = [zero, jnp.broadcast_to(nan, (1, width))]
   offset = 2
   subvectors = jnp.where(
     valid[:, None], 0, np.ones((1, num_subvectors), np.int32)

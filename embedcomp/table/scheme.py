@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from embedcomp._internal.checks import take_plain_ints
 from embedcomp._internal.strict_json import unique_fields
 from embedcomp.methods import base, registry, storage
 from embedcomp.methods.axes_method import AxesMethod
@@ -34,12 +35,14 @@ class Group:
   method: base.Method
 
   def __post_init__(self) -> None:
+    take_plain_ints(self)
     if type(self.size) is not int or self.size < 1:
       raise ValueError(f'a group needs at least one word, got {self.size!r}.')
     if not isinstance(self.method, base.Method):
       raise ValueError(
         f'a group needs a method from embedcomp.methods, got {self.method!r}.'
       )
+    take_plain_ints(self.method)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +77,7 @@ class Scheme:
   dtype: str = 'float32'
 
   def __post_init__(self) -> None:
+    take_plain_ints(self)
     if type(self.features) is not int or not 1 <= self.features <= MAX_FEATURES:
       raise ValueError(
         f'features must be 1 to {MAX_FEATURES}, got {self.features!r}.'

@@ -7,6 +7,7 @@ Reference: Loshchilov and Hutter, Decoupled Weight Decay Regularization, ICLR
 import jax
 import optax
 
+from embedcomp._internal.checks import check_int
 from embedcomp.types import Params
 
 
@@ -60,8 +61,7 @@ def adam(
   Raises:
     ValueError: naming the value and the rule that it breaks.
   """
-  if type(accumulate) is not int or accumulate < 1:
-    raise ValueError(f'accumulate must be an int from 1 on, got {accumulate}.')
+  accumulate = check_int('accumulate', accumulate, 1)
   for name, value in (
     ('weight_decay', weight_decay),
     ('clip', clip),

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from embedcomp import methods as methods_lib
+from embedcomp._internal.checks import check_int
 from embedcomp.compression import frequency
 from embedcomp.compression.budget import parse_budget
 from embedcomp.compression.post_training import DEFAULT_METHODS
@@ -132,8 +133,7 @@ def _check_options(
     raise ValueError(
       f'weights must be None or one of {int8.WEIGHTS}, got {weights!r}.'
     )
-  if type(seed) is not int or seed < 0:
-    raise ValueError(f'seed must be an int from 0 on, got {seed!r}.')
+  check_int('seed', seed, 0)
 
 
 def _check_texts(texts: Iterable[str] | None, name: str) -> None:

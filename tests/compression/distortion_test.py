@@ -61,13 +61,67 @@ def test_losses_and_bytes_are_those_of_fits(table):
       )
       if (first, last) not in ((0, 1), (0, 3), (1, 2)):
         continue  # fits of so many shapes take long
-      # Codebooks are measured on some blocks, with few iterations.
       np.testing.assert_allclose(
         segment.losses[index],
         fitted_loss(table, start, stop, option),
-        rtol=0.25,
+        rtol=0.02,
         atol=1e-9,
       )
+
+
+NAMES = ('dense', 'low_rank', 'pq', 'vq', 'projected_pq')
+
+
+def random_tables(rng, num_words, features):
+  """Words of several kinds, by name."""
+  normal = rng.normal(size=(num_words, features))
+  low_rank = rng.normal(size=(num_words, 2)) @ rng.normal(size=(2, features))
+  outlier = normal.copy()
+  outlier[5] *= 30
+  return {
+    'normal': normal,
+    'heavy-tailed': rng.standard_t(3, size=(num_words, features)),
+    'low-rank': low_rank + 0.3 * normal,
+    'outlier': outlier,
+  }
+
+
+def errors_as_fitted(vectors, importance, names):
+  """Expected over real relative errors of each option for all words."""
+  weighted = WeightedTable.create(vectors, importance=importance)
+  shape = Shape(*vectors.shape)
+  options = [o for n in names for o in methods.get(n).options(shape)]
+  space = SearchSpace(shape.features, (0, shape.num_words), tuple(options))
+  (segment,) = distortion.measure_segments(weighted, space, progress=False)
+  for option, loss in zip(options, segment.losses):
+    real = fitted_loss(weighted, 0, shape.num_words, option)
+    yield option, np.sqrt(loss), np.sqrt(real)
+
+
+@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('is_zipf', [False, True])
+def test_expected_errors_are_those_of_what_is_stored(rng, name, is_zipf):
+  importance = 1 / np.arange(1, 241) if is_zipf else np.ones(240)
+  for vectors in random_tables(rng, 240, 12).values():
+    for option, *errors in errors_as_fitted(vectors, importance, [name]):
+      np.testing.assert_allclose(
+        *errors, rtol=0.02, atol=1e-6, err_msg=str(option)
+      )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', NAMES[:4])
+@pytest.mark.parametrize('is_zipf', [False, True])
+def test_expected_errors_of_a_sample_are_those_of_all_words(rng, name, is_zipf):
+  num_words = 20_000
+  importance = 1 / np.arange(1, num_words + 1) if is_zipf else None
+  vectors = rng.normal(size=(num_words, 8))
+  # Twice as much would be lost as a sample by importance alone lets expect.
+  vectors *= rng.lognormal(0, 1, size=(num_words, 1))
+  for option, *errors in errors_as_fitted(vectors, importance, [name]):
+    np.testing.assert_allclose(
+      *errors, rtol=0.04, atol=1e-6, err_msg=str(option)
+    )
 
 
 def test_words_are_measured_by_rank_whatever_their_ids(table, rng):
@@ -83,7 +137,6 @@ def test_words_are_measured_by_rank_whatever_their_ids(table, rng):
 
 
 def test_long_segments_take_the_errors_of_a_longer_fit(table, monkeypatch):
-  monkeypatch.setattr(distortion, 'OWN_WORDS', 600)
   monkeypatch.setattr(distortion, 'OWN_WORDS', 600)
   monkeypatch.setattr(distortion, 'SAMPLE_WORDS', 600)
   bins = (0, 100, 1000, 2000)

@@ -75,7 +75,9 @@ def test_what_is_no_metric_is_refused(metric, reason):
 
 @pytest.mark.parametrize('mix', [-0.1, 1.1, np.nan, True])
 def test_a_mix_is_a_share(mix):
-  with pytest.raises(ValueError, match='mix must be between 0 and 1, got'):
+  with pytest.raises(
+    ValueError, match=r'mix must be a number in \[0, 1\], got'
+  ):
     embedcomp.ridge_metric(METRIC, mix)
 
 

@@ -182,7 +182,10 @@ def test_large_numbers_are_a_long_text(rng):
     ({'tokens': ['the', None]}, 'tokens must be several str'),
     ({'tokens': []}, 'at least one'),
     ({'vocab_size': 0}, 'vocab_size must be an int of at least 1, got 0'),
-    ({'vocab_size': 3, 'likeness': 1.5}, r'likeness must be in.*got 1.5'),
+    (
+      {'vocab_size': 3, 'likeness': 1.5},
+      r'likeness must be a number in .*got 1.5',
+    ),
     ({'vocab_size': 3, 'likeness': float('nan')}, 'likeness.*got nan'),
     ({'vocab_size': 3, 'falling_ids': 'yes'}, "falling_ids must be.*'yes'"),
   ],

@@ -216,6 +216,27 @@ def test_words_without_weight_have_a_fifth_of_the_average_chance(rng):
   np.testing.assert_allclose(heavy, 4 / chance[0], rtol=1e-5)
 
 
+def test_rows_that_may_cost_more_are_drawn_more_often(rng):
+  """Sums of weights times energies vary less than weights alone allow."""
+  weights, energies = rng.exponential(size=2000), rng.lognormal(0, 2, size=2000)
+  truth = weights @ energies
+  errors = []
+  for energy in (energies, None):
+    draws = [
+      kmeans.training_sample(weights, 200, rng, energy) for _ in range(100)
+    ]
+    sums = np.array([sampled @ energies[rows] for rows, sampled in draws])
+    errors.append(np.sqrt(np.mean(np.square(sums / truth - 1))))
+  assert errors[0] < errors[1] / 2
+
+
+def test_energies_of_zero_leave_the_weights(rng):
+  weights = rng.exponential(size=100)
+  rows, sampled = kmeans.training_sample(weights, 50, rng, np.zeros(100))
+  assert abs(len(rows) - 50) <= 1
+  assert np.isfinite(sampled).all()
+
+
 def test_training_sample_is_unbiased(rng):
   weights = 1 / (1.0 + np.arange(2000))
   values = np.sin(np.arange(2000))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from embedcomp import methods
-from embedcomp.methods import forms, kmeans, product_quantization
+from embedcomp.methods import forms, product_quantization
 from embedcomp.types import Shape
 
 SHAPE = Shape(300, 8)
@@ -123,16 +123,29 @@ def test_integer_codebooks_keep_a_scale_for_each_feature():
   assert codebooks.bytes_by_role() == {'codebooks': 128, 'scales': 16}
 
 
-def test_a_quick_look_at_a_few_blocks_looks_at_each_once(rng):
+@pytest.mark.parametrize('stored', ['float32', 'int8', 'int4'])
+def test_a_look_at_all_blocks_is_the_error_of_a_fit(rng, stored):
   table = rng.normal(size=SHAPE).astype(np.float32)
-  table[:, 4:] = rng.integers(2, size=(300, 1))  # two codewords are exact
+  table[3] *= 30  # what integers of the others are rounded by
   weights = rng.exponential(size=SHAPE.num_words)
-  found = product_quantization.quick_distortion(table, weights, 2, 8, seed=3)
-  codewords, codes = kmeans.kmeans(
-    table[:, :4], weights, 8, seed=3, iterations=4
-  )
-  expected = np.square(table[:, :4] - codewords[codes]).sum(axis=1)
-  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+  method = methods.ProductQuantization(2, 8, stored)
+  found = product_quantization.quick_distortion(method, table, weights, 3)
+  params = method.quantize(method.fit(table, weights, 3), SHAPE)
+  lost = np.square(table - method.lookup(params, ROWS, SHAPE)).sum(axis=1)
+  np.testing.assert_allclose(weights @ found, weights @ lost, rtol=0.01)
+
+
+def test_of_many_blocks_each_stands_for_those_that_hold_as_much(rng):
+  table = rng.normal(size=(300, 24)).astype(np.float32)
+  table *= np.repeat(rng.permutation(2.0 ** np.arange(12)), 2)  # 12 blocks
+  table[:, :4] = 0
+  weights = rng.exponential(size=300)
+  method = methods.ProductQuantization(12, 16)
+  found = product_quantization.quick_distortion(method, table, weights, 0)
+  params = method.fit(table, weights, 0)
+  words = method.lookup(params, np.arange(300), Shape(300, 24))
+  lost = np.square(table - words).sum(axis=1)
+  np.testing.assert_allclose(weights @ found, weights @ lost, rtol=0.1)
 
 
 def test_wrong_sizes_are_refused():

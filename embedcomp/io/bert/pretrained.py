@@ -14,6 +14,7 @@ from typing import Any
 
 import flax.linen as nn
 
+from embedcomp._internal.checks import check_int
 from embedcomp.io import files, packed
 from embedcomp.io.bert import (
   attention_json,
@@ -271,8 +272,7 @@ def _check_positions(max_length: int | None, positions: str) -> None:
     raise ValueError(f'positions must be one of {HOWS}, got {positions!r}.')
   if max_length is None:
     return
-  if type(max_length) is not int or max_length < 1:
-    raise ValueError(f'max_length must be an int from 1 on, got {max_length}.')
+  check_int('max_length', max_length, 1)
 
 
 def _lengthen(

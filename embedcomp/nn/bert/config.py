@@ -7,6 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from embedcomp._internal.checks import take_plain_ints
 from embedcomp.types import Array
 
 
@@ -115,6 +116,7 @@ class BertConfig:
   initializer_range: float = 0.02
 
   def __post_init__(self):
+    take_plain_ints(self)
     for name, least in _LEAST_SIZES.items():
       value = getattr(self, name)
       if type(value) is not int or value < least:

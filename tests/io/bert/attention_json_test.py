@@ -293,7 +293,7 @@ def test_tables_that_suffice_stay_as_they_are(tmp_path, max_length):
 @pytest.mark.parametrize(
   ('kwargs', 'match'),
   [
-    ({'max_length': 0}, 'max_length must be an int from 1 on, got 0'),
+    ({'max_length': 0}, 'max_length must be an int of at least 1, got 0'),
     ({'max_length': True}, 'max_length must be an int'),
     ({'max_length': 20.0}, 'max_length must be an int'),
     ({'positions': 'cubic'}, "positions must be one of .*got 'cubic'"),
