@@ -235,13 +235,13 @@ class WaterFilling:
     ordered, choices = best.ordered, best.choices
     left = budget - ordered.order_bytes - best.axes.num_bytes - _total(choices)
     choices = _spend_on_scalars(choices, left)
+    methods = [best.axes.stored_by(choice.method) for choice in choices]
     groups = tuple(
-      Group(run.size, best.axes.stored_by(choice.method))
-      for run, choice in zip(ordered.runs, choices)
+      Group(run.size, method) for run, method in zip(ordered.runs, methods)
     )
     order = ordered.table.order if len(groups) > 1 else 'identity'
     scheme = Scheme(self._features, groups, order, ordered.table.dtype)
-    axes = self._axes.stored(groups[0].method)
+    axes = self._axes.stored(methods[0])
     return Plan(scheme, ordered.table, axes, best.loss)
 
   def _choose_axes(

@@ -23,6 +23,7 @@ import safetensors.numpy
 from embedcomp._internal.strict_json import unique_fields
 from embedcomp.io import files
 from embedcomp.methods import storage
+from embedcomp.methods.coded_integers import CodedIntegers
 from embedcomp.methods.forms import Stored
 from embedcomp.table import group_params
 from embedcomp.table.order import (
@@ -211,7 +212,7 @@ def _pack(scheme: Scheme, params: Params) -> dict[str, np.ndarray]:
 def _check_numbers(name: str, part: storage.Part, leaf: Any) -> None:
   """Raises ValueError for numbers that a file cannot hold, in either form."""
   is_stored = isinstance(leaf, Stored)
-  if isinstance(part, storage.CodedIntegers):
+  if isinstance(part, CodedIntegers):
     return  # which are checked as they are coded
   if isinstance(part, storage.Codes):
     codes = np.asarray(leaf.values)

@@ -11,6 +11,7 @@ whatever their methods, by one product of coefficients and axes.
 """
 
 import abc
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -228,7 +229,9 @@ def _coefficients(coders: Sequence[Coder]) -> jax.Array:
   coded = [kind.coded(own) for kind, own in kinds.items()]
   rank = coders[0].method.rank
   num_axes = max(rank, *(found.shape[1] for found in coded))
-  total = sum(_widened(found, num_axes) for found in coded)
+  total = functools.reduce(
+    jnp.add, [_widened(found, num_axes) for found in coded]
+  )
   if not rank:
     return total
   means = jnp.stack([*map(_read_mean, coders), np.zeros(rank, np.float32)])

@@ -89,7 +89,8 @@ class CodedFactor(Factor):
     """The stored form, from tensors whose dtype and shape are checked."""
     name = f'{self.name}.values'
     try:
-      found = entropy_coding.decode(tensors[name], self.shape[::-1])
+      rows, columns = self.shape
+      found = entropy_coding.decode(tensors[name], (columns, rows))
     except ValueError as error:
       raise ValueError(f'{name}: {error}') from None
     return super().unpack({**tensors, name: np.ascontiguousarray(found.T)})

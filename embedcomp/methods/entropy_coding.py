@@ -96,7 +96,8 @@ def _costs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   for axis in range(num_axes):
     magnitudes = np.abs(values[:, axis].astype(np.int16))
     counts[axis] = np.bincount(magnitudes, minlength=LARGEST + 1)
-  return counts @ costs_of_magnitudes(), ~counts[:, 1:].any(axis=1)
+  is_zero = np.equal(counts[:, 1:].max(axis=1, initial=0), 0)
+  return counts @ costs_of_magnitudes(), is_zero
 
 
 def _spread_indices(values: np.ndarray) -> np.ndarray:

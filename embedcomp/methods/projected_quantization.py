@@ -152,6 +152,7 @@ class ProjectedQuantization(base.BasisMethod):
       rows = dealt_out @ basis[: option.rank]
       leading = leading @ dealt_out.T
       *_, part = option.parts(Shape(*table.shape))
+      assert isinstance(part, storage.Factor)  # the basis comes last
       rounding = np.square(leading @ (rows - part.round_trip(rows)))
       coding = product_quantization.quick_distortion(
         option._product, leading, weights, seed
