@@ -8,18 +8,16 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from embedcomp import methods as methods_lib
-from embedcomp._internal.checks import check_int
 from embedcomp.compression import frequency
 from embedcomp.compression.budget import parse_budget
 from embedcomp.compression.post_training import DEFAULT_METHODS
 from embedcomp.compression.post_training import compress as compress_table
-from embedcomp.compression.rate_allocation import word_costs
 from embedcomp.data.subword_tokenizer import SubwordTokenizer
 from embedcomp.io import files
 from embedcomp.io.bert.pretrained import save_pretrained
 from embedcomp.nn.bert import int8
 from embedcomp.nn.embedding import GroupedEmbed
-from embedcomp.types import Params
+from embedcomp.types import Array, Params
 from embedcomp.workflows.model_info import ModelInfo, measured
 from embedcomp.workflows.read_model import LabelledModel, read_model
 
@@ -40,9 +38,8 @@ def compress_model(
 ) -> ModelInfo:
   """Compresses the word embeddings of a model of the BERT family.
 
-  Nothing is trained. Tokens of the tokenizer are renumbered, those first whose
-  errors would cost most (frequent ones with long vectors), so that no order of
-  ids is stored; special tokens keep their ids.
+  Nothing is trained. Tokens of the tokenizer are renumbered, the most frequent
+  first, so that no order of ids is stored; special tokens keep their ids.
 
   How often words are going to be read is judged by the texts, if there are
   any, and by the tokenizer, see `frequency.expected_counts`: no text has to be
@@ -133,7 +130,8 @@ def _check_options(
     raise ValueError(
       f'weights must be None or one of {int8.WEIGHTS}, got {weights!r}.'
     )
-  check_int('seed', seed, 0)
+  if type(seed) is not int or seed < 0:
+    raise ValueError(f'seed must be an int from 0 on, got {seed!r}.')
 
 
 def _check_texts(texts: Iterable[str] | None, name: str) -> None:
@@ -181,22 +179,20 @@ def _expect(
 def _in_order(
   tokenizer: SubwordTokenizer, params: Params, counts: np.ndarray
 ) -> tuple[SubwordTokenizer, Params, np.ndarray]:
-  """Renumbers tokens by what they cost, around those that are fixed."""
+  """Renumbers tokens by falling frequency, around those that are fixed."""
   num_tokens = len(tokenizer)
-  table = np.asarray(params['embedder']['embedding'])
-  costs = word_costs(frequency.contextual_importance(counts), table)
   # Rows without a token stay where the tokenizer has none.
   fixed = [*tokenizer.fixed_ids, *range(num_tokens, len(counts))]
-  order = frequency.rank_order_around(costs, np.array(fixed))
+  order = frequency.rank_order_around(counts, np.array(fixed))
   try:
     tokenizer = tokenizer.reordered(order[:num_tokens])
   except ValueError as error:
     raise ValueError(f'{error} Or keep the ids (keep_ids).') from None
-  params = {**params, 'embedder': {'embedding': table[order]}}
+  table: Array = params['embedder']['embedding']
+  params = {**params, 'embedder': {'embedding': np.asarray(table)[order]}}
   if 'bias' in params:  # of a masked language model, one for each word
     params['bias'] = params['bias'][order]
-  # Fixed ids count for as much as what comes after them, so that groups of
-  # consecutive ids are of like words, and no order is stored.
-  counts = counts[order]
-  counts[fixed] = np.maximum.accumulate(counts[::-1])[::-1][fixed]
-  return tokenizer, params, counts
+  # Fixed ids count for as much as what comes after them, so that ids are in
+  # order and none is stored.
+  falling = np.maximum.accumulate(counts[order][::-1])[::-1]
+  return tokenizer, params, falling

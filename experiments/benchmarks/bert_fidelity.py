@@ -40,7 +40,7 @@ _MENUS: Mapping[str, Sequence[str]] = {
   'menus, projected_pq too': CONTEXTUAL_METHODS,
 }
 # Scalar codes, and whether they are told the metric; words are
-# renumbered by what they cost, as `compress_model` does.
+# renumbered by what they cost.
 _SCALAR: Mapping[str, bool] = {'scalar': False, 'scalar, metric': True}
 _NUM_SENTENCES = 100  # of each source
 # Words of the head and of the head and the middle, by their counts.

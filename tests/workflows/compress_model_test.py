@@ -81,23 +81,16 @@ def test_texts_without_a_token_are_refused(model_dir, tmp_path, name):
   assert not (tmp_path / 'new').exists()
 
 
-def test_without_texts_tokens_are_in_the_order_of_what_they_cost(
+def test_without_texts_tokens_are_in_the_order_of_the_vocabulary(
   model_dir, tmp_path
 ):
   compress(model_dir, tmp_path / 'new', texts=None)
   old, new = (
     SubwordTokenizer.load(path) for path in (model_dir, tmp_path / 'new')
   )
-  counts = embedcomp.frequency.expected_counts(tokens=old.tokens)
-  table = np.asarray(
-    read_model.read_model(model_dir, None)[1]['embedder']['embedding']
-  )
-  energy = np.linalg.norm(table, axis=1) ** 2
-  energy = np.clip(energy / np.median(energy), 0.05, 4)
-  costs = np.sqrt(counts + 0.05) * energy[: len(counts)]
+  ranks = embedcomp.frequency.expected_counts(tokens=old.tokens)
   moved = np.setdiff1d(np.arange(len(new)), new.fixed_ids)
-  falling = costs[new.ids_in(old)[moved]]
-  assert (np.diff(falling) <= 1e-5 * falling[:-1]).all()
+  assert (np.diff(ranks[new.ids_in(old)[moved]]) <= 0).all()
 
 
 def test_texts_of_other_kinds_count_as_well(model_dir, tmp_path):
@@ -114,5 +107,4 @@ def test_texts_of_other_kinds_count_as_well(model_dir, tmp_path):
     tokenizer = SubwordTokenizer.load(tmp_path / name)
     ids[name] = {token: id for id, token in enumerate(tokenizer.tokens)}
   assert ids['other']['sat'] < ids['none']['sat']
-  assert ids['both']['sat'] < ids['none']['sat']
-  assert ids['both']['mat'] < min(ids['none']['mat'], ids['other']['mat'])
+  assert ids['both']['mat'] < ids['both']['sat'] < ids['none']['sat']
