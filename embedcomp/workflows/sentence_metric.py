@@ -1,6 +1,6 @@
 """The metric of word vectors in which a sentence encoder notices errors."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -14,6 +14,50 @@ from embedcomp.workflows.sentence_model import SentenceModel
 
 # Texts of which those that are read are drawn.
 _NUM_DRAWN = 4096
+
+
+class TextSample:
+  """Some texts of many, all as likely, kept while others read them.
+
+  Attributes:
+    texts: those that were kept, at most 4,096.
+
+  Example:
+    >>> sample = TextSample(seed=0)
+    >>> sum(len(text) for text in sample.keep_from(['a', 'bc']))
+    3
+    >>> sample.texts
+    ['a', 'bc']
+  """
+
+  def __init__(self, seed: int) -> None:
+    """Starts with no texts.
+
+    Args:
+      seed: of which are kept.
+    """
+    self.texts: list[str] = []
+    self._rng = np.random.default_rng(seed)
+    self._num_read = 0
+
+  def keep_from(self, texts: Iterable[str]) -> Iterator[str]:
+    """Hands texts through and keeps some; what came before counts alike.
+
+    Args:
+      texts: any number, read once.
+
+    Yields:
+      All texts.
+    """
+    for text in texts:
+      if len(self.texts) < _NUM_DRAWN:
+        self.texts.append(text)
+      else:
+        place = int(self._rng.integers(self._num_read + 1))
+        if place < _NUM_DRAWN:
+          self.texts[place] = text
+      self._num_read += 1
+      yield text
 
 
 def sentence_metric(
@@ -91,16 +135,13 @@ def _drawn(
   model: SentenceModel, texts: Iterable[str], num_tokens: int, seed: int
 ) -> list[str]:
   """Texts in random order, up to the one that makes the tokens enough."""
-  rng = np.random.default_rng(seed)
-  kept: list[str] = []
-  for number, text in enumerate(texts):  # all as likely, whatever their number
-    if number < _NUM_DRAWN:
-      kept.append(text)
-    elif (place := int(rng.integers(number + 1))) < _NUM_DRAWN:
-      kept[place] = text
+  sample = TextSample(seed)
+  kept = sample.texts
+  for _ in sample.keep_from(texts):
+    pass
   if not kept:
     raise ValueError('a metric needs texts to be measured on, got none.')
-  order = rng.permutation(len(kept))
+  order = np.random.default_rng(seed).permutation(len(kept))
   length = min(model.max_length, model.model.config.longest_input)
   encoded = model.tokenizer.encode(
     [kept[place] for place in order], max_length=length

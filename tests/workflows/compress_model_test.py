@@ -7,7 +7,14 @@ import embedcomp
 from embedcomp.data.subword_tokenizer import SubwordTokenizer
 from embedcomp.io.bert import pretrained
 from embedcomp.nn.bert.encoder import Bert
-from embedcomp.workflows import export_model, model_info, read_model
+from embedcomp.workflows import (
+  compress_model,
+  export_model,
+  model_info,
+  read_model,
+)
+from embedcomp.workflows.sentence_metric import sentence_metric
+from embedcomp.workflows.sentence_model import SentenceModel
 from tests.data.tiny_tokenizers import TEXTS, tiny
 from tests.small_berts import write_model
 
@@ -108,3 +115,38 @@ def test_texts_of_other_kinds_count_as_well(model_dir, tmp_path):
     ids[name] = {token: id for id, token in enumerate(tokenizer.tokens)}
   assert ids['other']['sat'] < ids['none']['sat']
   assert ids['both']['mat'] < ids['both']['sat'] < ids['none']['sat']
+
+
+@pytest.mark.parametrize(
+  ('options', 'read'),
+  [
+    ({}, TEXTS),
+    ({'texts': TEXTS[:1], 'wide_texts': TEXTS[1:]}, TEXTS),
+    ({'texts': None}, None),
+    ({'methods': ['low_rank']}, None),  # which looks at no metric
+  ],
+)
+def test_texts_tell_which_errors_matter(
+  model_dir, tmp_path, monkeypatch, options, read
+):
+  given = []
+
+  def remember(*args, metric, **kwargs):
+    given.append(metric)
+    return compress_table(*args, metric=metric, **kwargs)
+
+  compress_table = compress_model.compress_table
+  monkeypatch.setattr(compress_model, 'compress_table', remember)
+  compress(model_dir, tmp_path / 'new', **options)
+  if read is None:
+    assert given == [None]
+    return
+  model = SentenceModel.load(model_dir)
+  expected = sentence_metric(model, read, progress=False)
+  np.testing.assert_allclose(given[0], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_padding_that_differs_tells_that_nothing_is_measured(tmp_path):
+  write_model(tmp_path / 'old', Bert, tiny('WordPiece'), pad_token_id=1)
+  with pytest.warns(UserWarning, match='with 1 by its config and with 0 by'):
+    compress(tmp_path / 'old', tmp_path / 'new')

@@ -5,7 +5,7 @@ import pytest
 
 import embedcomp
 from embedcomp.nn.bert.heads import BertMaskedLM
-from embedcomp.workflows.sentence_metric import sentence_metric
+from embedcomp.workflows.sentence_metric import TextSample, sentence_metric
 from embedcomp.workflows.sentence_model import SentenceModel
 from tests.data.tiny_tokenizers import TEXTS, tiny
 from tests.small_berts import write_model
@@ -70,3 +70,17 @@ def test_what_has_no_metric_is_refused(folder):
     sentence_metric(SentenceModel.load(folder / 'dense'), [], progress=False)
   with pytest.raises(ValueError, match='a dense table, got a compressed one'):
     sentence_metric(SentenceModel.load(folder / 'small'), LINES, progress=False)
+
+
+def test_a_sample_is_of_all_texts_alike():
+  """Also of those read in several goes; each text is kept with chance 1/4."""
+  counts = np.zeros(4)
+  for seed in range(8):
+    sample = TextSample(seed)
+    for texts in np.arange(4 * 4096).reshape(2, -1):
+      assert list(sample.keep_from(map(str, texts))) == list(map(str, texts))
+    kept = np.array(sample.texts, int)
+    assert len(set(kept)) == len(kept) == 4096
+    counts += np.bincount(kept // 4096, minlength=4)
+  # The deviation of each is sqrt(8 * 4096 * 3 / 16).
+  assert np.abs(counts - 8 * 1024).max() < 4 * 78.4
