@@ -128,7 +128,7 @@ class Yardstick:
   @functools.cached_property
   def metric(self) -> np.ndarray:
     """[D, D] of the model's word vectors, on seen texts."""
-    return sentence_metric(self.model, self.seen, progress=False)
+    return sentence_metric(self.model, self.counts, progress=False)
 
   def measure(self, table: Array) -> Damage:
     """Measures a [V, D] table in the place of the dense one."""
