@@ -20,7 +20,7 @@ from embedcomp.nn.bert import int8
 from embedcomp.nn.embedding import GroupedEmbed
 from embedcomp.types import Array, Params
 from embedcomp.workflows.model_info import ModelInfo, measured
-from embedcomp.workflows.read_model import LabelledModel, read_model
+from embedcomp.workflows.read_model import LabelledModel, padded_by, read_model
 from embedcomp.workflows.sentence_metric import sentence_metric
 from embedcomp.workflows.sentence_model import SentenceModel
 
@@ -89,6 +89,7 @@ def compress_model(
       f'{model_dir} is compressed already: start from the dense model.'
     )
   tokenizer = SubwordTokenizer.load(model_dir)
+  model = padded_by(model, tokenizer)
   counts = _expect(tokenizer, texts, wide_texts, model.config.vocab_size)
   metric = None
   if any(method in PLANNED for method in methods):

@@ -1,5 +1,7 @@
 """A directory compressed by the library: what is checked before any work."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -140,3 +142,21 @@ def test_the_model_tells_which_errors_matter(
   counts = embedcomp.frequency.expected_counts(tokens=model.tokenizer.tokens)
   expected = sentence_metric(model, counts, progress=False)
   np.testing.assert_allclose(given[0], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize('padding', [0, 1])
+def test_padding_is_what_the_tokenizer_says(tmp_path, padding):
+  """Configs of multilingual BERTs name another token, which texts begin with.
+
+  Vectors are those of a directory whose config agrees.
+  """
+  tokenizer = tiny('BPE')  # <s> is 0 and <pad> is 1
+  write_model(tmp_path / 'old', Bert, tokenizer, pad_token_id=padding)
+  compress(tmp_path / 'old', tmp_path / 'new')
+  config = json.loads((tmp_path / 'new' / 'config.json').read_text())
+  assert config['pad_token_id'] == tokenizer.pad_id == 1
+  write_model(tmp_path / 'right', Bert, tokenizer)
+  found, expected = (
+    SentenceModel.load(tmp_path / name)(TEXTS) for name in ('old', 'right')
+  )
+  np.testing.assert_array_equal(found, expected)
