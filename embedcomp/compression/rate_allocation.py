@@ -18,7 +18,7 @@ _FALL = 2.3
 _SMALLEST_RUN = 128
 # Energies count within these multiples of their median: weights decide.
 _ENERGY_RANGE = 0.05, 4.0
-_BLOCK = 1 << 14
+_BLOCK = 1 << 12
 
 
 class Run(NamedTuple):

@@ -15,7 +15,7 @@ from embedcomp.methods.further_axes import full_axes, oriented
 from embedcomp.methods.storage import Factor
 from embedcomp.types import Params
 
-_BLOCK = 1 << 14
+_BLOCK = 1 << 12
 
 
 @dataclasses.dataclass(frozen=True)

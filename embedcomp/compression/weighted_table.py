@@ -10,7 +10,7 @@ from embedcomp.methods import storage
 from embedcomp.types import Array
 
 # Words that are looked at together where the whole table has to be.
-_CHECK_BLOCK = 1 << 14
+_CHECK_BLOCK = 1 << 12
 # Between these, scales of int8 and sums of products are ordinary float32.
 _SMALLEST, _LARGEST = 1e-30, 1e36
 # Between these, so are squares and sums of squares.
@@ -179,8 +179,10 @@ class WeightedTable:
     Returns:
       [W, D] float32.
     """
-    vectors = self.values[ids].astype(np.float32, copy=False)
-    return vectors * np.float32(1 / self.scale)
+    vectors = self.values[ids].astype(np.float32, copy=False)  # of its own
+    if self.scale != 1:
+      vectors *= np.float32(1 / self.scale)
+    return vectors
 
   def ranked_vectors(self, ranks: np.ndarray) -> np.ndarray:
     """[W, D] float32 vectors at some ranks, divided by `scale`."""

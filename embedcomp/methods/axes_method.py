@@ -66,7 +66,8 @@ class AxesMethod(base.Method):
 
     Args:
       axes: [R, D] float32.
-      coefficients: [W, A or more] float32 of the words, one an axis.
+      coefficients: [W, A or more] float32 of the words, one an axis; they are
+        overwritten.
       weights: [W] non-negative, not all zero.
       seed: of whatever is random.
       costs: [A or more] positive, what a squared error on each axis costs; the
@@ -141,15 +142,18 @@ class AxesMethod(base.Method):
     if not self.rank:
       return np.zeros(0, np.float32)
     part = Factor('mean', (self.rank,), self.storage, ())
-    stored = coefficients[:, : self.rank]
-    mean = np.average(stored, axis=0, weights=weights).astype(np.float32)
-    return part.round_trip(mean)
+    shares = (weights / weights.sum()).astype(np.float32)
+    return part.round_trip(shares @ coefficients[:, : self.rank])
 
   def _without_mean(self, coefficients, mean, costs) -> np.ndarray:
-    """[W, A] float32, what is coded, so that errors on all axes cost alike."""
-    rest = coefficients[:, : self.num_axes].astype(np.float32)
+    """[W, A] float32, what is coded, so that errors on all axes cost alike.
+
+    Coefficients are overwritten.
+    """
+    rest = coefficients[:, : self.num_axes]
     rest[:, : self.rank] -= mean[: rest.shape[1]]
-    return rest * self._units(costs)
+    rest *= self._units(costs)
+    return rest
 
   def _units(self, costs) -> np.ndarray:
     """[A] float32 roots of costs."""

@@ -9,7 +9,7 @@ water-filling (Cover and Thomas, "Elements of Information Theory", section
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import jax
@@ -24,6 +24,7 @@ from embedcomp.methods.scalar_rates import best_rates, spread_within
 from embedcomp.methods.storage import Factor, Part
 from embedcomp.types import Params, PRNGKey, Shape
 
+_BLOCK = 1 << 12
 # Sizes that a fit tries, and how near it comes to the one wanted.
 _TRIALS = 8
 _CLOSE = 0.998
@@ -132,8 +133,7 @@ def _codes_within(
   values: np.ndarray, weights: np.ndarray, num_bytes: int
 ) -> np.ndarray:
   """[W, A] int8 of least weighted squared error that fit into some bytes."""
-  shares = (weights / weights.sum()).astype(np.float32)
-  variances = (shares @ np.square(values)).astype(np.float64)
+  variances = _weighted_sum(np.square, weights / weights.sum(), values)
   codes, goal = np.zeros(values.shape, np.int8), float(num_bytes)
   for _ in range(_TRIALS):
     found = _rounded(values, _steps_within(variances, len(values), goal))
@@ -172,17 +172,36 @@ def _steps_within(
 def _rounded(values: np.ndarray, steps: np.ndarray) -> np.ndarray:
   """[W, A] int8 multiples of steps."""
   ratios = np.divide(1, steps, out=np.zeros_like(steps), where=steps > 0)
-  rounded = values * ratios
-  np.rint(rounded, out=rounded)
-  return np.clip(rounded, -LARGEST, LARGEST, out=rounded).astype(np.int8)
+  codes = np.empty(values.shape, np.int8)
+  for rows in _blocks(len(values)):
+    rounded = np.rint(values[rows] * ratios)
+    codes[rows] = np.clip(rounded, -LARGEST, LARGEST)
+  return codes
 
 
 def _nearest_steps(
   values: np.ndarray, codes: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
   """[A] steps of least weighted squared error for given integers."""
-  weights = weights.astype(np.float32)[:, None]
-  numbers = codes.astype(np.float32)
-  own = np.einsum('wa,wa->a', weights * values, numbers)
-  squares = np.einsum('wa,wa->a', weights * numbers, numbers)
-  return np.divide(own, squares, out=np.zeros_like(own), where=squares > 0)
+  own = _weighted_sum(np.multiply, weights, values, codes)
+  squares = _weighted_sum(np.multiply, weights, codes, codes)
+  steps = np.divide(own, squares, out=np.zeros_like(own), where=squares > 0)
+  return steps.astype(np.float32)
+
+
+def _blocks(num_words: int) -> list[slice]:
+  """Words that are looked at together, so that no second table is made."""
+  starts = range(0, num_words, _BLOCK)
+  return [slice(start, start + _BLOCK) for start in starts]
+
+
+def _weighted_sum(
+  function: Callable[..., np.ndarray], weights: np.ndarray, *rows: np.ndarray
+) -> np.ndarray:
+  """[A] float64 weighted sum over words of a function of their rows."""
+  weights = weights.astype(np.float32)
+  total = np.zeros(rows[0].shape[1])
+  for block in _blocks(len(weights)):
+    own = function(*(array[block].astype(np.float32) for array in rows))
+    total += weights[block] @ own
+  return total

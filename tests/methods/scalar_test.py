@@ -35,7 +35,7 @@ def test_axes_that_cost_more_are_rounded_finer(rng):
   costs = np.r_[np.full(8, 16.0), np.ones(8)]
   method = ScalarCodes(0, 16, 9000, 'float32')
   params = method.fit_on_axes(
-    np.zeros((0, 16), np.float32), table, np.ones(len(table)), 0, costs
+    np.zeros((0, 16), np.float32), table.copy(), np.ones(len(table)), 0, costs
   )
   words = np.asarray(method.lookup(params, np.arange(len(table)), SHAPE))
   errors = np.square(words - table).mean(axis=0)
