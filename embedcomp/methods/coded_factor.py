@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from embedcomp.methods import entropy_coding
+from embedcomp.methods import coded_sizes, entropy_coding
 from embedcomp.methods.forms import Stored
 from embedcomp.methods.rounding import SCALE_DTYPE, array_namespace
 from embedcomp.methods.scalar_rates import spread_within
@@ -75,7 +75,7 @@ class CodedFactor(Factor):
     return found
 
   def _fits(self, values: np.ndarray) -> bool:
-    expected = entropy_coding.largest_size(values.T)
+    expected = coded_sizes.largest_size(values.T)
     return not values.any() or expected <= self.num_bytes
 
   def pack(self, leaf: Stored) -> dict[str, np.ndarray]:

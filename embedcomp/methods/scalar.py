@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from embedcomp.methods import entropy_coding, gather, registry, storage
+from embedcomp.methods import coded_sizes, gather, registry, storage
 from embedcomp.methods.axes_method import AxesMethod, Coder, group_of_token
 from embedcomp.methods.coded_integers import CodedIntegers
 from embedcomp.methods.rounded_normals import LARGEST
@@ -125,7 +125,7 @@ class ScalarCodes(AxesMethod):
 
 def smallest_code_bytes(num_axes: int) -> int:
   """Bytes of integers of which all are zero, 0 if there are none."""
-  return entropy_coding.SMALLEST if num_axes else 0
+  return coded_sizes.SMALLEST if num_axes else 0
 
 
 def _codes_within(
@@ -137,7 +137,7 @@ def _codes_within(
   codes, goal = np.zeros(values.shape, np.int8), float(num_bytes)
   for _ in range(_TRIALS):
     found = _rounded(values, _steps_within(variances, len(values), goal))
-    size = entropy_coding.largest_size(found)
+    size = coded_sizes.largest_size(found)
     if size <= num_bytes:
       codes = found
       if size >= _CLOSE * num_bytes:
@@ -152,7 +152,7 @@ def _steps_within(
   """[A] steps of least error that are expected to take so many bytes, 0 for
   axes that are not worth a bit.
   """
-  free = num_bytes - entropy_coding.overhead(num_words, len(variances))
+  free = num_bytes - coded_sizes.overhead(num_words, len(variances))
   wanted = 8 * free / num_words  # bits of a word
   largest = float(variances.max())
   if largest <= 0:
