@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import numpy as np
 
-from embedcomp.methods import entropy_coding
 from embedcomp.methods.forms import Stored, spec
 from embedcomp.methods.rounding import array_namespace
 from embedcomp.types import Array
@@ -77,22 +76,14 @@ class CodedIntegers:
         f'{self.name} must be int8{list(self.shape)}, got {spec(found)}.'
       )
 
-  def pack(self, leaf: Stored) -> dict[str, np.ndarray]:
-    """The tensors written to disk.
+  def coded_shapes(self) -> dict[str, tuple[int, int]]:
+    """[W, A] of the integers of every tensor that is entropy-coded."""
+    return {self.name: self.shape}
 
-    Raises:
-      ValueError: if the integers take more bytes than they may.
-    """
-    values = np.asarray(leaf.values)
-    try:
-      return {self.name: entropy_coding.encode(values, self.num_bytes)}
-    except ValueError as error:
-      raise ValueError(f'{self.name}: {error}') from None
+  def pack(self, leaf: Stored) -> dict[str, np.ndarray]:
+    """The tensors written to disk, before they are coded."""
+    return {self.name: np.asarray(leaf.values)}
 
   def unpack(self, tensors: dict[str, np.ndarray]) -> Stored:
-    """The integers, from tensors whose dtype and shape are checked."""
-    try:
-      found = entropy_coding.decode(tensors[self.name], self.shape)
-    except ValueError as error:
-      raise ValueError(f'{self.name}: {error}') from None
-    return self.trainable(found)
+    """The integers, from decoded tensors."""
+    return self.trainable(tensors[self.name])

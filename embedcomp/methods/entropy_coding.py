@@ -117,6 +117,28 @@ def _check_values(values: np.ndarray) -> None:
     )
 
 
+def _batches(shapes: Sequence[tuple[int, int]]) -> list[list[int]]:
+  """Which matrices are coded together, from their shapes.
+
+  Filled up to the largest, those of a batch are at most twice as large as they
+  are, whatever their shapes; so are the memory and the steps that they take.
+  """
+  batches: list[list[int]] = []
+  size = width = height = lanes = 0
+  for index in sorted(range(len(shapes)), key=lambda i: -shapes[i][1]):
+    num_words, num_axes = shapes[index]
+    own = -(-num_words // CHUNK)
+    longest = -(-num_words // max(own, 1))
+    size, lanes = size + num_words * num_axes, lanes + own
+    height = max(height, longest)
+    if not batches or width * height * lanes > 2 * size:
+      batches.append([])
+      size, width, height = num_words * num_axes, num_axes, longest
+      lanes = own
+    batches[-1].append(index)
+  return batches
+
+
 def encode_runs(
   runs: Sequence[np.ndarray], num_bytes: Sequence[int | None] | None = None
 ) -> list[np.ndarray]:
@@ -136,6 +158,20 @@ def encode_runs(
   """
   for values in runs:
     _check_values(values)
+  wanted = num_bytes or [None] * len(runs)
+  streams = {}
+  for batch in _batches([values.shape for values in runs]):
+    own = [runs[index] for index in batch]
+    for index, indices, chunks in zip(batch, *_encode(own)):
+      shape, size = runs[index].shape, wanted[index]
+      streams[index] = _assemble(shape, indices, chunks, size)
+  return [streams[index] for index in range(len(runs))]
+
+
+def _encode(
+  runs: Sequence[np.ndarray],
+) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
+  """Spread indices of each matrix and the numbers of its chunks."""
   sizes = [np.diff(_bounds(len(values))) for values in runs]
   indices = [best_spreads(values) for values in runs]
   counts, lanes, of_lanes = _side_by_side(sizes, indices)
@@ -149,11 +185,7 @@ def encode_runs(
       rows += np.uint8(LARGEST)  # modulo 256
       symbols[: len(rows), : rows.shape[1], where.start + chunk] = rows
   chunks = encode_lanes(symbols, counts, Tables.of(of_lanes))
-  wanted = num_bytes or [None] * len(runs)
-  return [
-    _assemble(values.shape, of_axes, chunks[where], size)
-    for values, of_axes, where, size in zip(runs, indices, lanes, wanted)
-  ]
+  return indices, [chunks[where] for where in lanes]
 
 
 def _assemble(
@@ -304,7 +336,12 @@ def decode_runs(
   if len(streams) != len(shapes):
     raise ValueError(f'{len(streams)} streams have {len(shapes)} shapes.')
   parsed = [_Stream.parse(data, shape) for data, shape in zip(streams, shapes)]
-  return _decode(parsed, [np.diff(_bounds(shape[0])) for shape in shapes])
+  sizes = [np.diff(_bounds(shape[0])) for shape in shapes]
+  found: dict[int, np.ndarray] = {}
+  for batch in _batches(shapes):
+    own = [parsed[index] for index in batch]
+    found.update(zip(batch, _decode(own, [sizes[index] for index in batch])))
+  return [found[index] for index in range(len(shapes))]
 
 
 def decode(data: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -246,6 +246,10 @@ class Factor:
     _check_array(f'{name}.values', leaf['values'], shape, kinds[0])
     _check_array(f'{name}.scale', leaf['scale'], self.scale_shape, kinds[1])
 
+  def coded_shapes(self) -> dict[str, tuple[int, int]]:
+    """[W, A] of the integers of every tensor that is entropy-coded."""
+    return {}
+
   def pack(self, leaf: Stored) -> dict[str, np.ndarray]:
     """The tensors written to disk."""
     values = np.asarray(leaf.values)
@@ -332,6 +336,10 @@ class Codes:
     if not isinstance(leaf, Stored):
       raise ValueError(f'{self.name} must be Stored codes, got {spec(leaf)}.')
     _check_array(self.name, leaf.values, self.shape, jnp.integer)
+
+  def coded_shapes(self) -> dict[str, tuple[int, int]]:
+    """[W, A] of the integers of every tensor that is entropy-coded."""
+    return {}
 
   def pack(self, leaf: Stored) -> dict[str, np.ndarray]:
     """The tensors written to disk."""

@@ -3,6 +3,7 @@
 import ast
 import pathlib
 import sys
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -113,6 +114,23 @@ def test_several_matrices_give_the_streams_of_each(rng):
   assert coding.encode_runs([]) == coding.decode_runs([], []) == []
   with pytest.raises(ValueError, match='1 streams have 0 shapes'):
     coding.decode_runs(streams[:1], [])
+
+
+def test_matrices_of_unlike_shapes_do_not_fill_the_memory(rng):
+  """Side by side, either pair would be 128 and 2,500 times as large."""
+  shapes = [(1, 3000), (128 * 3000, 1), (128, 2)]
+  runs = [normal_values(rng, shape, 0.5) for shape in shapes]
+  tracemalloc.start()
+  try:
+    streams = coding.encode_runs(runs)
+    found = coding.decode_runs(streams, shapes)
+    peak = tracemalloc.get_traced_memory()[1]
+  finally:
+    tracemalloc.stop()
+  assert peak < 2**26
+  for stream, decoded, values in zip(streams, found, runs):
+    np.testing.assert_array_equal(stream, coding.encode(values))
+    np.testing.assert_array_equal(decoded, values)
 
 
 @pytest.mark.parametrize('num_words', [0, 1, 128, 300])
