@@ -27,6 +27,7 @@ from experiments.benchmarks import (
   long_documents,
   long_needle,
   lookup,
+  multilingual,
   record,
   resident,
   search_cost,
@@ -70,6 +71,7 @@ BENCHMARKS: dict[str, record.Benchmark] = {
   'long_needle': long_needle,
   'long_newsgroups': LongTraining('newsgroups', (512, 1024, 2048, 4096)),
   'lookup': lookup,
+  'multilingual': multilingual,
   'resident': resident,
   'search_cost': search_cost,
   'search_language_model': Comparison(

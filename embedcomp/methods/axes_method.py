@@ -125,8 +125,12 @@ class AxesMethod(base.Method):
 
   def _init_axes(self, key: PRNGKey, shape: Shape) -> tuple[Any, ...]:
     """Mean and axes from noise, in the order of `_axes_parts`."""
-    axes = jax.random.orthogonal(key, shape.features)[: self.rank]
-    return np.zeros(self.rank, np.float32), axes
+    axes_key, mean_key = jax.random.split(key)
+    axes = jax.random.orthogonal(axes_key, shape.features)[: self.rank]
+    if self.num_axes or not self.rank:
+      return np.zeros(self.rank, np.float32), axes
+    mean = jax.random.normal(mean_key, (self.rank,))  # all that words have
+    return mean / jnp.linalg.norm(mean), axes
 
   def _params(self, arrays: Sequence[Any], shape: Shape) -> Params:
     """Trainable params of as many arrays as there are parts, in order."""

@@ -71,10 +71,12 @@ class CodedIntegers:
     if not isinstance(leaf, Stored):
       raise ValueError(f'{self.name} must be Stored, got {spec(leaf)}.')
     found = leaf.values
-    if tuple(found.shape) != self.shape or found.dtype != self.dtype:
+    if tuple(found.shape) != self.shape:
       raise ValueError(
-        f'{self.name} must be int8{list(self.shape)}, got {spec(found)}.'
+        f'{self.name} must be {list(self.shape)}, got {list(found.shape)}.'
       )
+    if found.dtype != self.dtype:
+      raise ValueError(f'{self.name} must be int8, got {spec(found)}.')
 
   def coded_shapes(self) -> dict[str, tuple[int, int]]:
     """[W, A] of the integers of every tensor that is entropy-coded."""

@@ -294,13 +294,18 @@ class Scheme:
     for key in ('order', 'dtype'):
       if not isinstance(fields[key], str):
         raise ValueError(f'{key} must be text, got {fields[key]!r}.')
-    return cls(
+    scheme = cls(
       groups=tuple(
         Group(group.pop('size', None), registry.from_dict(group))
         for group in groups
       ),
       **fields,
     )
+    if version > scheme._schema_version:
+      raise ValueError(
+        f'a scheme without codes on axes is of schema 1, got {version}.'
+      )
+    return scheme
 
 
 def _bytes_by_role(parts: tuple[storage.Part, ...]) -> dict[str, int]:

@@ -3,7 +3,6 @@
 import os
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -21,12 +20,9 @@ from embedcomp.nn.bert import int8
 from embedcomp.nn.embedding import GroupedEmbed
 from embedcomp.types import Array, Params
 from embedcomp.workflows.model_info import ModelInfo, measured
-from embedcomp.workflows.read_model import LabelledModel, read_model
-from embedcomp.workflows.sentence_metric import TextSample, sentence_metric
+from embedcomp.workflows.read_model import LabelledModel, padded_by, read_model
+from embedcomp.workflows.sentence_metric import sentence_metric
 from embedcomp.workflows.sentence_model import SentenceModel
-
-# Tokens of a text that the metric is measured on.
-_MEASURED_LENGTH = 64
 
 
 def compress_model(
@@ -50,8 +46,8 @@ def compress_model(
 
   How often words are going to be read is judged by the texts, if there are
   any, and by the tokenizer, see `frequency.expected_counts`: no text has to be
-  like what the model will read, and none has to be given. Texts also tell
-  which errors of word vectors the model notices, see `sentence_metric`.
+  like what the model will read, and none has to be given. Which errors of word
+  vectors the model notices is measured, see `sentence_metric`.
 
   Args:
     model_dir: a directory with `config.json`, `model.safetensors` and a
@@ -93,16 +89,12 @@ def compress_model(
       f'{model_dir} is compressed already: start from the dense model.'
     )
   tokenizer = SubwordTokenizer.load(model_dir)
-  sample = TextSample(seed)
-  counts = _expect(
-    tokenizer,
-    None if texts is None else sample.keep_from(texts),
-    None if wide_texts is None else sample.keep_from(wide_texts),
-    model.config.vocab_size,
-  )
+  model = padded_by(model, tokenizer)
+  counts = _expect(tokenizer, texts, wide_texts, model.config.vocab_size)
   metric = None
-  if sample.texts and any(method in PLANNED for method in methods):
-    metric = _measure_metric(model_dir, sample.texts, seed, progress)
+  if any(method in PLANNED for method in methods):
+    sentences = SentenceModel.load(model_dir)
+    metric = sentence_metric(sentences, counts, seed=seed, progress=progress)
   if not keep_ids:
     tokenizer, params, counts = _in_order(tokenizer, params, counts)
   scheme, table = compress_table(
@@ -192,26 +184,6 @@ def _expect(
     wide_counts=count(wide_texts, 'wide_texts'),
     tokens=(*tokenizer.tokens, *[''] * (num_rows - num_tokens)),
   )
-
-
-def _measure_metric(
-  model_dir: str | os.PathLike[str],
-  texts: Sequence[str],
-  seed: int,
-  progress: bool,
-) -> np.ndarray | None:
-  """[D, D] metric of the model's word vectors; None if it cannot read."""
-  model = SentenceModel.load(model_dir, max_length=_MEASURED_LENGTH)
-  padding = model.model.config.pad_token_id
-  if model.tokenizer.pad_id != padding:
-    warnings.warn(
-      f'{model_dir} pads with {padding} by its config and with '
-      f'{model.tokenizer.pad_id} by its tokenizer: errors of word vectors '
-      'count by their squares, not by what the model makes of them.',
-      stacklevel=3,
-    )
-    return None
-  return sentence_metric(model, texts, seed=seed, progress=progress)
 
 
 def _in_order(

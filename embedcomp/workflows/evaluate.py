@@ -21,7 +21,7 @@ from embedcomp.nn.embedding import to_variables
 from embedcomp.training import tasks
 from embedcomp.training.evaluator import make_evaluator
 from embedcomp.types import Params
-from embedcomp.workflows.read_model import read_model
+from embedcomp.workflows.read_model import padded_by, read_model
 
 # By task: the head that is measured.
 HEADS = {
@@ -134,6 +134,7 @@ def evaluate(
   Raises:
     ValueError: if model, tokenizer and documents do not fit.
   """
+  model = padded_by(model, tokenizer)
   is_apart = kind == tasks.SIMILARITY
   batches = _batches(model.config, tokenizer, documents, max_length, is_apart)
   each = track(
@@ -242,11 +243,6 @@ def _batches(
   max_length: int,
   is_apart: bool,
 ) -> TokenBatches:
-  if tokenizer.pad_id != config.pad_token_id:
-    raise ValueError(
-      f'padding must be {config.pad_token_id} as in the config, got '
-      f'{tokenizer.pad_id} in the tokenizer.'
-    )
   labels, pairs = documents.labels, documents.pairs
   if labels is None:
     raise ValueError('documents must have labels to measure with, got none.')

@@ -1,5 +1,6 @@
 """Reading a model with the head that its directory names."""
 
+import dataclasses
 import os
 import warnings
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import NamedTuple
 
 import flax.linen as nn
 
+from embedcomp.data.subword_tokenizer import SubwordTokenizer
 from embedcomp.io.bert import config_json
 from embedcomp.io.bert.pretrained import CONFIG_FILE, from_pretrained
 from embedcomp.types import Params
@@ -63,3 +65,28 @@ def read_model(
   has_labels = hasattr(model, 'num_labels')
   labels = config_json.label_names(fields) if has_labels else None
   return LabelledModel(model, params, labels)
+
+
+def padded_by(model: nn.Module, tokenizer: SubwordTokenizer) -> nn.Module:
+  """Returns a model that takes for padding what its tokenizer does.
+
+  Configs of multilingual BERTs name `<s>` instead, which would hide the first
+  token of every text.
+
+  Args:
+    model: as `read_model` gives it.
+    tokenizer: of the model.
+
+  Raises:
+    ValueError: if the model counts positions from another padding on.
+  """
+  config, padding = model.config, tokenizer.pad_id
+  if padding == config.pad_token_id:
+    return model
+  if config.counts_positions or padding >= config.vocab_size:
+    raise ValueError(
+      f'padding must be {config.pad_token_id} as in the config, got '
+      f'{padding} in the tokenizer.'
+    )
+  config = dataclasses.replace(config, pad_token_id=padding)
+  return model.clone(config=config, parent=None)

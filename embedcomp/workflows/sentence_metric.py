@@ -1,84 +1,39 @@
 """The metric of word vectors in which a sentence encoder notices errors."""
 
-from collections.abc import Iterable, Iterator
-
 import numpy as np
 
-from embedcomp._internal.checks import check_int
-from embedcomp.data.batches.interface import Batch
+from embedcomp._internal.checks import check_int, check_numbers
 from embedcomp.nn.embedding import to_variables
 from embedcomp.search.embeddings import EmbedModule
 from embedcomp.search.input_metric import measure_metric
 from embedcomp.types import Array
 from embedcomp.workflows.sentence_model import SentenceModel
 
-# Texts of which those that are read are drawn.
-_NUM_DRAWN = 4096
-
-
-class TextSample:
-  """Some texts of many, all as likely, kept while others read them.
-
-  Attributes:
-    texts: those that were kept, at most 4,096.
-
-  Example:
-    >>> sample = TextSample(seed=0)
-    >>> sum(len(text) for text in sample.keep_from(['a', 'bc']))
-    3
-    >>> sample.texts
-    ['a', 'bc']
-  """
-
-  def __init__(self, seed: int) -> None:
-    """Starts with no texts.
-
-    Args:
-      seed: of which are kept.
-    """
-    self.texts: list[str] = []
-    self._rng = np.random.default_rng(seed)
-    self._num_read = 0
-
-  def keep_from(self, texts: Iterable[str]) -> Iterator[str]:
-    """Hands texts through and keeps some; what came before counts alike.
-
-    Args:
-      texts: any number, read once.
-
-    Yields:
-      All texts.
-    """
-    for text in texts:
-      if len(self.texts) < _NUM_DRAWN:
-        self.texts.append(text)
-      else:
-        place = int(self._rng.integers(self._num_read + 1))
-        if place < _NUM_DRAWN:
-          self.texts[place] = text
-      self._num_read += 1
-      yield text
+_LENGTH = 32  # of a sequence, special tokens among them
+_BATCH_SIZE = 32
 
 
 def sentence_metric(
   model: SentenceModel,
-  texts: Iterable[str],
+  counts: Array,
   *,
   num_tokens: int = 17_000,
   compressed: Array | None = None,
   seed: int = 0,
   progress: bool = True,
 ) -> np.ndarray:
-  """Measures the metric of a model's word vectors on plain text.
+  """Measures the metric of a model's word vectors, without any text.
 
-  See `embedcomp.measure_metric`; the outputs are the vectors of the texts.
+  See `embedcomp.measure_metric`; the outputs are the vectors of sequences of
+  words that are drawn one by one. For the table of MiniLM-L6 these do what
+  sentences do (docs/measured/bert.md).
 
   Args:
     model: whose table is dense; `SentenceModel.load` reads it from a directory,
-      whatever head it has. Short texts take less time: 64 is a good
-      `max_length`.
-    texts: any number, read once; some are drawn by the seed.
-    num_tokens: tokens that are enough: no text more is read.
+      whatever head it has.
+    counts: [V] non-negative, how often words are read, on any scale, see
+      `frequency.expected_counts`. Those of special tokens are left out.
+    num_tokens: to read.
     compressed: [V, D] float, what the table has become, if it is known.
     seed: of what is random.
     progress: whether to show a progress bar.
@@ -87,14 +42,16 @@ def sentence_metric(
     [D, D] float64, symmetric, of trace D.
 
   Raises:
-    ValueError: for a table that is not dense, no texts, and as
-      `measure_metric`.
+    ValueError: for a table that is not dense, counts that do not suit it, and
+      as `measure_metric`.
 
   Example:
-    metric = sentence_metric(SentenceModel.load('bert', max_length=64), lines)
+    model = SentenceModel.load('bert')
+    counts = frequency.expected_counts(tokens=model.tokenizer.tokens)
+    metric = sentence_metric(model, counts)
   """
   num_tokens = check_int('num_tokens', num_tokens, 1)
-  seed = check_int('seed', seed, 0)
+  rng = np.random.default_rng(check_int('seed', seed, 0))
   params = dict(model.params)
   table = params.pop('embedder').get('embedding')
   if table is None:
@@ -102,50 +59,54 @@ def sentence_metric(
       'a metric is measured at a dense table, got a compressed one: take the '
       'model that it was made from.'
     )
-  batches = model.batches(_drawn(model, texts, num_tokens, seed))
+  chances = _chances(model, counts, len(table))
+  size = -(-num_tokens // (_BATCH_SIZE * _LENGTH))
+  batches = [_draw(model, chances, rng) for _ in range(size)]
 
-  def output_fn(variables, embed, batch):
+  def output_fn(variables, embed, ids):
     encoder = model.model.clone(embedder=EmbedModule(embed), parent=None)
-    vectors = encoder.apply(variables, batch['ids'])
-    return vectors * batch['weights'][:, None]
+    return encoder.apply(variables, ids)
 
   return measure_metric(
     output_fn,
     to_variables(params),
     np.asarray(table),
-    map(_without_fillers, batches.for_evaluation()),
+    batches,
     compressed=compressed,
     seed=seed,
     progress=progress,
   )
 
 
-def _without_fillers(batch: Batch) -> Batch:
-  """Rows that only fill up a batch become copies of a text, of weight 0.
+def _chances(model: SentenceModel, counts: Array, num_rows: int) -> np.ndarray:
+  """[V] float64 chances of words to be drawn."""
+  counts = np.array(check_numbers('counts', '[V]', counts), np.float64)
+  if counts.shape != (num_rows,):
+    raise ValueError(
+      f'counts must be [{num_rows}], one a row of the table, got shape '
+      f'{list(counts.shape)}.'
+    )
+  if not np.isfinite(counts).all() or (counts < 0).any():
+    raise ValueError('counts must be finite and not negative.')
+  is_word = np.zeros(num_rows, bool)
+  is_word[model.tokenizer.word_ids] = True
+  # As padding, a word would be hidden.
+  is_word[model.model.config.pad_token_id] = False
+  counts[~is_word] = 0
+  if not counts.any():
+    raise ValueError('counts must be positive for some word, got none.')
+  return counts / counts.sum()
 
-  The mean of no token has no direction, and no gradient.
-  """
-  weights, ids = batch['weights'], batch['ids']
-  text = ids[int(weights.argmax())]
-  is_text = weights[:, None] > 0
-  return {'ids': np.where(is_text, ids, text), 'weights': weights}
 
-
-def _drawn(
-  model: SentenceModel, texts: Iterable[str], num_tokens: int, seed: int
-) -> list[str]:
-  """Texts in random order, up to the one that makes the tokens enough."""
-  sample = TextSample(seed)
-  kept = sample.texts
-  for _ in sample.keep_from(texts):
-    pass
-  if not kept:
-    raise ValueError('a metric needs texts to be measured on, got none.')
-  order = np.random.default_rng(seed).permutation(len(kept))
-  length = min(model.max_length, model.model.config.longest_input)
-  encoded = model.tokenizer.encode(
-    [kept[place] for place in order], max_length=length
+def _draw(
+  model: SentenceModel, chances: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+  """[B, L] int32 ids of words, inside the tokens that stand around a text."""
+  length = min(_LENGTH, model.model.config.longest_input)
+  around = model.tokenizer.encode([''])[0].ids
+  words = rng.choice(
+    len(chances), (_BATCH_SIZE, length - len(around)), p=chances
   )
-  ends = np.cumsum([len(text.ids) for text in encoded])
-  num_texts = int(np.searchsorted(ends, num_tokens)) + 1
-  return [kept[place] for place in order[:num_texts]]
+  sides = np.tile(around, (_BATCH_SIZE, 1))
+  ids = np.concatenate([sides[:, :1], words, sides[:, 1:]], axis=1)
+  return ids.astype(np.int32)

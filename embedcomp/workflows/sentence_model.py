@@ -14,7 +14,7 @@ from embedcomp.data.batches.labelled import TokenBatches
 from embedcomp.data.subword_tokenizer import SubwordTokenizer
 from embedcomp.nn.embedding import to_variables
 from embedcomp.types import Array, Params
-from embedcomp.workflows.read_model import read_model
+from embedcomp.workflows.read_model import padded_by, read_model
 
 _BATCH_SIZE = 32
 
@@ -65,6 +65,7 @@ class SentenceModel:
     """
     model, params, _ = read_model(model_dir, 'sentence')
     tokenizer = SubwordTokenizer.load(model_dir)
+    model = padded_by(model, tokenizer)
     return cls(model, params, tokenizer, max_length, progress)
 
   def with_table(self, table: Array) -> 'SentenceModel':

@@ -125,10 +125,9 @@ class Yardstick:
     )
     return frequency.contextual_importance(expected)
 
-  @functools.cached_property
-  def metric(self) -> np.ndarray:
-    """[D, D] of the model's word vectors, on seen texts."""
-    return sentence_metric(self.model, self.seen, progress=False)
+  def metric(self, seed: int) -> np.ndarray:
+    """[D, D] of the model's word vectors."""
+    return sentence_metric(self.model, self.counts, seed=seed, progress=False)
 
   def measure(self, table: Array) -> Damage:
     """Measures a [V, D] table in the place of the dense one."""
@@ -246,25 +245,16 @@ def _curve(smoke: bool, label: str, seed: int):
 
 def _compressed(smoke: bool, label: str, factor: int, seed: int) -> list[Row]:
   one = yardstick(smoke=smoke)
-  metric = one.metric if _SCALAR.get(label) else None
-  order = np.arange(len(one.table))
+  metric = one.metric(seed) if _SCALAR.get(label) else None
   start = time.process_time()
   if label in _MENUS:
     found = _curve(smoke, label, seed).compress(f'{factor}x', progress=False)
+    scheme, table = found[0], np.asarray(embedcomp.reconstruct(*found))
   else:
-    order = np.argsort(-word_costs(one.importance, one.table), kind='stable')
-    found = embedcomp.compress(
-      one.table[order],
-      importance=one.importance[order],
-      metric=metric,
-      budget=f'{factor}x',
-      methods='scalar',
-      seed=seed,
-      progress=False,
+    scheme, table = compress_renumbered(
+      one.table, one.importance, f'{factor}x', metric
     )
-  seconds, (scheme, params) = time.process_time() - start, found
-  table = np.empty_like(one.table)
-  table[order] = np.asarray(embedcomp.reconstruct(scheme, params))
+  seconds = time.process_time() - start
   return [
     {
       'method': label,
@@ -277,6 +267,38 @@ def _compressed(smoke: bool, label: str, factor: int, seed: int) -> list[Row]:
       'scheme': groups_in_words(scheme),
     }
   ]
+
+
+def compress_renumbered(
+  table: np.ndarray,
+  importance: np.ndarray,
+  budget: str,
+  metric: np.ndarray | None = None,
+) -> tuple[embedcomp.Scheme, np.ndarray]:
+  """Compresses to scalar codes once words are in the order of their costs.
+
+  Args:
+    table: [V, D] float32.
+    importance: [V] of its words.
+    budget: as for `embedcomp.compress`.
+    metric: [D, D], None for the identity.
+
+  Returns:
+    The scheme, which stores no order, and the [V, D] table that it gives, words
+    as in `table`.
+  """
+  order = np.argsort(-word_costs(importance, table), kind='stable')
+  scheme, params = embedcomp.compress(
+    table[order],
+    importance=importance[order],
+    metric=metric,
+    budget=budget,
+    methods='scalar',
+    progress=False,
+  )
+  found = np.empty_like(table)
+  found[order] = np.asarray(embedcomp.reconstruct(scheme, params))
+  return scheme, found
 
 
 def summary(rows: Sequence[Row]) -> list[Row]:

@@ -74,7 +74,7 @@ def _reflections(left, xp):
 def _scalar(real, codes, shape, xp):
   coefficients = np.zeros((shape.num_words, 0), np.float32)
   if codes is not None:
-    coefficients = codes * real['steps']
+    coefficients = codes * xp.asarray(real['steps'])[None]
   return _on_axes(coefficients, real, shape, xp)
 
 

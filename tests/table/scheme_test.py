@@ -247,3 +247,6 @@ def test_codes_on_axes_are_of_the_second_version_and_read_from_the_first():
   fields['schema_version'] = 1
   del fields['groups'][0]['axes_bytes']  # as it was written before
   assert Scheme.from_json(json.dumps(fields)) == scheme
+  fields = json.loads(plain.to_json()) | {'schema_version': 2}
+  with pytest.raises(ValueError, match='is of schema 1, got 2'):
+    Scheme.from_json(json.dumps(fields))

@@ -1,5 +1,7 @@
 """A directory compressed by the library: what is checked before any work."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -118,16 +120,11 @@ def test_texts_of_other_kinds_count_as_well(model_dir, tmp_path):
 
 
 @pytest.mark.parametrize(
-  ('options', 'read'),
-  [
-    ({}, TEXTS),
-    ({'texts': TEXTS[:1], 'wide_texts': TEXTS[1:]}, TEXTS),
-    ({'texts': None}, None),
-    ({'methods': ['low_rank']}, None),  # which looks at no metric
-  ],
+  ('methods', 'is_measured'),
+  [(('dense', 'scalar'), True), (['low_rank'], False)],
 )
-def test_texts_tell_which_errors_matter(
-  model_dir, tmp_path, monkeypatch, options, read
+def test_the_model_tells_which_errors_matter(
+  model_dir, tmp_path, monkeypatch, methods, is_measured
 ):
   given = []
 
@@ -137,16 +134,29 @@ def test_texts_tell_which_errors_matter(
 
   compress_table = compress_model.compress_table
   monkeypatch.setattr(compress_model, 'compress_table', remember)
-  compress(model_dir, tmp_path / 'new', **options)
-  if read is None:
+  compress(model_dir, tmp_path / 'new', methods=methods, texts=None)
+  if not is_measured:
     assert given == [None]
     return
   model = SentenceModel.load(model_dir)
-  expected = sentence_metric(model, read, progress=False)
+  counts = embedcomp.frequency.expected_counts(tokens=model.tokenizer.tokens)
+  expected = sentence_metric(model, counts, progress=False)
   np.testing.assert_allclose(given[0], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_a_padding_that_differs_tells_that_nothing_is_measured(tmp_path):
-  write_model(tmp_path / 'old', Bert, tiny('WordPiece'), pad_token_id=1)
-  with pytest.warns(UserWarning, match='with 1 by its config and with 0 by'):
-    compress(tmp_path / 'old', tmp_path / 'new')
+@pytest.mark.parametrize('padding', [0, 1])
+def test_padding_is_what_the_tokenizer_says(tmp_path, padding):
+  """Configs of multilingual BERTs name another token, which texts begin with.
+
+  Vectors are those of a directory whose config agrees.
+  """
+  tokenizer = tiny('BPE')  # <s> is 0 and <pad> is 1
+  write_model(tmp_path / 'old', Bert, tokenizer, pad_token_id=padding)
+  compress(tmp_path / 'old', tmp_path / 'new')
+  config = json.loads((tmp_path / 'new' / 'config.json').read_text())
+  assert config['pad_token_id'] == tokenizer.pad_id == 1
+  write_model(tmp_path / 'right', Bert, tokenizer)
+  found, expected = (
+    SentenceModel.load(tmp_path / name)(TEXTS) for name in ('old', 'right')
+  )
+  np.testing.assert_array_equal(found, expected)
