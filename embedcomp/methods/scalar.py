@@ -36,12 +36,10 @@ class ScalarCodes(AxesMethod):
   """An integer for each word and axis, int8 in memory; A steps.
 
   Attributes:
-    rank: R, see `AxesMethod`.
+    rank: R, see `AxesMethod` for this and for how axes are stored.
     axes: A, the axes that are coded, 0 to D; 0 for the mean alone.
     code_bytes: of all integers of the group on disk; 0 if none are coded.
     storage: of steps and mean; integers keep one scale for each of the two.
-    axes_storage: of the axes; integers keep one scale an axis.
-    axes_bytes: of the axes' integers, see `AxesMethod`; 0 if not coded.
   """
 
   name: ClassVar[str] = 'scalar'
