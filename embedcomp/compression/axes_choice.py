@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from embedcomp.methods import entropy_coding
+from embedcomp.methods import coded_sizes
 from embedcomp.methods.axes_method import AxesMethod
 
 # Deviations of an axis's numbers in steps.
@@ -61,7 +61,7 @@ def choose_axes(
   square = 16 * math.log(2) * cost / (12 * max(price * count, _LEAST))
   spread = min(max(math.sqrt(square), _SPREADS[0]), _SPREADS[1])
   bits = np.full(rank, math.log2(spread) + _BITS)
-  code_bytes = entropy_coding.size_for(features, bits)
+  code_bytes = coded_sizes.size_for(features, bits)
   loss = cost / (12 * spread**2)
   coded = AxesChoice(rank, code_bytes, code_bytes + 2 * rank, loss)
   if price == np.inf:

@@ -3,14 +3,14 @@
 import numpy as np
 
 from embedcomp.compression.rate_allocation import Choice, Run
-from embedcomp.methods import entropy_coding
+from embedcomp.methods import coded_sizes
 from embedcomp.methods.scalar import ScalarCodes
 from embedcomp.methods.scalar_rates import best_rates
 
 _STORAGE = 'int8'
 _CHEAPEST = np.finfo(np.float64).tiny
 # Of an axis beside its integers: its step, and its spread in the stream.
-_AXIS_BYTES = 1 + entropy_coding.AXIS_BYTES
+_AXIS_BYTES = 1 + coded_sizes.AXIS_BYTES
 
 
 def choose(run: Run, rank: int, price: float) -> Choice:
@@ -33,7 +33,7 @@ def choose(run: Run, rank: int, price: float) -> Choice:
     axes = int(np.argmax(np.cumsum([0.0, *saved])))
   if axes:
     loss = float(rates.errors[:axes].sum() + variances[axes:].sum())
-    code_bytes = entropy_coding.size_for(run.size, rates.bits[:axes])
+    code_bytes = coded_sizes.size_for(run.size, rates.bits[:axes])
   method = ScalarCodes(rank, axes, code_bytes, _STORAGE, _STORAGE)
   num_bytes = code_bytes + (axes + 2 if axes else 0) + (rank + 2 if rank else 0)
   return Choice(method, num_bytes, loss * importance)

@@ -22,7 +22,7 @@ import safetensors.numpy
 
 from embedcomp._internal.strict_json import unique_fields
 from embedcomp.io import files
-from embedcomp.methods import storage
+from embedcomp.methods import part_tensors, storage
 from embedcomp.methods.coded_integers import CodedIntegers
 from embedcomp.methods.forms import Stored
 from embedcomp.table import group_params
@@ -136,33 +136,26 @@ def _describe(path: str | os.PathLike, error: Exception) -> str:
   return f'{os.fspath(path)} is not a valid packed file: {text}'
 
 
-def parts_by_owner(
-  scheme: Scheme,
-) -> list[tuple[str, tuple[storage.Part, ...]]]:
-  """Lists the parts of each entry of params, but for the order.
+def parts_by_owner(scheme: Scheme) -> dict[str, tuple[storage.Part, ...]]:
+  """The parts of each entry of params, but for the order.
 
   Args:
     scheme: the scheme.
 
   Returns:
-    Names of entries and their parts: 'group_0', ..., and 'shared', if groups
-    have something in common.
+    Parts by the names of entries: 'group_0', ..., and 'shared', if groups have
+    something in common.
   """
   names = map(group_params.group_name, range(len(scheme.groups)))
-  by_owner = list(zip(names, scheme.own_parts))
+  by_owner = dict(zip(names, scheme.own_parts))
   if scheme.shared_parts:
-    by_owner.append((group_params.SHARED, scheme.shared_parts))
+    by_owner[group_params.SHARED] = scheme.shared_parts
   return by_owner
 
 
 def _file_tensors(scheme: Scheme):
   """Name, dtype and shape of every tensor of the file."""
-  tensors = {
-    f'{owner}.{name}': tensor
-    for owner, parts in parts_by_owner(scheme)
-    for part in parts
-    for name, tensor in part.file_tensors().items()
-  }
+  tensors = part_tensors.file_tensors(parts_by_owner(scheme))
   if scheme.order == 'stored':
     tensors.update(scheme.order_part.file_tensors())
   return tensors
@@ -189,19 +182,12 @@ def _check_unpacked_bytes(scheme: Scheme) -> None:
 def _pack(scheme: Scheme, params: Params) -> dict[str, np.ndarray]:
   """The tensors of the file, after checking the params."""
   group_params.check_params(scheme, params)
-  for owner, parts in parts_by_owner(scheme):
-    for part in parts:
-      # What only training needs (a method's queries, say) is not a part.
-      if part.name in params[owner]:
-        _check_numbers(f'{owner}.{part.name}', part, params[owner][part.name])
+  owned = parts_by_owner(scheme)
+  _check_all_numbers(owned, params)
   stored = group_params.quantize_params(scheme, params)
-  tensors = {}
-  for owner, parts in parts_by_owner(scheme):
-    for part in parts:
-      # Again: rounding may overflow, and a scale may vanish.
-      _check_numbers(f'{owner}.{part.name}', part, stored[owner][part.name])
-      for key, tensor in part.pack(stored[owner][part.name]).items():
-        tensors[f'{owner}.{key}'] = np.ascontiguousarray(tensor)
+  # Again: rounding may overflow, and a scale may vanish.
+  _check_all_numbers(owned, stored)
+  tensors = part_tensors.pack(owned, stored)
   if scheme.order == 'stored':
     order = check_order(scheme, params['order'].values)
     groups = groups_from_order(scheme, order)
@@ -209,8 +195,17 @@ def _pack(scheme: Scheme, params: Params) -> dict[str, np.ndarray]:
   return tensors
 
 
-def _check_numbers(name: str, part: storage.Part, leaf: Any) -> None:
+def _check_all_numbers(owned: part_tensors.Owned, params: Params) -> None:
   """Raises ValueError for numbers that a file cannot hold, in either form."""
+  for owner, parts in owned.items():
+    for part in parts:
+      # A method's queries, say, are trained in place of a part.
+      if part.name in params[owner]:
+        _check_numbers(f'{owner}.{part.name}', part, params[owner][part.name])
+
+
+def _check_numbers(name: str, part: storage.Part, leaf: Any) -> None:
+  """Raises ValueError for numbers of one part; see `_check_all_numbers`."""
   is_stored = isinstance(leaf, Stored)
   if isinstance(part, CodedIntegers):
     return  # which are checked as they are coded
@@ -301,15 +296,7 @@ def _unpack(scheme: Scheme, tensors: dict[str, bytes]) -> Params:
     name: np.frombuffer(tensors[name], dtype, math.prod(shape)).reshape(shape)
     for name, (dtype, shape) in _file_tensors(scheme).items()
   }
-  params: Params = {}
-  for owner, parts in parts_by_owner(scheme):
-    params[owner] = {}
-    for part in parts:
-      found = {key: arrays[f'{owner}.{key}'] for key in part.file_tensors()}
-      try:
-        params[owner][part.name] = part.unpack(found)
-      except ValueError as error:
-        raise ValueError(f'{owner}: {error}') from None
+  params: Params = {**part_tensors.unpack(parts_by_owner(scheme), arrays)}
   if scheme.order == 'stored':
     groups = np.asarray(scheme.order_part.unpack(arrays).values)
     sizes = [group.size for group in scheme.groups]

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from embedcomp.methods import base, entropy_coding, gather, storage
+from embedcomp.methods import base, coded_sizes, gather, storage
 from embedcomp.methods.coded_factor import CodedFactor
 from embedcomp.methods.further_axes import full_axes, oriented
 from embedcomp.methods.low_rank import weighted_basis
@@ -103,7 +103,7 @@ class AxesMethod(base.Method):
       )
     if not self.axes_bytes:
       return
-    least = entropy_coding.SMALLEST
+    least = coded_sizes.SMALLEST
     if self.axes_storage != 'int8' or not self.rank or self.axes_bytes < least:
       raise ValueError(
         f'axes_bytes must be 0, or {least} or more for int8 axes, got '

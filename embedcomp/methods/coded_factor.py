@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from embedcomp.methods import entropy_coding
+from embedcomp.methods import coded_sizes
 from embedcomp.methods.forms import Stored
 from embedcomp.methods.rounding import SCALE_DTYPE, array_namespace
 from embedcomp.methods.scalar_rates import spread_within
@@ -75,22 +75,22 @@ class CodedFactor(Factor):
     return found
 
   def _fits(self, values: np.ndarray) -> bool:
-    expected = entropy_coding.largest_size(values.T)
+    expected = coded_sizes.largest_size(values.T)
     return not values.any() or expected <= self.num_bytes
 
+  def coded_shapes(self) -> dict[str, tuple[int, int]]:
+    """[W, A] of the integers of every tensor that is entropy-coded."""
+    rows, columns = self.shape
+    return {f'{self.name}.values': (columns, rows)}
+
   def pack(self, leaf: Stored) -> dict[str, np.ndarray]:
-    """The tensors written to disk."""
+    """The tensors written to disk, before they are coded."""
     tensors = super().pack(leaf)
     name = f'{self.name}.values'
-    stream = entropy_coding.encode(tensors[name].T, self.num_bytes)
-    return {**tensors, name: stream}
+    return {**tensors, name: tensors[name].T}
 
   def unpack(self, tensors: dict[str, np.ndarray]) -> Stored:
-    """The stored form, from tensors whose dtype and shape are checked."""
+    """The stored form, from decoded tensors."""
     name = f'{self.name}.values'
-    try:
-      rows, columns = self.shape
-      found = entropy_coding.decode(tensors[name], (columns, rows))
-    except ValueError as error:
-      raise ValueError(f'{name}: {error}') from None
-    return super().unpack({**tensors, name: np.ascontiguousarray(found.T)})
+    values = np.ascontiguousarray(tensors[name].T)
+    return super().unpack({**tensors, name: values})

@@ -49,7 +49,6 @@ of its state and 1 of its length: 0.2 % at 2 bits a value and 128 axes, 0.4 % at
 """
 
 import dataclasses
-import math
 import zlib
 from collections.abc import Sequence
 
@@ -58,20 +57,14 @@ import numpy as np
 from embedcomp.methods.bit_packing import pack_list, unpack_list
 from embedcomp.methods.rans import Decoder, Tables, decode_lanes, encode_lanes
 from embedcomp.methods.rounded_normals import (
-  COST_UNIT,
   LARGEST,
   NUM_SPREADS,
-  ZERO_TABLE,
-  costs_of_magnitudes,
+  best_spreads,
 )
 
 VERSION = 1
 CHUNK = 128  # words at most
 HEADER_SIZE = 5
-SMALLEST = HEADER_SIZE + 7  # bytes of a stream of zeros
-# A stream takes less than so much more than is expected of it.
-_MARGIN, _SPARE_BYTES = 1.0005, 12
-AXIS_BYTES = 0.75  # of an axis's spread index, on average
 
 
 def _bounds(num_words: int) -> np.ndarray:
@@ -84,44 +77,6 @@ def _checksum(data: np.ndarray, shape: tuple[int, int]) -> int:
   """CRC-32 over the shape and all bytes but those of the checksum."""
   start = zlib.crc32(np.array(shape, '<u8').tobytes() + data[:1].tobytes())
   return zlib.crc32(data[HEADER_SIZE:].data, start)
-
-
-def _costs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Code lengths of all values of an axis by every spread; [A, 81] int64.
-
-  Beside them, [A] bool, which axes are zero throughout.
-  """
-  num_axes = values.shape[1]
-  counts = np.zeros((num_axes, LARGEST + 1), np.int64)
-  for axis in range(num_axes):
-    magnitudes = np.abs(values[:, axis].astype(np.int16))
-    counts[axis] = np.bincount(magnitudes, minlength=LARGEST + 1)
-  is_zero = np.equal(counts[:, 1:].max(axis=1, initial=0), 0)
-  return counts @ costs_of_magnitudes(), is_zero
-
-
-def _spread_indices(values: np.ndarray) -> np.ndarray:
-  """The spread index by which each axis takes the fewest bits; [A] int64."""
-  costs, is_zero = _costs(values)
-  return np.where(is_zero, ZERO_TABLE, costs.argmin(axis=1) + 1)
-
-
-def overhead(num_words: int, num_axes: int) -> float:
-  """Bytes of a stream beside its values' code lengths, on average."""
-  return SMALLEST + AXIS_BYTES * num_axes + 4 * -(-num_words // CHUNK)
-
-
-def expected_size(values: np.ndarray) -> float:
-  """Bytes of a stream without coding it, within a percent or so.
-
-  Args:
-    values: as `encode` takes them.
-  """
-  costs, is_zero = _costs(values)
-  if is_zero.all():
-    return SMALLEST
-  bits = costs.min(axis=1, initial=np.iinfo(np.int64).max)[~is_zero].sum()
-  return float(bits) / (8 * COST_UNIT) + overhead(*values.shape)
 
 
 def _side_by_side(
@@ -148,22 +103,6 @@ def _side_by_side(
   return counts, lanes, of_lanes
 
 
-def largest_size(values: np.ndarray) -> float:
-  """Bytes that a stream is not expected to exceed; see `expected_size`."""
-  return _MARGIN * expected_size(values) + _SPARE_BYTES
-
-
-def size_for(num_words: int, bits: np.ndarray) -> int:
-  """Bytes that are enough for integers of which bits are expected.
-
-  Args:
-    num_words: W.
-    bits: [A] of a value of each axis.
-  """
-  expected = num_words * float(bits.sum()) / 8 + overhead(num_words, len(bits))
-  return math.ceil(_MARGIN * expected + _SPARE_BYTES)
-
-
 def _check_values(values: np.ndarray) -> None:
   """Raises ValueError unless values can be coded."""
   if values.ndim != 2 or not np.issubdtype(values.dtype, np.integer):
@@ -176,6 +115,28 @@ def _check_values(values: np.ndarray) -> None:
     raise ValueError(
       f'values must be within [-{LARGEST}, {LARGEST}], got {low} to {high}.'
     )
+
+
+def _batches(shapes: Sequence[tuple[int, int]]) -> list[list[int]]:
+  """Which matrices are coded together, from their shapes.
+
+  Filled up to the largest, those of a batch are at most twice as large as they
+  are, whatever their shapes; so are the memory and the steps that they take.
+  """
+  batches: list[list[int]] = []
+  size = width = height = lanes = 0
+  for index in sorted(range(len(shapes)), key=lambda i: -shapes[i][1]):
+    num_words, num_axes = shapes[index]
+    own = -(-num_words // CHUNK)
+    longest = -(-num_words // max(own, 1))
+    size, lanes = size + num_words * num_axes, lanes + own
+    height = max(height, longest)
+    if not batches or width * height * lanes > 2 * size:
+      batches.append([])
+      size, width, height = num_words * num_axes, num_axes, longest
+      lanes = own
+    batches[-1].append(index)
+  return batches
 
 
 def encode_runs(
@@ -197,8 +158,22 @@ def encode_runs(
   """
   for values in runs:
     _check_values(values)
+  wanted = num_bytes or [None] * len(runs)
+  streams = {}
+  for batch in _batches([values.shape for values in runs]):
+    own = [runs[index] for index in batch]
+    for index, indices, chunks in zip(batch, *_encode(own)):
+      shape, size = runs[index].shape, wanted[index]
+      streams[index] = _assemble(shape, indices, chunks, size)
+  return [streams[index] for index in range(len(runs))]
+
+
+def _encode(
+  runs: Sequence[np.ndarray],
+) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
+  """Spread indices of each matrix and the numbers of its chunks."""
   sizes = [np.diff(_bounds(len(values))) for values in runs]
-  indices = [_spread_indices(values) for values in runs]
+  indices = [best_spreads(values) for values in runs]
   counts, lanes, of_lanes = _side_by_side(sizes, indices)
   longest = int(counts.max(initial=0))
   shape = len(of_lanes), longest, len(counts)
@@ -210,11 +185,7 @@ def encode_runs(
       rows += np.uint8(LARGEST)  # modulo 256
       symbols[: len(rows), : rows.shape[1], where.start + chunk] = rows
   chunks = encode_lanes(symbols, counts, Tables.of(of_lanes))
-  wanted = num_bytes or [None] * len(runs)
-  return [
-    _assemble(values.shape, of_axes, chunks[where], size)
-    for values, of_axes, where, size in zip(runs, indices, lanes, wanted)
-  ]
+  return indices, [chunks[where] for where in lanes]
 
 
 def _assemble(
@@ -365,7 +336,12 @@ def decode_runs(
   if len(streams) != len(shapes):
     raise ValueError(f'{len(streams)} streams have {len(shapes)} shapes.')
   parsed = [_Stream.parse(data, shape) for data, shape in zip(streams, shapes)]
-  return _decode(parsed, [np.diff(_bounds(shape[0])) for shape in shapes])
+  sizes = [np.diff(_bounds(shape[0])) for shape in shapes]
+  found: dict[int, np.ndarray] = {}
+  for batch in _batches(shapes):
+    own = [parsed[index] for index in batch]
+    found.update(zip(batch, _decode(own, [sizes[index] for index in batch])))
+  return [found[index] for index in range(len(shapes))]
 
 
 def decode(data: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

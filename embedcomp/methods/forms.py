@@ -13,6 +13,7 @@ from typing import Any
 
 import chex
 import jax
+import jax.numpy as jnp
 
 from embedcomp.types import Array, Params
 
@@ -49,6 +50,19 @@ def spec(array: Any) -> str:
   if hasattr(array, 'dtype') and hasattr(array, 'shape'):
     return f'{array.dtype}{list(array.shape)}'
   return type(array).__name__
+
+
+def check_array(
+  name: str, array: Any, shape: tuple[int, ...], kind: Any
+) -> None:
+  """Raises ValueError unless shape and dtype are right; reads no number."""
+  if not hasattr(array, 'shape') or not hasattr(array, 'dtype'):
+    raise ValueError(f'{name} must be an array, got {spec(array)}.')
+  if tuple(array.shape) != shape:
+    raise ValueError(f'{name} must be {list(shape)}, got {list(array.shape)}.')
+  if not jnp.issubdtype(array.dtype, kind):
+    wanted = getattr(kind, '__name__', kind)
+    raise ValueError(f'{name} must be {wanted}, got {array.dtype}.')
 
 
 def is_stored(params: Params) -> bool:

@@ -40,15 +40,12 @@ class GradedCodes(AxesMethod):
   or not, the group's mean is added.
 
   Attributes:
-    rank: R, the axes that are stored, 0 to D; the same in all graded groups of
-      a scheme, as is `axes_storage`. Without any, axes are the features.
+    rank: R, see `AxesMethod` for this and for how axes are stored.
     blocks: how many blocks of how many axes, from the first axis on, as in
       '4x1+10x2': 14 codes for A = 24 axes; '' for the mean alone.
     codewords: K, at most W.
     storage: of codebooks and mean; integers keep one scale an axis, and one
       for the mean.
-    axes_storage: of the axes; integers keep one scale an axis.
-    axes_bytes: of the axes' integers, see `AxesMethod`; 0 if not coded.
   """
 
   name: ClassVar[str] = 'graded'

@@ -116,3 +116,28 @@ def costs_of_magnitudes() -> np.ndarray:
   escape = bits[:, -1:] + 8
   bits = np.where(counts > 0, bits, escape)[:, :-1]
   return _frozen(np.rint(bits.T * COST_UNIT).astype(np.int64))
+
+
+def costs_of_axes(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """What the values of each axis take by every spread.
+
+  Args:
+    values: [W, A] integers within [-127, 127].
+
+  Returns:
+    [A, 81] int64 sums of code lengths in 1 / 4096 bits, and [A] bool, which
+    axes are zero throughout.
+  """
+  num_axes = values.shape[1]
+  counts = np.zeros((num_axes, LARGEST + 1), np.int64)
+  for axis in range(num_axes):
+    magnitudes = np.abs(values[:, axis].astype(np.int16))
+    counts[axis] = np.bincount(magnitudes, minlength=LARGEST + 1)
+  is_zero = np.equal(counts[:, 1:].max(axis=1, initial=0), 0)
+  return counts @ costs_of_magnitudes(), is_zero
+
+
+def best_spreads(values: np.ndarray) -> np.ndarray:
+  """The spread index by which each axis takes the fewest bits; [A] int64."""
+  costs, is_zero = costs_of_axes(values)
+  return np.where(is_zero, ZERO_TABLE, costs.argmin(axis=1) + 1)

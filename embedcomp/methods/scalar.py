@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from embedcomp.methods import entropy_coding, gather, registry, storage
+from embedcomp.methods import coded_sizes, gather, registry, storage
 from embedcomp.methods.axes_method import AxesMethod, Coder, group_of_token
 from embedcomp.methods.coded_integers import CodedIntegers
 from embedcomp.methods.rounded_normals import LARGEST
@@ -37,12 +37,10 @@ class ScalarCodes(AxesMethod):
   """An integer for each word and axis, int8 in memory; A steps.
 
   Attributes:
-    rank: R, see `AxesMethod`.
+    rank: R, see `AxesMethod` for this and for how axes are stored.
     axes: A, the axes that are coded, 0 to D; 0 for the mean alone.
     code_bytes: of all integers of the group on disk; 0 if none are coded.
     storage: of steps and mean; integers keep one scale for each of the two.
-    axes_storage: of the axes; integers keep one scale an axis.
-    axes_bytes: of the axes' integers, see `AxesMethod`; 0 if not coded.
   """
 
   name: ClassVar[str] = 'scalar'
@@ -126,7 +124,7 @@ class ScalarCodes(AxesMethod):
 
 def smallest_code_bytes(num_axes: int) -> int:
   """Bytes of integers of which all are zero, 0 if there are none."""
-  return entropy_coding.SMALLEST if num_axes else 0
+  return coded_sizes.SMALLEST if num_axes else 0
 
 
 def _codes_within(
@@ -137,7 +135,7 @@ def _codes_within(
   codes, goal = np.zeros(values.shape, np.int8), float(num_bytes)
   for _ in range(_TRIALS):
     found = _rounded(values, _steps_within(variances, len(values), goal))
-    size = entropy_coding.largest_size(found)
+    size = coded_sizes.largest_size(found)
     if size <= num_bytes:
       codes = found
       if size >= _CLOSE * num_bytes:
@@ -152,7 +150,7 @@ def _steps_within(
   """[A] steps of least error that are expected to take so many bytes, 0 for
   axes that are not worth a bit.
   """
-  free = num_bytes - entropy_coding.overhead(num_words, len(variances))
+  free = num_bytes - coded_sizes.overhead(num_words, len(variances))
   wanted = 8 * free / num_words  # bits of a word
   largest = float(variances.max())
   if largest <= 0:

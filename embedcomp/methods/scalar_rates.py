@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from embedcomp.methods.entropy_coding import overhead
+from embedcomp.methods.coded_sizes import overhead
 from embedcomp.methods.rounded_normals import (
   COST_UNIT,
   LARGEST,

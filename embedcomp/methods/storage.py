@@ -3,8 +3,8 @@
 A method describes what it writes to disk as a tuple of parts. A `Factor` holds
 real numbers in one of the `STORAGES`; `Codes` holds integers, each in the
 fewest bits that its range needs, `CodedIntegers` such that are coded by how
-often they occur. Bytes, quantization, packing and checking
-depend on the part alone and live here, once, for every method.
+often they occur. Bytes, quantization, packing and checking depend on the part
+alone, once, for every method; `part_tensors` packs many parts.
 
 The arrays of a part take one of two forms (see `forms`):
 
@@ -22,7 +22,7 @@ The arrays of a part take one of two forms (see `forms`):
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,8 +31,9 @@ import numpy as np
 
 from embedcomp.methods.bit_packing import code_bits, pack_bits, unpack_bits
 from embedcomp.methods.coded_integers import CodedIntegers
-from embedcomp.methods.forms import Stored, spec
+from embedcomp.methods.forms import Stored, check_array, spec
 from embedcomp.methods.gather import take
+from embedcomp.methods.integer_part import IntegerPart
 from embedcomp.methods.rounding import (
   SCALE_DTYPE,
   array_namespace,
@@ -92,19 +93,6 @@ def _rows_of_scale(scale: Array, rows: Array | None) -> jax.Array:
   if scale.shape[0] > 1:
     return take(scale, rows)
   return jnp.asarray(scale).reshape((1,) * np.ndim(rows) + scale.shape[1:])
-
-
-def _check_array(
-  name: str, array: Any, shape: tuple[int, ...], kind: Any
-) -> None:
-  """Raises ValueError unless shape and dtype are right; reads no number."""
-  if not hasattr(array, 'shape') or not hasattr(array, 'dtype'):
-    raise ValueError(f'{name} must be an array, got {spec(array)}.')
-  if tuple(array.shape) != shape:
-    raise ValueError(f'{name} must be {list(shape)}, got {list(array.shape)}.')
-  if not jnp.issubdtype(array.dtype, kind):
-    wanted = getattr(kind, '__name__', kind)
-    raise ValueError(f'{name} must be {wanted}, got {array.dtype}.')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,7 +220,7 @@ class Factor:
       )
     if not self.is_integer:
       kind = FLOAT_DTYPES[self.storage] if is_stored else jnp.floating
-      _check_array(name, leaf.values if is_stored else leaf, shape, kind)
+      check_array(name, leaf.values if is_stored else leaf, shape, kind)
       if is_stored and leaf.scale is not None:
         raise ValueError(f'{name} must have no scale, got {spec(leaf.scale)}.')
       return
@@ -243,8 +231,12 @@ class Factor:
         f'{name} must be a dict of values and scale, got {spec(leaf)}.'
       )
     kinds = (np.int8, SCALE_DTYPE) if is_stored else (jnp.floating,) * 2
-    _check_array(f'{name}.values', leaf['values'], shape, kinds[0])
-    _check_array(f'{name}.scale', leaf['scale'], self.scale_shape, kinds[1])
+    check_array(f'{name}.values', leaf['values'], shape, kinds[0])
+    check_array(f'{name}.scale', leaf['scale'], self.scale_shape, kinds[1])
+
+  def coded_shapes(self) -> dict[str, tuple[int, int]]:
+    """[W, A] of the integers of every tensor that is entropy-coded."""
+    return {}
 
   def pack(self, leaf: Stored) -> dict[str, np.ndarray]:
     """The tensors written to disk."""
@@ -280,58 +272,22 @@ class Factor:
 
 
 @dataclasses.dataclass(frozen=True)
-class Codes:
+class Codes(IntegerPart):
   """An integer array with values in [0, num_values), packed bit by bit."""
 
   name: str
   shape: tuple[int, ...]
   num_values: int
   role: str = 'codes'
-  shared: ClassVar[bool] = False  # codes are a group's own
 
   @property
-  def size(self) -> int:
-    return math.prod(self.shape)
-
-  @property
-  def num_bytes(self) -> int:
+  def num_bytes(self) -> int:  # type: ignore[override]  # a field of others
     return -(-self.size * code_bits(self.num_values) // 8)
 
   @property
   def dtype(self) -> np.dtype:
     """The unpacked dtype: the smallest unsigned integer that holds a code."""
     return np.min_scalar_type(max(self.num_values - 1, 0))
-
-  def bytes_by_role(self) -> dict[str, int]:
-    """Bytes on disk under each heading."""
-    return {self.role: self.num_bytes}
-
-  def file_tensors(self) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
-    """Name, dtype and shape of every tensor that `pack` writes."""
-    return {self.name: (np.dtype(np.uint8), (self.num_bytes,))}
-
-  def trainable(self, values: Array) -> Stored:
-    """Given codes, which are stored in both forms: nothing trains them."""
-    codes = array_namespace(values).asarray(values, self.dtype)
-    return Stored(jnp.asarray(codes.reshape(self.shape)))
-
-  def quantize(self, leaf: Stored) -> Stored:
-    """The codes in their smallest dtype."""
-    return self.trainable(leaf.values)
-
-  dequantize = quantize
-
-  def check(self, leaf: Any, is_stored: bool) -> None:
-    """Raises ValueError unless codes have their shape.
-
-    Args:
-      leaf: the codes.
-      is_stored: of the other arrays of the group; codes are so in any case.
-    """
-    del is_stored
-    if not isinstance(leaf, Stored):
-      raise ValueError(f'{self.name} must be Stored codes, got {spec(leaf)}.')
-    _check_array(self.name, leaf.values, self.shape, jnp.integer)
 
   def pack(self, leaf: Stored) -> dict[str, np.ndarray]:
     """The tensors written to disk."""

@@ -70,7 +70,7 @@ def with_storage(method, stored):
 def random_stored(scheme, rng):
   """Stored params by the parts alone; `init` compiles for every shape."""
   params = {}
-  for owner, parts in packed.parts_by_owner(scheme):
+  for owner, parts in packed.parts_by_owner(scheme).items():
     arrays = params[owner] = {}
     for part in parts:
       if isinstance(part, storage.Codes):
@@ -112,7 +112,7 @@ def check_round_trip(path, scheme, params):
   assert loaded_scheme == scheme == packed.load_scheme(path)
   assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(loaded))
   stored = group_params.quantize_params(scheme, params)
-  for name, parts in packed.parts_by_owner(scheme):
+  for name, parts in packed.parts_by_owner(scheme).items():
     for part in parts:
       assert_equal_params(loaded[name][part.name], stored[name][part.name])
   if scheme.order == 'stored':

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from embedcomp import methods
-from embedcomp.methods import base, forms, storage
+from embedcomp.methods import base, forms, part_tensors, storage
 from embedcomp.types import Shape
 from tests.methods.plain_tables import plain_table, plain_values
 
@@ -344,13 +344,12 @@ def test_quantizing_reverses_dequantizing(method):
 
 
 def assert_packs(method, stored, shape):
-  num_bytes = 0
-  for part in method.parts(shape):
-    tensors = part.pack(stored[part.name])
-    promised = part.file_tensors()
-    assert {k: (v.dtype, v.shape) for k, v in tensors.items()} == promised
-    num_bytes += sum(tensor.nbytes for tensor in tensors.values())
-    assert_same(part.unpack(tensors), stored[part.name])
+  owned = {'group': method.parts(shape)}
+  tensors = part_tensors.pack(owned, {'group': stored})
+  promised = part_tensors.file_tensors(owned)
+  assert {k: (v.dtype, v.shape) for k, v in tensors.items()} == promised
+  num_bytes = sum(tensor.nbytes for tensor in tensors.values())
+  assert_same(part_tensors.unpack(owned, tensors)['group'], stored)
   assert num_bytes == method.num_bytes(shape)
   assert num_bytes == sum(method.bytes_by_role(shape).values())
 

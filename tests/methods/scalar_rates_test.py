@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from embedcomp.methods import entropy_coding
+from embedcomp.methods import coded_sizes, entropy_coding
 from embedcomp.methods.scalar_rates import best_rates
 
 WORTHS = [0.85, 1.0, 1.5, 4.0, 30.0, 500.0, 4000.0]
@@ -15,7 +15,7 @@ def taken(variance, spread, rng):
   step = np.sqrt(variance) / spread
   values = np.clip(np.rint(numbers / step), -127, 127).astype(np.int8)
   size = entropy_coding.encode(values).size
-  size -= entropy_coding.overhead(*values.shape)
+  size -= coded_sizes.overhead(*values.shape)
   centres = {
     value: numbers[values == value].mean() for value in np.unique(values)
   }

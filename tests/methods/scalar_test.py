@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from embedcomp.methods import ScalarCodes, entropy_coding
+from embedcomp.methods import ScalarCodes, entropy_coding, part_tensors
 from embedcomp.methods.coded_factor import CodedFactor
 from embedcomp.types import Shape
 
@@ -68,9 +68,9 @@ def test_coded_factors_are_as_fine_as_their_bytes_allow(rng):
   for num_bytes in (600, 2000, 4500):
     part = CodedFactor('axes', values.shape, 'int8', num_bytes=num_bytes)
     stored = part.quantize(part.trainable(values))
-    tensors = part.pack(stored)
-    assert tensors['axes.values'].size == num_bytes
-    again = part.unpack(tensors)
+    tensors = part_tensors.pack({'of': [part]}, {'of': {'axes': stored}})
+    assert tensors['of.axes.values'].size == num_bytes
+    again = part_tensors.unpack({'of': [part]}, tensors)['of']['axes']
     np.testing.assert_array_equal(again.values, stored.values)
     np.testing.assert_array_equal(again.scale, stored.scale)
     same = part.quantize(part.dequantize(again))
@@ -88,5 +88,6 @@ def test_factors_that_training_has_spread_out_still_fit(rng):
   part = CodedFactor('axes', values.shape, 'int8', num_bytes=700)
   leaf = part.trainable(values)
   leaf['values'] = np.asarray(leaf['values']) * 4  # with scales as they were
-  tensors = part.pack(part.quantize(leaf))
-  assert tensors['axes.values'].size == 700
+  stored = part.quantize(leaf)
+  tensors = part_tensors.pack({'of': [part]}, {'of': {'axes': stored}})
+  assert tensors['of.axes.values'].size == 700
