@@ -15,7 +15,7 @@ def parse_budget(budget: float | int | str, dense_bytes: int) -> int:
 
   Args:
     budget: a share of the dense table (float in (0, 1)), a number of bytes
-      (int), or a factor (`'40x'`).
+      (int), or a factor of at least 1 (`'40x'`).
     dense_bytes: bytes of the dense table.
 
   Returns:
@@ -33,8 +33,8 @@ def parse_budget(budget: float | int | str, dense_bytes: int) -> int:
   num_bytes = _budget_bytes(budget, dense_bytes)
   if num_bytes is None:
     raise ValueError(
-      'budget must be a share in (0, 1), a number of bytes, or a factor as '
-      f"'40x', got {budget!r}."
+      'budget must be a share in (0, 1), a number of bytes, or a factor of at '
+      f"least 1 as '40x', got {budget!r}."
     )
   if num_bytes > dense_bytes:
     raise ValueError(
@@ -49,7 +49,7 @@ def _budget_bytes(budget: float | int | str, dense_bytes: int) -> int | None:
   if isinstance(budget, str):
     found = _FACTOR.fullmatch(budget)
     factor = fractions.Fraction(found[1] if found else 0)
-    return int(dense_bytes / factor) if factor else None
+    return int(dense_bytes / factor) if factor >= 1 else None
   if isinstance(budget, bool):
     return None
   if isinstance(budget, numbers.Integral):  # of NumPy, too

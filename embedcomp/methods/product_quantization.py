@@ -20,10 +20,9 @@ from embedcomp.methods import base, gather, kmeans, registry, storage
 from embedcomp.methods.storage import Part
 from embedcomp.types import Array, Params, PRNGKey, Shape
 
-# Blocks that are quantized when only the error is asked for, at least and at
-# most, and how many subvectors they should have together.
-_QUICK_BOOKS = 3, 6
-_QUICK_POINTS = 3 << 12
+# Blocks that are quantized when only the error is asked for: all of few, or
+# three of more, whose errors are alike.
+_FEW_BOOKS, _QUICK_BOOKS = 6, 3
 # Training points for each codeword; more hardly lowers the error.
 _POINTS_PER_CODEWORD = 64
 _MIN_POINTS = 4096
@@ -98,8 +97,8 @@ def quick_distortion(
 ) -> np.ndarray:
   """Squared errors of words, as stored, under codebooks fitted to them.
 
-  Of large tables only some blocks are quantized. Each stands for those that
-  hold about as much, which are taken to lose the same share of it.
+  Only some blocks are quantized. Each stands for those that hold about as much,
+  which are taken to lose the same share of it.
 
   Args:
     method: without a rotation.
@@ -112,8 +111,8 @@ def quick_distortion(
   """
   blocks = table.reshape(len(table), method.books, -1)
   energies = weights @ np.square(blocks).sum(axis=2)  # [M]
-  num = int(np.clip(_QUICK_POINTS // len(table), *_QUICK_BOOKS))
-  alike = np.array_split(np.argsort(energies), min(num, method.books))
+  num = method.books if method.books <= _FEW_BOOKS else _QUICK_BOOKS
+  alike = np.array_split(np.argsort(energies), num)
   size = (method.codewords, blocks.shape[2])
   part = storage.Factor('codebook', size, method.storage, (1,))
   rng = np.random.default_rng(seed)

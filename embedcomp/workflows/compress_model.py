@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from embedcomp import methods as methods_lib
+from embedcomp._internal.checks import check_int
 from embedcomp.compression import frequency
 from embedcomp.compression.budget import parse_budget
 from embedcomp.compression.post_training import DEFAULT_METHODS
@@ -140,8 +141,7 @@ def _check_options(
     raise ValueError(
       f'weights must be None or one of {int8.WEIGHTS}, got {weights!r}.'
     )
-  if type(seed) is not int or seed < 0:
-    raise ValueError(f'seed must be an int from 0 on, got {seed!r}.')
+  check_int('seed', seed, 0)
 
 
 def _check_texts(texts: Iterable[str] | None, name: str) -> None:
@@ -175,8 +175,10 @@ def _expect(
     if given is None:
       return None
     counts = tokenizer.count(given, special=True)
-    if not counts.any():
-      raise ValueError(f'{name} must hold some text, got none.')
+    if not counts[tokenizer.word_ids].any():
+      raise ValueError(
+        f'{name} must hold some word that the tokenizer knows, got none.'
+      )
     return np.pad(counts, (0, num_rows - num_tokens))
 
   return frequency.expected_counts(

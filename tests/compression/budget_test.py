@@ -49,7 +49,7 @@ def test_factors_are_exact():
     *(0, -5, 0.0, -0.5, 1.0, 1.5, float('nan'), float('inf')),
     *(True, False, np.True_, None, [3], (0.5,), 1j, np.array([0.5])),
     *('', 'x', '40', '40 x', ' 40x', '40X', '-4x', '0x', '0.0x', 'nanx'),
-    *('infx', '1e2x', '4_0x', '40xx', '.x', '4,5x', '50%'),
+    *('infx', '1e2x', '4_0x', '40xx', '.x', '4,5x', '50%', '0.5x', '.001x'),
   ],
 )
 def test_anything_else_is_refused_by_name(budget):
@@ -58,7 +58,7 @@ def test_anything_else_is_refused_by_name(budget):
   assert repr(budget) in str(error.value)
 
 
-@pytest.mark.parametrize('budget', [1001, np.int64(10**9), '0.5x', '.001x'])
+@pytest.mark.parametrize('budget', [1001, np.int64(10**9)])
 def test_more_than_the_dense_table_is_refused(budget):
   with pytest.raises(ValueError, match="at most the dense table's 1000 bytes"):
     parse_budget(budget, 1000)

@@ -52,6 +52,7 @@ def test_methods_may_be_chosen(model_dir, tmp_path):
   [
     ({'budget': 2.5}, 'budget must be'),
     ({'budget': 'small'}, 'budget must be'),
+    ({'budget': '0.5x'}, "a factor of at least 1 as '40x', got '0.5x'"),
     ({'texts': TEXTS[0]}, 'texts must be several str'),
     ({'wide_texts': TEXTS[0]}, 'wide_texts must be several str'),
     ({'methods': ['vector']}, 'vector'),
@@ -84,9 +85,12 @@ def test_folders_are_checked_before_files_are_read(
 
 
 @pytest.mark.parametrize('name', ['texts', 'wide_texts'])
-def test_texts_without_a_token_are_refused(model_dir, tmp_path, name):
-  with pytest.raises(ValueError, match=f'{name} must hold some text'):
-    compress(model_dir, tmp_path / 'new', **{name: []})
+@pytest.mark.parametrize('texts', [[], [''], ['\u6f22\u5b57', '\u4eee']])
+def test_texts_without_a_known_word_are_refused(
+  model_dir, tmp_path, name, texts
+):
+  with pytest.raises(ValueError, match=f'{name} must hold some word that'):
+    compress(model_dir, tmp_path / 'new', **{name: texts})
   assert not (tmp_path / 'new').exists()
 
 
