@@ -43,7 +43,8 @@ def compress_model(
   """Compresses the word embeddings of a model of the BERT family.
 
   Nothing is trained. Tokens of the tokenizer are renumbered, the most frequent
-  first, so that no order of ids is stored; special tokens keep their ids.
+  first, so that an order of ids is stored only where it is worth its bytes;
+  special tokens keep their ids.
 
   How often words are going to be read is judged by the texts, if there are
   any, and by the tokenizer, see `frequency.expected_counts`: no text has to be
