@@ -92,13 +92,15 @@ def compress_model(
     )
   tokenizer = SubwordTokenizer.load(model_dir)
   model = padded_by(model, tokenizer)
-  counts = _expect(tokenizer, texts, wide_texts, model.config.vocab_size)
+  parse_budget(budget, np.asarray(params['embedder']['embedding']).nbytes)
+  expected = _expect(tokenizer, texts, wide_texts, model.config.vocab_size)
+  counts = expected
+  if not keep_ids:
+    tokenizer, params, counts = _in_order(tokenizer, params, expected)
   metric = None
   if any(method in PLANNED for method in methods):
     sentences = SentenceModel.load(model_dir)
-    metric = sentence_metric(sentences, counts, seed=seed, progress=progress)
-  if not keep_ids:
-    tokenizer, params, counts = _in_order(tokenizer, params, counts)
+    metric = sentence_metric(sentences, expected, seed=seed, progress=progress)
   scheme, table = compress_table(
     params['embedder']['embedding'],
     importance=frequency.contextual_importance(counts),

@@ -25,8 +25,7 @@ def sentence_metric(
   """Measures the metric of a model's word vectors, without any text.
 
   See `embedcomp.measure_metric`; the outputs are the vectors of sequences of
-  words that are drawn one by one. For the table of MiniLM-L6 these do what
-  sentences do (docs/measured/bert.md).
+  words that are drawn one by one.
 
   Args:
     model: whose table is dense; `SentenceModel.load` reads it from a directory,

@@ -137,3 +137,13 @@ def test_weights_that_are_wrong_are_refused_by_name(values, message, name):
 def test_counts_beside_importance_are_refused():
   with pytest.raises(ValueError, match='counts or importance, got both'):
     WeightedTable.create(TABLE, [1, 2, 3], importance=[1, 2, 3])
+
+
+@pytest.mark.parametrize('factor', [1, 1e20])
+def test_scaled_vectors_leave_the_table_as_it_is(rng, factor):
+  table = (factor * rng.normal(size=(7, 3))).astype(np.float32)
+  before = table.copy()
+  weighted = WeightedTable.create(table)
+  found = weighted.vectors(np.arange(7))
+  np.testing.assert_array_equal(found * np.float32(weighted.scale), before)
+  np.testing.assert_array_equal(table, before)

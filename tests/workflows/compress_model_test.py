@@ -164,3 +164,11 @@ def test_padding_is_what_the_tokenizer_says(tmp_path, padding):
     SentenceModel.load(tmp_path / name)(TEXTS) for name in ('old', 'right')
   )
   np.testing.assert_array_equal(found, expected)
+
+
+def test_nothing_is_measured_for_a_budget_above_the_table(
+  model_dir, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(compress_model, 'sentence_metric', None)
+  with pytest.raises(ValueError, match='nothing is left to save'):
+    compress(model_dir, tmp_path / 'new', budget=10**9)
